@@ -1,0 +1,94 @@
+//! Plain HTTP on the client port: health, version and metrics.
+//!
+//! Probes of load balancers and of Kubernetes, and Prometheus, ask here. Paths, codes and bodies are
+//! etcd's. A path that is not there is answered 404, and a gRPC call of a service that is not there
+//! with UNIMPLEMENTED.
+//!
+//! Absent: the JSON gateway under `/v3`.
+
+mod checks;
+mod health;
+mod query;
+#[cfg(test)]
+mod tests;
+mod vitals;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+
+pub use self::vitals::Vitals;
+
+use crate::{
+    api::{status, version},
+    telemetry::Metrics,
+};
+
+/// What the pages are made of.
+struct Pages<V> {
+    vitals: V,
+    metrics: Arc<Metrics>,
+}
+
+/// The pages under their paths.
+pub fn routes<V: Vitals>(vitals: V, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/version", any(version_page))
+        .route("/metrics", any(metrics_page::<V>))
+        .route("/health", any(health::page::<V>))
+        .route("/livez", any(checks::livez::<V>))
+        .route("/livez/{check}", any(checks::livez_one::<V>))
+        .route("/readyz", any(checks::readyz::<V>))
+        .route("/readyz/{check}", any(checks::readyz_one::<V>))
+        .fallback(not_found)
+        .with_state(Arc::new(Pages { vitals, metrics }))
+}
+
+async fn version_page(method: Method) -> Response {
+    if let Some(refusal) = refuse_unless_get(&method) {
+        return refusal;
+    }
+    let page = format!(
+        r#"{{"etcdserver":"{}","etcdcluster":"{}","storage":"{}","quorate":"{}"}}"#,
+        version::SERVER,
+        version::CLUSTER,
+        version::STORAGE,
+        version::QUORATE,
+    );
+    json(StatusCode::OK, page)
+}
+
+async fn metrics_page<V: Vitals>(State(pages): State<Arc<Pages<V>>>, method: Method) -> Response {
+    if let Some(refusal) = refuse_unless_get(&method) {
+        return refusal;
+    }
+    ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], pages.metrics.encode()).into_response()
+}
+
+/// The refusal of every method but GET. HEAD too: etcd does not answer it either.
+fn refuse_unless_get(method: &Method) -> Option<Response> {
+    let allow = [(header::ALLOW, "GET")];
+    let refusal = (StatusCode::METHOD_NOT_ALLOWED, allow, "Method Not Allowed\n");
+    (method != Method::GET).then(|| refusal.into_response())
+}
+
+async fn not_found(headers: HeaderMap) -> Response {
+    let grpc = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    if grpc {
+        status::unknown_method().into_http()
+    } else {
+        (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
+    }
+}
+
+fn json(code: StatusCode, page: String) -> Response {
+    (code, [(header::CONTENT_TYPE, "application/json")], page).into_response()
+}

@@ -1,0 +1,54 @@
+//! What the health pages ask of a member.
+
+use std::future::Future;
+
+use crate::{
+    api::status,
+    node::{self, Handle},
+    state::{Alarm, meta},
+};
+
+/// What the health pages ask of a member. Errors are texts for people.
+pub trait Vitals: Send + Sync + 'static {
+    /// The alarms that are raised, of any member.
+    fn alarms(&self) -> Result<Vec<Alarm>, String>;
+
+    /// Whether a leader is known.
+    fn has_leader(&self) -> bool;
+
+    /// Whether this member has no vote.
+    fn is_learner(&self) -> Result<bool, String>;
+
+    /// Reads something: from this member's state, or, when `linearizable`, with a quorum's consent.
+    fn read(&self, linearizable: bool) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+impl Vitals for Handle {
+    fn alarms(&self) -> Result<Vec<Alarm>, String> {
+        let view = self.view().map_err(text)?;
+        meta::alarms(&*view).map_err(|fault| text(fault.into()))
+    }
+
+    fn has_leader(&self) -> bool {
+        self.status().leader.is_some()
+    }
+
+    fn is_learner(&self) -> Result<bool, String> {
+        let view = self.view().map_err(text)?;
+        let members = meta::members(&*view).map_err(|fault| text(fault.into()))?;
+        Ok(members.iter().any(|member| member.id == self.member_id() && member.learner))
+    }
+
+    async fn read(&self, linearizable: bool) -> Result<(), String> {
+        if linearizable {
+            self.read_barrier().await.map_err(text)?;
+        }
+        let view = self.view().map_err(text)?;
+        meta::revision(&*view).map_err(|fault| text(fault.into()))?;
+        Ok(())
+    }
+}
+
+fn text(error: node::Error) -> String {
+    status::of_node(error).message().to_owned()
+}

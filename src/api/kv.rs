@@ -1,0 +1,128 @@
+//! `etcdserverpb.KV`: keys and values, at revisions.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures_util::Stream;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    api::{Config, convert, header::header, range_stream, status},
+    node::Handle,
+    proto::etcdserverpb::{
+        CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
+        PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, TxnRequest, TxnResponse,
+        kv_server::Kv,
+    },
+    state::{self, Answer, Command},
+    telemetry::Metrics,
+    types::{Identity, Revision},
+};
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct KvService {
+    node: Handle,
+    metrics: Arc<Metrics>,
+    config: Config,
+}
+
+impl KvService {
+    /// The service of this member.
+    #[must_use]
+    pub fn new(node: Handle, metrics: Arc<Metrics>, config: Config) -> Self {
+        Self { node, metrics, config }
+    }
+
+    async fn propose(&self, command: Command) -> Result<Answer, Status> {
+        self.node.propose(Identity::anonymous(), command).await.map_err(status::of_request)
+    }
+}
+
+#[tonic::async_trait]
+impl Kv for KvService {
+    async fn range(
+        &self,
+        request: Request<RangeRequest>,
+    ) -> Result<Response<RangeResponse>, Status> {
+        let request = request.into_inner();
+        let serializable = request.serializable;
+        let range = convert::kv::range(request).map_err(status::of_invalid)?;
+
+        self.metrics.ranges.inc();
+        let (revision, range) =
+            self.node.range(range, serializable).await.map_err(status::of_request)?;
+        Ok(Response::new(convert::kv::range_response(header(&self.node, revision), range)))
+    }
+
+    type RangeStreamStream =
+        Pin<Box<dyn Stream<Item = Result<RangeStreamResponse, Status>> + Send + 'static>>;
+
+    async fn range_stream(
+        &self,
+        request: Request<RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let request = request.into_inner();
+        let serializable = request.serializable;
+        let range = convert::kv::range_stream(request).map_err(status::of_invalid)?;
+
+        self.metrics.ranges.inc();
+        let chunks = range_stream::chunks(
+            self.node.clone(),
+            range,
+            serializable,
+            self.config.request_bytes_max,
+        );
+        Ok(Response::new(Box::pin(chunks)))
+    }
+
+    async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
+        let put = convert::kv::put(request.into_inner()).map_err(status::of_invalid)?;
+        let Answer { revision, response } = self.propose(Command::Put(put)).await?;
+        let state::Response::Put(put) = response else {
+            unreachable!("a put got the answer of another command");
+        };
+        Ok(Response::new(convert::kv::put_response(header(&self.node, revision), put)))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<DeleteRangeRequest>,
+    ) -> Result<Response<DeleteRangeResponse>, Status> {
+        let delete = convert::kv::delete_range(request.into_inner()).map_err(status::of_invalid)?;
+        let Answer { revision, response } = self.propose(Command::DeleteRange(delete)).await?;
+        let state::Response::DeleteRange(delete) = response else {
+            unreachable!("a delete got the answer of another command");
+        };
+        let header = header(&self.node, revision);
+        Ok(Response::new(convert::kv::delete_range_response(header, delete)))
+    }
+
+    async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        let convert::txn::Checked { txn, serializable } =
+            convert::txn::txn(request.into_inner(), self.config.txn_ops_max)
+                .map_err(status::of_invalid)?;
+
+        // Reads alone need no entry in the log.
+        let (revision, txn) = if state::txn::is_read_only(&txn) {
+            self.node.read_txn(txn, serializable).await.map_err(status::of_request)?
+        } else {
+            let Answer { revision, response } = self.propose(Command::Txn(txn)).await?;
+            let state::Response::Txn(txn) = response else {
+                unreachable!("a transaction got the answer of another command");
+            };
+            (revision, txn)
+        };
+        Ok(Response::new(convert::txn::txn_response(header(&self.node, revision), txn)))
+    }
+
+    /// Gives up history. `physical` asks to wait until the disk has forgotten it too; the engine
+    /// drops what is garbage in its own time, so the answer is that of a logical compaction.
+    async fn compact(
+        &self,
+        request: Request<CompactionRequest>,
+    ) -> Result<Response<CompactionResponse>, Status> {
+        let revision = Revision(request.into_inner().revision);
+        let answer = self.propose(Command::Compact(revision)).await?;
+        Ok(Response::new(CompactionResponse { header: Some(header(&self.node, answer.revision)) }))
+    }
+}

@@ -1,0 +1,106 @@
+//! The body of an answer, watched for the code with which the call ends.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::{
+    Error,
+    body::{Body, Bytes, HttpBody},
+    http::HeaderMap,
+};
+use hyper::body::{Frame, SizeHint};
+use tonic::{Code, Status};
+
+use super::{
+    Lost,
+    call::{self, Call},
+};
+use crate::{api::status, node};
+
+/// A body that counts the end of its call, and ends it itself when the leader is lost.
+pub(super) struct GuardedBody {
+    inner: Body,
+    /// Taken when the call has ended.
+    call: Option<Call>,
+    leader_lost: Option<Lost>,
+    message_bytes_max: usize,
+}
+
+impl GuardedBody {
+    pub(super) fn new(
+        inner: Body,
+        call: Call,
+        leader_lost: Option<Lost>,
+        message_bytes_max: usize,
+    ) -> Self {
+        Self { inner, call: Some(call), leader_lost, message_bytes_max }
+    }
+
+    fn end(&mut self, code: Code) {
+        self.leader_lost = None;
+        if let Some(call) = self.call.take() {
+            call.end(code);
+        }
+    }
+
+    /// The trailers of a stream whose leader is lost, when it is.
+    fn poll_leader_lost(&mut self, context: &mut Context<'_>) -> Option<HeaderMap> {
+        match self.leader_lost.as_mut()?.as_mut().poll(context) {
+            Poll::Pending => None,
+            Poll::Ready(()) => {
+                let status = status::of_node(node::Error::NoLeader);
+                let trailers = trailers(&status);
+                self.inner = Body::empty(); // which lets go of the stream behind it
+                self.end(status.code());
+                Some(trailers)
+            }
+        }
+    }
+}
+
+fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    // It can only fail for a message that no header can carry, and ours are plain text.
+    let _ = status.add_header(&mut trailers);
+    trailers
+}
+
+impl HttpBody for GuardedBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Some(trailers) = self.poll_leader_lost(context) {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
+        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        match polled {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    call::reword(trailers, self.message_bytes_max);
+                    let code = call::code(trailers).unwrap_or(Code::Unknown);
+                    self.end(code);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(end @ (None | Some(Err(_)))) => {
+                self.end(Code::Unknown);
+                Poll::Ready(end)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,37 @@
+//! The rules about request metadata, in etcd's order.
+
+use std::str;
+
+use axum::http::HeaderMap;
+use tonic::Status;
+
+use super::Leadership;
+use crate::{
+    api::{convert::Invalid, status},
+    node::Error,
+};
+
+/// Tells the version of the client's library. Only its form is looked at.
+const CLIENT_API_VERSION: &str = "client-api-version";
+/// Asks for an error while there is no leader.
+const HAS_LEADER: &str = "hasleader";
+
+/// What the metadata of a call asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rules {
+    /// The call is to fail, or to end, when there is no leader.
+    pub(super) needs_leader: bool,
+}
+
+/// Checks the metadata of a call that is about to begin.
+pub(super) fn check(headers: &HeaderMap, leadership: &dyn Leadership) -> Result<Rules, Status> {
+    let version = headers.get(CLIENT_API_VERSION).map_or(&b""[..], |value| value.as_bytes());
+    if str::from_utf8(version).is_err() {
+        return Err(status::of_invalid(Invalid::ClientApiVersion));
+    }
+    let needs_leader = headers.get(HAS_LEADER).is_some_and(|value| value == "true");
+    if needs_leader && !leadership.has_leader() {
+        return Err(status::of_node(Error::NoLeader));
+    }
+    Ok(Rules { needs_leader })
+}

@@ -1,0 +1,231 @@
+//! Calls through the guard, with a service behind it that answers as told.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::{HeaderMap, HeaderValue};
+use futures_util::{FutureExt, StreamExt, stream};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use tokio::sync::Notify;
+use tonic::{Code, Status};
+use tower::{ServiceExt, service_fn};
+
+use super::*;
+
+const UNARY: &str = "/etcdserverpb.KV/Put";
+const STREAM: &str = "/etcdserverpb.Watch/Watch";
+
+/// A leader that comes and goes as told.
+#[derive(Clone, Default)]
+struct Leader {
+    here: Arc<AtomicBool>,
+    lost: Arc<Notify>,
+}
+
+impl Leadership for Leader {
+    fn has_leader(&self) -> bool {
+        self.here.load(Ordering::SeqCst)
+    }
+
+    fn lost(&self) -> Lost {
+        let lost = Arc::clone(&self.lost);
+        Box::pin(async move { lost.notified().await })
+    }
+}
+
+struct Bench {
+    leader: Leader,
+    metrics: Arc<Metrics>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let leader = Leader::default();
+        leader.here.store(true, Ordering::SeqCst);
+        Self { leader, metrics: Metrics::new() }
+    }
+
+    /// Sends a call through the guard to a service that answers `answer`.
+    async fn call(&self, request: Request<()>, answer: Response<Body>) -> Response<Body> {
+        let mut answer = Some(answer);
+        let inner = service_fn(move |_: Request<()>| {
+            future::ready(Ok::<_, Infallible>(answer.take().expect("one call")))
+        });
+        let guard = Guard::new(self.leader.clone(), Arc::clone(&self.metrics), 2_097_152);
+        guard.layer(inner).oneshot(request).await.expect("infallible")
+    }
+
+    /// The counters of a method that are not zero, in the order of the text: code, then count.
+    fn handled(&self, path: &str) -> Vec<(String, u64)> {
+        let method = path.rsplit('/').next().unwrap();
+        let text = self.metrics.encode();
+        text.lines()
+            .filter(|line| line.starts_with("grpc_server_handled_total{"))
+            .filter(|line| line.contains(&format!("grpc_method=\"{method}\"")))
+            .filter(|line| line.contains("etcdserverpb."))
+            .filter_map(|line| {
+                let code = line.split("grpc_code=\"").nth(1)?.split('"').next()?;
+                let count = line.rsplit(' ').next()?.parse().ok()?;
+                (count > 0).then(|| (code.to_owned(), count))
+            })
+            .collect()
+    }
+}
+
+fn request(path: &str, headers: &[(&'static str, &[u8])]) -> Request<()> {
+    let mut request = Request::post(path).body(()).unwrap();
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, HeaderValue::from_bytes(value).unwrap());
+    }
+    request
+}
+
+/// A message, then trailers with this status.
+fn streamed(status: &Status) -> Response<Body> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers).unwrap();
+    let frames = [
+        Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"message"))),
+        Ok(Frame::trailers(trailers)),
+    ];
+    Response::new(Body::new(StreamBody::new(stream::iter(frames))))
+}
+
+fn ok() -> Response<Body> {
+    streamed(&Status::new(Code::Ok, ""))
+}
+
+/// A message, and then nothing for ever.
+fn endless() -> Response<Body> {
+    let first = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"message")))]);
+    Response::new(Body::new(StreamBody::new(first.chain(stream::pending()))))
+}
+
+fn refusal(response: &Response<Body>) -> Option<(i32, String)> {
+    let status = Status::from_header_map(response.headers())?;
+    Some((status.code().into(), status.message().to_owned()))
+}
+
+/// A call that asks for a leader fails at once without one; others go on.
+#[tokio::test]
+async fn calls_that_need_a_leader_fail_without_one() {
+    let bench = Bench::new();
+    bench.leader.here.store(false, Ordering::SeqCst);
+    for path in [UNARY, STREAM] {
+        let needs = bench.call(request(path, &[("hasleader", b"true")]), ok()).await;
+        assert_eq!(refusal(&needs), Some((14, "etcdserver: no leader".to_owned())));
+        assert_eq!(needs.headers().get("content-type").unwrap(), "application/grpc");
+        assert_eq!(bench.handled(path), [("Unavailable".to_owned(), 1)]);
+        for value in [&b"1"[..], b"TRUE", b""] {
+            let goes_on = bench.call(request(path, &[("hasleader", value)]), ok()).await;
+            assert_eq!(refusal(&goes_on), None);
+        }
+    }
+    bench.leader.here.store(true, Ordering::SeqCst);
+    let led = bench.call(request(UNARY, &[("hasleader", b"true")]), ok()).await;
+    assert_eq!(refusal(&led), None);
+}
+
+/// The client's version must be UTF-8; what it says does not matter.
+#[tokio::test]
+async fn the_client_version_must_be_text() {
+    let bench = Bench::new();
+    let version = |version| request(UNARY, &[("client-api-version", version)]);
+    let refused = bench.call(version(b"3.\xff"), ok()).await;
+    assert_eq!(refusal(&refused), Some((3, "etcdserver: invalid client api version".to_owned())));
+    for fine in [&b"3.7"[..], b"", "\u{e9}".as_bytes()] {
+        assert_eq!(refusal(&bench.call(version(fine), ok()).await), None);
+    }
+}
+
+/// A call counts under the code of its trailers, once they were read.
+#[tokio::test]
+async fn a_call_counts_under_its_code() {
+    let bench = Bench::new();
+    let response = bench.call(request(UNARY, &[]), ok()).await;
+    assert_eq!(bench.handled(UNARY), []);
+    let body = response.into_body().collect().await.unwrap();
+    assert_eq!(body.trailers().unwrap().get("grpc-status").unwrap(), "0");
+    assert_eq!(body.to_bytes(), "message");
+    assert_eq!(bench.handled(UNARY), [("OK".to_owned(), 1)]);
+}
+
+/// A refusal comes in the head and counts at once.
+#[tokio::test]
+async fn a_refusal_counts_at_once() {
+    let bench = Bench::new();
+    let answer = Status::not_found("etcdserver: requested lease not found").into_http();
+    let response = bench.call(request(UNARY, &[]), answer).await;
+    let expected = (5, "etcdserver: requested lease not found".to_owned());
+    assert_eq!(refusal(&response), Some(expected));
+    assert_eq!(bench.handled(UNARY), [("NotFound".to_owned(), 1)]);
+}
+
+/// A client that goes away counts as cancelled: before the answer, and in the midst of it.
+#[tokio::test]
+async fn a_client_that_goes_away_counts_as_cancelled() {
+    let bench = Bench::new();
+    let guard = Guard::new(bench.leader.clone(), Arc::clone(&bench.metrics), 2_097_152);
+    let never =
+        service_fn(|_: Request<()>| future::pending::<Result<Response<Body>, Infallible>>());
+    let call = guard.layer(never).oneshot(request(UNARY, &[]));
+    assert!(call.now_or_never().is_none());
+    assert_eq!(bench.handled(UNARY), [("Canceled".to_owned(), 1)]);
+
+    let mut body = bench.call(request(STREAM, &[]), endless()).await.into_body();
+    assert!(body.frame().await.is_some());
+    drop(body);
+    assert_eq!(bench.handled(STREAM), [("Canceled".to_owned(), 1)]);
+}
+
+/// A stream that asked for a leader is ended when the leader is lost; what came before arrives.
+#[tokio::test]
+async fn a_stream_that_needs_a_leader_ends_with_it() {
+    let bench = Bench::new();
+    let needs = request(STREAM, &[("hasleader", b"true")]);
+    let mut body = bench.call(needs, endless()).await.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "message");
+
+    bench.leader.lost.notify_one();
+
+    let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    let status = Status::from_header_map(&trailers).unwrap();
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "etcdserver: no leader"));
+    assert!(body.frame().await.is_none());
+    drop(body);
+    assert_eq!(bench.handled(STREAM), [("Unavailable".to_owned(), 1)]);
+}
+
+/// A stream that did not ask for a leader outlives it.
+#[tokio::test]
+async fn other_streams_outlive_the_leader() {
+    let bench = Bench::new();
+    let mut body = bench.call(request(STREAM, &[]), endless()).await.into_body();
+    assert!(body.frame().await.is_some());
+    bench.leader.lost.notify_one();
+    assert!(body.frame().now_or_never().is_none());
+}
+
+/// A message above the limit of the transport is refused in the words of etcd's transport, in the
+/// head of a unary call and in the trailers of a stream; other statuses of that code stay.
+#[tokio::test]
+async fn messages_above_the_limit() {
+    let said = Status::out_of_range(
+        "Error, decoded message length too large: found 2200000 bytes, the limit is: 2097152 bytes",
+    );
+    let expected = (8, "grpc: received message larger than max (2200000 vs. 2097152)".to_owned());
+    let bench = Bench::new();
+    let unary = bench.call(request(UNARY, &[]), said.clone().into_http()).await;
+    assert_eq!(refusal(&unary), Some(expected.clone()));
+    assert_eq!(bench.handled(UNARY), [("ResourceExhausted".to_owned(), 1)]);
+
+    let body = bench.call(request(STREAM, &[]), streamed(&said)).await.into_body();
+    let body = body.collect().await.unwrap();
+    let status = Status::from_header_map(body.trailers().unwrap()).unwrap();
+    assert_eq!((status.code().into(), status.message().to_owned()), expected);
+    assert_eq!(bench.handled(STREAM), [("ResourceExhausted".to_owned(), 1)]);
+
+    let compacted = Status::out_of_range("etcdserver: mvcc: required revision has been compacted");
+    let other = bench.call(request(UNARY, &[]), compacted.clone().into_http()).await;
+    assert_eq!(refusal(&other), Some((11, compacted.message().to_owned())));
+}

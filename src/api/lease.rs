@@ -1,0 +1,144 @@
+//! `etcdserverpb.Lease`: leases, kept alive by their owners.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt, future::BoxFuture, stream};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{
+    api::{convert, header::header, status},
+    node::{Error, Handle},
+    proto::etcdserverpb::{
+        LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+        LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
+        LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, lease_server::Lease,
+    },
+    state::{self, Answer, Command, RevokeCause},
+    types::{Identity, LeaseId},
+};
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct LeaseService {
+    node: Handle,
+}
+
+impl LeaseService {
+    /// The service of this member.
+    #[must_use]
+    pub fn new(node: Handle) -> Self {
+        Self { node }
+    }
+
+    async fn propose(&self, command: Command) -> Result<Answer, Status> {
+        self.node.propose(Identity::anonymous(), command).await.map_err(status::of_request)
+    }
+}
+
+#[tonic::async_trait]
+impl Lease for LeaseService {
+    async fn lease_grant(
+        &self,
+        request: Request<LeaseGrantRequest>,
+    ) -> Result<Response<LeaseGrantResponse>, Status> {
+        let minimum = self.node.lease_minimum_ttl();
+        let new_id = || self.node.new_lease_id();
+        let command = convert::lease::grant(request.into_inner(), minimum, new_id)
+            .map_err(status::of_invalid)?;
+
+        let Answer { revision, response } = self.propose(command).await?;
+        let state::Response::LeaseGrant(id, ttl) = response else {
+            unreachable!("a grant got the answer of another command");
+        };
+        Ok(Response::new(LeaseGrantResponse {
+            header: Some(header(&self.node, revision)),
+            id: id.0,
+            ttl: ttl.0,
+            error: String::new(),
+        }))
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<LeaseRevokeRequest>,
+    ) -> Result<Response<LeaseRevokeResponse>, Status> {
+        let id = LeaseId(request.into_inner().id);
+        let answer = self.propose(Command::LeaseRevoke { id, cause: RevokeCause::Client }).await?;
+        Ok(Response::new(LeaseRevokeResponse { header: Some(header(&self.node, answer.revision)) }))
+    }
+
+    type LeaseKeepAliveStream =
+        Pin<Box<dyn Stream<Item = Result<LeaseKeepAliveResponse, Status>> + Send + 'static>>;
+
+    /// One answer for each request, in order. There is no task and no queue behind it: the next
+    /// request is taken when the connection asks for the next answer.
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let node = self.node.clone();
+        let stopped = Box::pin(async move { drop(node.stopped().await) });
+        let kept = KeptAlive { node: self.node.clone(), requests: request.into_inner(), stopped };
+        let answers = stream::try_unfold(kept, |mut kept| async {
+            Ok(kept.next().await?.map(|answer| (answer, kept)))
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<LeaseTimeToLiveRequest>,
+    ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        let id = LeaseId(id);
+        let left = self.node.time_left(id).await.map_err(status::of_node)?;
+        let keys = if keys && left.is_some() {
+            // The time came from the leader; the keys are read here, and not from the past.
+            self.node.read_barrier().await.map_err(status::of_node)?;
+            let view = self.node.view().map_err(status::of_node)?;
+            state::lease::attached_keys(&*view, id).map_err(status::of_fault)?
+        } else {
+            Vec::new()
+        };
+        let header = header(&self.node, self.node.revision());
+        Ok(Response::new(convert::lease::time_to_live(header, id, left, keys)))
+    }
+
+    /// The leases as this member knows them, which may be behind.
+    async fn lease_leases(
+        &self,
+        _request: Request<LeaseLeasesRequest>,
+    ) -> Result<Response<LeaseLeasesResponse>, Status> {
+        let view = self.node.view().map_err(status::of_node)?;
+        let leases = state::lease::list(&*view).map_err(status::of_fault)?;
+        let header = header(&self.node, self.node.revision());
+        Ok(Response::new(convert::lease::leases(header, &leases)))
+    }
+}
+
+/// A stream of renewals.
+struct KeptAlive {
+    node: Handle,
+    requests: Streaming<LeaseKeepAliveRequest>,
+    stopped: BoxFuture<'static, ()>,
+}
+
+impl KeptAlive {
+    /// The next answer; none when the client has nothing more to ask.
+    async fn next(&mut self) -> Result<Option<LeaseKeepAliveResponse>, Status> {
+        let request = tokio::select! {
+            request = self.requests.next() => request.transpose()?,
+            () = &mut self.stopped => return Err(status::of_node(Error::Stopped)),
+        };
+        let Some(LeaseKeepAliveRequest { id }) = request else { return Ok(None) };
+
+        // Sampled first, so that it is not above the revision at which the lease may end.
+        let revision = self.node.revision();
+        let ttl = self.node.keep_alive(LeaseId(id)).await.map_err(status::of_node)?;
+        Ok(Some(LeaseKeepAliveResponse {
+            header: Some(header(&self.node, revision)),
+            id,
+            ttl: ttl.map_or(0, |ttl| ttl.0),
+        }))
+    }
+}

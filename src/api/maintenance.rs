@@ -1,0 +1,175 @@
+//! `etcdserverpb.Maintenance`: what operators need of a single member.
+//!
+//! Checksums, snapshots and Downgrade are not there yet.
+
+use futures_util::stream::Empty;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    api::{
+        convert::{self, maintenance::AlarmRequest as Alarms},
+        header::header,
+        status, version,
+    },
+    node::{Error, Handle},
+    proto::etcdserverpb::{
+        AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo,
+        DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
+        HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse,
+        StatusRequest, StatusResponse, maintenance_server::Maintenance,
+    },
+    state::{self, Alarm, Answer, Command, View, meta},
+    types::{Fault, Identity, MemberId, Revision},
+};
+
+/// Added to the logical size, so that an empty store has a size too: clients divide by it.
+const DB_SIZE_BASE: i64 = 20_480;
+
+/// The service.
+#[derive(Clone, Debug)]
+pub struct MaintenanceService {
+    node: Handle,
+}
+
+impl MaintenanceService {
+    /// The service of this member.
+    #[must_use]
+    pub fn new(node: Handle) -> Self {
+        Self { node }
+    }
+
+    async fn alarms(&self, request: Alarms) -> Result<(Revision, Vec<Alarm>), Status> {
+        match request {
+            Alarms::List(kind) => {
+                self.node.read_barrier().await.map_err(status::of_node)?;
+                let view = self.node.view().map_err(status::of_node)?;
+                let mut alarms = meta::alarms(&*view).map_err(status::of_fault)?;
+                alarms.retain(|alarm| kind.is_none_or(|kind| alarm.kind == kind));
+                Ok((meta::revision(&*view).map_err(status::of_fault)?, alarms))
+            }
+            Alarms::Change(command) => {
+                let Answer { revision, response } = self
+                    .node
+                    .propose(Identity::anonymous(), Command::Alarm(command))
+                    .await
+                    .map_err(status::of_request)?;
+                let state::Response::Alarm(alarms) = response else {
+                    unreachable!("an alarm got the answer of another command");
+                };
+                Ok((revision, alarms))
+            }
+            Alarms::Nothing => Ok((self.node.revision(), Vec::new())),
+        }
+    }
+
+    /// How the member is doing. Asks nobody, so that it answers without a quorum too.
+    fn status(&self, view: &dyn View) -> Result<StatusResponse, Fault> {
+        let raft = self.node.status();
+        let mut errors = Vec::new();
+        if raft.leader.is_none() {
+            errors.push("etcdserver: no leader".to_owned());
+        }
+        errors.extend(meta::alarms(view)?.into_iter().map(convert::maintenance::alarm_text));
+        let is_learner = meta::members(view)?
+            .iter()
+            .any(|member| member.id == self.node.member_id() && member.learner);
+        let size = i64::try_from(meta::logical_size(view)?).unwrap_or(i64::MAX);
+        let size = size.saturating_add(DB_SIZE_BASE);
+
+        Ok(StatusResponse {
+            header: Some(header(&self.node, meta::revision(view)?)),
+            version: version::SERVER.to_owned(),
+            // There are no free pages to defragment, so all of it is in use.
+            db_size: size,
+            db_size_in_use: size,
+            leader: raft.leader.map_or(0, |leader| leader.0),
+            raft_index: raft.committed.0,
+            raft_term: raft.term.0,
+            raft_applied_index: raft.applied.0,
+            errors,
+            is_learner,
+            storage_version: version::STORAGE.to_owned(),
+            // No quota is in force yet.
+            db_size_quota: 0,
+            downgrade_info: Some(DowngradeInfo::default()),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Maintenance for MaintenanceService {
+    async fn alarm(
+        &self,
+        request: Request<AlarmRequest>,
+    ) -> Result<Response<AlarmResponse>, Status> {
+        let request = convert::maintenance::alarm(request.into_inner());
+        let (revision, alarms) = self.alarms(request).await?;
+        Ok(Response::new(AlarmResponse {
+            header: Some(header(&self.node, revision)),
+            alarms: convert::maintenance::alarms(alarms),
+        }))
+    }
+
+    async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
+        let view = self.node.view().map_err(status::of_node)?;
+        Self::status(self, &*view).map(Response::new).map_err(status::of_fault)
+    }
+
+    /// Answers at once: the engine gives back space by itself, without a pause. No header, as in
+    /// etcd.
+    async fn defragment(
+        &self,
+        _: Request<DefragmentRequest>,
+    ) -> Result<Response<DefragmentResponse>, Status> {
+        Ok(Response::new(DefragmentResponse { header: None }))
+    }
+
+    async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
+        Err(status::unimplemented("etcdserverpb.Maintenance/Hash"))
+    }
+
+    async fn hash_kv(&self, _: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        Err(status::unimplemented("etcdserverpb.Maintenance/HashKV"))
+    }
+
+    type SnapshotStream = Empty<Result<SnapshotResponse, Status>>;
+
+    async fn snapshot(
+        &self,
+        _: Request<SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(status::unimplemented("etcdserverpb.Maintenance/Snapshot"))
+    }
+
+    /// Makes another voter the leader, when this member is it. No header, as in etcd.
+    async fn move_leader(
+        &self,
+        request: Request<MoveLeaderRequest>,
+    ) -> Result<Response<MoveLeaderResponse>, Status> {
+        let target = MemberId(request.into_inner().target_id);
+        let this = self.node.member_id();
+        if self.node.status().leader != Some(this) {
+            return Err(status::of_node(Error::NotLeader));
+        }
+        let view = self.node.view().map_err(status::of_node)?;
+        let members = meta::members(&*view).map_err(status::of_fault)?;
+        drop(view);
+        if !members.iter().any(|member| member.id == target && !member.learner) {
+            return Err(status::bad_leader_transferee());
+        }
+        if target != this {
+            self.node.hand_over(Some(target)).await;
+            if self.node.status().leader != Some(target) {
+                return Err(status::leader_transfer_timed_out());
+            }
+        }
+        Ok(Response::new(MoveLeaderResponse { header: None }))
+    }
+
+    async fn downgrade(
+        &self,
+        _: Request<DowngradeRequest>,
+    ) -> Result<Response<DowngradeResponse>, Status> {
+        Err(status::unimplemented("etcdserverpb.Maintenance/Downgrade"))
+    }
+}

@@ -1,0 +1,174 @@
+//! The faces towards clients: the gRPC services, and plain HTTP for probes and Prometheus.
+//!
+//! Services are thin: a method converts what it is given, makes one call on [`Handle`], and converts
+//! the answer. Input is checked in [`convert`] and nowhere else; errors become statuses in
+//! [`status`] and nowhere else. [`routes`] puts everything on one router, gRPC and HTTP side by
+//! side, for whoever owns the listener.
+//!
+//! Absent: listeners, TLS, and every rule about the state. What of the etcd API is not served yet
+//! stands in [`UNIMPLEMENTED`].
+
+pub mod auth;
+pub mod cluster;
+pub mod convert;
+pub mod election;
+pub mod header;
+pub mod health;
+pub mod http;
+pub mod kv;
+pub mod layers;
+pub mod lease;
+pub mod lock;
+pub mod maintenance;
+mod range_stream;
+pub mod status;
+#[cfg(test)]
+mod tests;
+pub mod version;
+pub mod watch;
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{Router, body::Body, http::Request, response::IntoResponse};
+use tonic::server::NamedService;
+use tonic_health::pb::health_server::HealthServer;
+use tower::{Layer, Service, ServiceExt};
+
+use crate::{
+    node::Handle,
+    proto::{
+        etcdserverpb::{
+            auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+            lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+            watch_server::WatchServer,
+        },
+        v3electionpb::election_server::ElectionServer,
+        v3lockpb::lock_server::LockServer,
+    },
+    telemetry::Metrics,
+    types::{Millis, limits},
+};
+
+use self::layers::{Guard, Guarded};
+
+/// The settings of this room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Largest encoded request, in bytes. The transport takes a little more, so that a request just
+    /// above it is refused by name.
+    pub request_bytes_max: usize,
+    /// Most entries in one list of a transaction.
+    pub txn_ops_max: usize,
+    /// Silence after which a watcher that asked for it is told the revision.
+    pub progress_interval: Millis,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            request_bytes_max: limits::REQUEST_BYTES_MAX,
+            txn_ops_max: limits::TXN_OPS_MAX,
+            progress_interval: Millis(600_000),
+        }
+    }
+}
+
+impl Config {
+    /// Largest message that the transport takes, in bytes.
+    #[must_use]
+    pub fn message_bytes_max(&self) -> usize {
+        self.request_bytes_max.saturating_add(limits::REQUEST_OVERHEAD_BYTES)
+    }
+}
+
+/// Largest message sent: as much as etcd sends, which is what a length of 31 bits can say.
+const SENT_BYTES_MAX: usize = 0x7fff_ffff;
+
+/// The methods that answer UNIMPLEMENTED. A test holds the services to this list.
+pub const UNIMPLEMENTED: &[&str] = &[
+    "etcdserverpb.Auth/AuthDisable",
+    "etcdserverpb.Auth/AuthEnable",
+    "etcdserverpb.Auth/RoleAdd",
+    "etcdserverpb.Auth/RoleDelete",
+    "etcdserverpb.Auth/RoleGet",
+    "etcdserverpb.Auth/RoleGrantPermission",
+    "etcdserverpb.Auth/RoleList",
+    "etcdserverpb.Auth/RoleRevokePermission",
+    "etcdserverpb.Auth/UserAdd",
+    "etcdserverpb.Auth/UserChangePassword",
+    "etcdserverpb.Auth/UserDelete",
+    "etcdserverpb.Auth/UserGet",
+    "etcdserverpb.Auth/UserGrantRole",
+    "etcdserverpb.Auth/UserList",
+    "etcdserverpb.Auth/UserRevokeRole",
+    "etcdserverpb.Cluster/MemberAdd",
+    "etcdserverpb.Cluster/MemberPromote",
+    "etcdserverpb.Cluster/MemberRemove",
+    "etcdserverpb.Cluster/MemberUpdate",
+    "etcdserverpb.Maintenance/Downgrade",
+    "etcdserverpb.Maintenance/Hash",
+    "etcdserverpb.Maintenance/HashKV",
+    "etcdserverpb.Maintenance/Snapshot",
+    "v3electionpb.Election/Campaign",
+    "v3electionpb.Election/Leader",
+    "v3electionpb.Election/Observe",
+    "v3electionpb.Election/Proclaim",
+    "v3electionpb.Election/Resign",
+    "v3lockpb.Lock/Lock",
+    "v3lockpb.Lock/Unlock",
+];
+
+/// Everything that clients reach, on one router.
+pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Router {
+    let grpc = Services {
+        guard: Guard::new(node.clone(), Arc::clone(&metrics), config.message_bytes_max()),
+        router: http::routes(node.clone(), Arc::clone(&metrics)),
+    };
+    let received = config.message_bytes_max();
+
+    /// Sets both limits on the size of a message; the generated servers share no trait for it.
+    macro_rules! limited {
+        ($server:ident, $service:expr) => {
+            $server::new($service)
+                .max_decoding_message_size(received)
+                .max_encoding_message_size(SENT_BYTES_MAX)
+        };
+    }
+
+    let kv = kv::KvService::new(node.clone(), metrics, config.clone());
+    grpc.add(limited!(KvServer, kv))
+        .add(limited!(LeaseServer, lease::LeaseService::new(node.clone())))
+        .add(limited!(ClusterServer, cluster::ClusterService::new(node.clone())))
+        .add(limited!(MaintenanceServer, maintenance::MaintenanceService::new(node.clone())))
+        .add(limited!(AuthServer, auth::AuthService::new(node.clone())))
+        .add(limited!(LockServer, lock::LockService))
+        .add(limited!(ElectionServer, election::ElectionService))
+        .add(HealthServer::new(health::HealthService::new(node.clone())))
+        .add(limited!(WatchServer, watch::WatchService::new(node, config)))
+        .router
+}
+
+/// The router while services are being added to it.
+struct Services {
+    guard: Guard,
+    router: Router,
+}
+
+impl Services {
+    /// Adds a service behind the guard, under its name.
+    fn add<S>(mut self, service: S) -> Self
+    where
+        S: NamedService + Clone + Send + Sync + 'static,
+        Guarded<S>:
+            Service<Request<tonic::body::Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+        <Guarded<S> as Service<Request<tonic::body::Body>>>::Response: IntoResponse,
+        <Guarded<S> as Service<Request<tonic::body::Body>>>::Future: Send + 'static,
+    {
+        let service = self
+            .guard
+            .layer(service)
+            .map_request(|request: Request<Body>| request.map(tonic::body::Body::new));
+        self.router = self.router.route_service(&format!("/{}/{{*method}}", S::NAME), service);
+        self
+    }
+}

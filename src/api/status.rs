@@ -1,0 +1,178 @@
+//! Every error of the crate as a gRPC status: the only place that makes one.
+//!
+//! Code and message are etcd's, byte for byte, because clients match on the message. Where etcd
+//! sends another code than its own documents say, so does this. No match has a catch-all arm: a new
+//! error does not compile until someone has chosen what clients see of it.
+//!
+//! The message is the stable reason that clients may match on; there is no second one beside it.
+
+use tonic::{
+    Code::{
+        self, Cancelled, DataLoss, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument,
+        NotFound, OutOfRange, ResourceExhausted, Unavailable, Unimplemented, Unknown,
+    },
+    Status,
+};
+
+use crate::{
+    api::convert::Invalid,
+    node::{Error, RequestError, TimeoutCause},
+    state::Refused,
+    types::Fault,
+};
+
+/// Why a request has no answer.
+#[must_use]
+pub fn of_request(error: RequestError) -> Status {
+    match error {
+        RequestError::Refused(refused) => of_refused(refused),
+        RequestError::Node(error) => of_node(error),
+    }
+}
+
+/// Why a request makes no sense.
+#[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "it is a function for map_err")]
+pub fn of_invalid(invalid: Invalid) -> Status {
+    let (code, message) = match invalid {
+        Invalid::KeyNotProvided => (InvalidArgument, "etcdserver: key is not provided"),
+        Invalid::ValueProvided => (InvalidArgument, "etcdserver: value is provided"),
+        Invalid::LeaseProvided => (InvalidArgument, "etcdserver: lease is provided"),
+        Invalid::SortOption { .. } => (InvalidArgument, "etcdserver: invalid sort option"),
+        Invalid::TooManyOps { .. } => {
+            (InvalidArgument, "etcdserver: too many operations in txn request")
+        }
+        // Our own: etcd has no bound on nesting but its stack.
+        Invalid::TooDeep(_) => {
+            (InvalidArgument, "etcdserver: too many nested levels in txn request")
+        }
+        Invalid::DuplicateKey => {
+            (InvalidArgument, "etcdserver: duplicate key given in txn request")
+        }
+        Invalid::OpWithoutKind => (InvalidArgument, "etcdserver: key not found"),
+        Invalid::StreamSorted => (Unimplemented, "RangeStream does not support custom sort orders"),
+        Invalid::StreamFiltered => (Unimplemented, "RangeStream does not support revision filters"),
+        Invalid::TtlTooLarge(_) => (OutOfRange, "etcdserver: too large lease TTL"),
+        Invalid::ClientApiVersion => (InvalidArgument, "etcdserver: invalid client api version"),
+    };
+    Status::new(code, message)
+}
+
+/// Why the state declined a command.
+#[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "it is a function for map_err")]
+pub fn of_refused(refused: Refused) -> Status {
+    let (code, message) = match refused {
+        Refused::KeyNotFound => (InvalidArgument, "etcdserver: key not found"),
+        Refused::Compacted(_) => {
+            (OutOfRange, "etcdserver: mvcc: required revision has been compacted")
+        }
+        Refused::FutureRevision(_) => {
+            (OutOfRange, "etcdserver: mvcc: required revision is a future revision")
+        }
+        Refused::LeaseNotFound(_) => (NotFound, "etcdserver: requested lease not found"),
+        Refused::LeaseExists(_) => (FailedPrecondition, "etcdserver: lease already exists"),
+        // No client asks for an expiry, so none sees this.
+        Refused::StaleExpiry(_) => (Internal, "etcdserver: expiry proposed under an older term"),
+        Refused::NoSpace => (ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+        Refused::Corrupt => (DataLoss, "etcdserver: corrupt cluster"),
+        Refused::MemberNotFound => (NotFound, "etcdserver: member not found"),
+    };
+    Status::new(code, message)
+}
+
+/// Why this member cannot answer now.
+#[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "it is a function for map_err")]
+pub fn of_node(error: Error) -> Status {
+    let (code, message) = match error {
+        Error::NoLeader => (Unavailable, "etcdserver: no leader"),
+        Error::LeaderChanged => (Unavailable, "etcdserver: leader changed"),
+        // etcd declares RESOURCE_EXHAUSTED for this one and has always sent UNKNOWN.
+        Error::TooManyRequests => (Unknown, "etcdserver: too many requests"),
+        Error::TooLarge(_) => (InvalidArgument, "etcdserver: request is too large"),
+        // A member with a fault is about to be gone; what is wrong with it stands in its log.
+        Error::Stopped | Error::Fault(_) => (Unavailable, "etcdserver: server stopped"),
+        Error::TimedOut(cause) => timed_out(cause),
+        Error::NotLeader => (FailedPrecondition, "etcdserver: not leader"),
+    };
+    Status::new(code, message)
+}
+
+fn timed_out(cause: TimeoutCause) -> (Code, &'static str) {
+    match cause {
+        TimeoutCause::Unknown => (Unavailable, "etcdserver: request timed out"),
+        TimeoutCause::NoLeader => (DeadlineExceeded, "context deadline exceeded"),
+        TimeoutCause::LeaderFailure => {
+            (Unavailable, "etcdserver: request timed out, possibly due to previous leader failure")
+        }
+        TimeoutCause::ConnectionLost => {
+            (Unavailable, "etcdserver: request timed out, possibly due to connection lost")
+        }
+        TimeoutCause::AppliedIndex => (
+            Unavailable,
+            "etcdserver: request timed out, waiting for the applied index took too long",
+        ),
+    }
+}
+
+/// This member's disk or data is bad.
+#[must_use]
+pub fn of_fault(fault: Fault) -> Status {
+    of_node(Error::Fault(fault))
+}
+
+/// The member serves no such method yet.
+#[must_use]
+pub fn unimplemented(method: &str) -> Status {
+    Status::new(Unimplemented, format!("quorate does not serve {method} yet"))
+}
+
+/// There is no such service or method. Without a message, as etcd's transport says it.
+#[must_use]
+pub fn unknown_method() -> Status {
+    Status::new(Unimplemented, "")
+}
+
+/// Authentication is off, so there is nothing to log in to. Clients go on without a token.
+#[must_use]
+pub fn auth_not_enabled() -> Status {
+    Status::new(FailedPrecondition, "etcdserver: authentication is not enabled")
+}
+
+/// Leadership cannot be handed to this member: it is unknown or has no vote.
+#[must_use]
+pub fn bad_leader_transferee() -> Status {
+    Status::new(FailedPrecondition, "etcdserver: bad leader transferee")
+}
+
+/// The member chosen did not become leader in time. etcd has no code for it.
+#[must_use]
+pub fn leader_transfer_timed_out() -> Status {
+    Status::new(Unknown, "etcdserver: request timed out, leader transfer took too long")
+}
+
+/// The health service knows no service of this name.
+#[must_use]
+pub fn unknown_service() -> Status {
+    Status::new(NotFound, "unknown service")
+}
+
+/// The client ended a watch stream.
+#[must_use]
+pub fn watch_canceled() -> Status {
+    Status::new(Cancelled, "etcdserver: watch canceled")
+}
+
+/// The message is larger than the transport takes, in the words of etcd's own transport.
+#[must_use]
+pub fn message_too_large(received: &str, max: usize) -> Status {
+    Status::new(
+        ResourceExhausted,
+        format!("grpc: received message larger than max ({received} vs. {max})"),
+    )
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -1,0 +1,294 @@
+//! `quorate bench`: the one load generator, for this store and for any other that speaks the API.
+//!
+//! A closed loop (no `--rate`) finds out how much a cluster takes; an open loop at a fixed rate
+//! finds out how long requests take, counted from when they were meant to start. Each client is a
+//! task with at most one call under way, and counts for itself; the counts meet at the end.
+//!
+//! Reported beside rate and latencies is the processor time of the generator itself.
+
+use std::{sync::Arc, time::Duration};
+
+use clap::{Args, Subcommand};
+use tonic::transport::Channel;
+
+use super::{Client, Error, Output, duration};
+
+mod cpu;
+mod histogram;
+mod keys;
+mod lease;
+mod load;
+mod pace;
+mod report;
+mod watch;
+
+use keys::{KeyArgs, Keys};
+use load::{Get, Mixed, Put};
+use pace::{Extent, Pace};
+use report::{Report, Tally};
+
+/// How long a run is without `--total` and `--duration`.
+const DEFAULT_DURATION: Duration = Duration::from_secs(10);
+/// So many clients share a connection without `--connections`.
+const CLIENTS_PER_CONNECTION: usize = 10;
+
+#[derive(Subcommand, Clone, Debug)]
+pub(super) enum BenchCommand {
+    /// Set random keys
+    Put {
+        #[command(flatten)]
+        load: LoadArgs,
+        #[command(flatten)]
+        keys: KeyArgs,
+    },
+    /// Read random keys
+    Get {
+        #[command(flatten)]
+        load: LoadArgs,
+        #[command(flatten)]
+        keys: KeyArgs,
+        /// Read what the member knows, without asking the others
+        #[arg(long)]
+        serializable: bool,
+        /// Do not set the keys first
+        #[arg(long)]
+        skip_preload: bool,
+    },
+    /// Read and set random keys
+    Mixed {
+        #[command(flatten)]
+        load: LoadArgs,
+        #[command(flatten)]
+        keys: KeyArgs,
+        /// Share of reads
+        #[arg(long, value_name = "PERCENT", default_value_t = 80, value_parser = clap::value_parser!(u8).range(0..=100))]
+        reads: u8,
+        /// Read what the member knows, without asking the others
+        #[arg(long)]
+        serializable: bool,
+        /// Do not set the keys first
+        #[arg(long)]
+        skip_preload: bool,
+    },
+    /// Set one key that many watch, and measure until each of them has heard
+    Watch {
+        #[command(flatten)]
+        load: LoadArgs,
+        #[command(flatten)]
+        fan_out: watch::FanOutArgs,
+    },
+    /// Grant leases, or renew one for each client
+    Lease {
+        #[command(flatten)]
+        load: LoadArgs,
+        /// Renew instead of granting
+        #[arg(long)]
+        keep_alive: bool,
+        /// Seconds that a lease lives
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        ttl: i64,
+    },
+}
+
+/// The arguments of every benchmark.
+#[derive(Args, Clone, Debug)]
+pub(super) struct LoadArgs {
+    /// Clients, each with one call at a time [default: 100; watch: 1]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    clients: Option<u32>,
+    /// Connections that the clients share, spread over the endpoints [default: one for ten clients]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: Option<u32>,
+    /// Operations to do
+    #[arg(long, value_name = "COUNT")]
+    total: Option<u64>,
+    /// Time to take, if it is not the total that ends the run [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    duration: Option<Duration>,
+    /// Time before that, which does not count
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    warm_up: Option<Duration>,
+    /// Operations a second, started when they are due; 0 for as many as the clients manage
+    #[arg(long, value_name = "PER SECOND", default_value_t = 0)]
+    rate: u64,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl LoadArgs {
+    fn clients(&self, default: u32) -> usize {
+        usize::try_from(self.clients.unwrap_or(default)).unwrap_or(usize::MAX)
+    }
+
+    fn extent(&self) -> Extent {
+        let open_ended = self.total.is_none() && self.duration.is_none();
+        Extent {
+            total: self.total,
+            duration: self.duration.or(open_ended.then_some(DEFAULT_DURATION)),
+            warm_up: self.warm_up.unwrap_or_default(),
+            rate: self.rate,
+        }
+    }
+
+    /// Opens the connections, spread over the endpoints.
+    async fn channels(&self, clients: usize, client: &Client) -> Result<Vec<Channel>, Error> {
+        let shared =
+            clients.div_ceil(CLIENTS_PER_CONNECTION).max(client.endpoints().len().min(clients));
+        let wanted =
+            self.connections.and_then(|count| usize::try_from(count).ok()).unwrap_or(shared);
+        let mut channels = Vec::with_capacity(wanted);
+        for index in 0..wanted {
+            channels.push(client.connect(index).await?);
+        }
+        Ok(channels)
+    }
+}
+
+/// Runs a benchmark on all processors, and reports.
+pub(super) fn run(
+    command: &BenchCommand,
+    client: &Client,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let (load, report) = match command {
+        BenchCommand::Put { load, keys } => (load, runtime.block_on(put(load, keys, client))),
+        BenchCommand::Get { load, keys, serializable, skip_preload } => {
+            let reads = Reads { percent: 100, serializable: *serializable, preload: !skip_preload };
+            (load, runtime.block_on(read(load, keys, reads, client)))
+        }
+        BenchCommand::Mixed { load, keys, reads, serializable, skip_preload } => {
+            let reads =
+                Reads { percent: *reads, serializable: *serializable, preload: !skip_preload };
+            (load, runtime.block_on(read(load, keys, reads, client)))
+        }
+        BenchCommand::Watch { load, fan_out } => {
+            (load, runtime.block_on(watch::run(load, fan_out, client)))
+        }
+        BenchCommand::Lease { load, keep_alive, ttl } => {
+            (load, runtime.block_on(lease::run(load, *keep_alive, *ttl, client)))
+        }
+    };
+    let report = report?;
+    if load.json {
+        output.line(report.json())?;
+    } else {
+        output.text(report.text().as_bytes())?;
+    }
+    if report.tally.latencies.count() == 0 && report.tally.failed() > 0 {
+        return Err(Error::failed("every operation failed"));
+    }
+    Ok(())
+}
+
+async fn put(load: &LoadArgs, keys: &KeyArgs, client: &Client) -> Result<Report, Error> {
+    let keys = Arc::new(Keys::new(keys)?);
+    let clients = load.clients(100);
+    let channels = load.channels(clients, client).await?;
+    let operations = over(clients, &channels, |channel| Put::random(channel, &keys));
+    measure("put", load, channels.len(), client, operations).await
+}
+
+/// What share of the operations reads, and how.
+#[derive(Clone, Copy)]
+struct Reads {
+    percent: u8,
+    serializable: bool,
+    preload: bool,
+}
+
+async fn read(
+    load: &LoadArgs,
+    keys: &KeyArgs,
+    reads: Reads,
+    client: &Client,
+) -> Result<Report, Error> {
+    let keys = Arc::new(Keys::new(keys)?);
+    let clients = load.clients(100);
+    let channels = load.channels(clients, client).await?;
+    if reads.preload {
+        preload(clients, &channels, &keys, client).await?;
+    }
+    let name = match (reads.percent, reads.serializable) {
+        (100, false) => "get, linearizable",
+        (100, true) => "get, serializable",
+        (_, false) => "mixed, linearizable",
+        (_, true) => "mixed, serializable",
+    };
+    let operations = over(clients, &channels, |channel| Mixed {
+        get: Get::random(channel.clone(), &keys, reads.serializable),
+        put: Put::random(channel, &keys),
+        reads: u64::from(reads.percent),
+    });
+    measure(name, load, channels.len(), client, operations).await
+}
+
+/// Sets every key once, so that reads find something.
+async fn preload(
+    clients: usize,
+    channels: &[Channel],
+    keys: &Arc<Keys>,
+    client: &Client,
+) -> Result<(), Error> {
+    let all =
+        Extent { total: Some(keys.count()), duration: None, warm_up: Duration::ZERO, rate: 0 };
+    let pace = Arc::new(Pace::start(all));
+    let operations = over(clients, channels, |channel| Put::in_order(channel, keys));
+    let tally = load::run(pace, operations, client.timeout()).await;
+    match tally.errors.first_key_value() {
+        None => Ok(()),
+        Some((message, _)) => Err(Error::failed(format!("setting the keys failed: {message}"))),
+    }
+}
+
+/// An operation for each client, each on its share of the connections.
+fn over<T>(clients: usize, channels: &[Channel], operation: impl Fn(Channel) -> T) -> Vec<T> {
+    channels.iter().cycle().take(clients).map(|channel| operation(channel.clone())).collect()
+}
+
+/// Lets the clients run, and sums up.
+async fn measure<T: load::Operation>(
+    operation: &'static str,
+    load: &LoadArgs,
+    connections: usize,
+    client: &Client,
+    operations: Vec<T>,
+) -> Result<Report, Error> {
+    let clients = operations.len();
+    let meter = Meter::start();
+    let pace = Arc::new(Pace::start(load.extent()));
+    let tally = load::run(Arc::clone(&pace), operations, client.timeout()).await;
+    Ok(meter.report(operation, (clients, connections), pace.measured_time(), tally))
+}
+
+/// Measures what the run costs this process.
+struct Meter {
+    start: tokio::time::Instant,
+    cpu: Option<Duration>,
+}
+
+impl Meter {
+    fn start() -> Self {
+        Self { start: tokio::time::Instant::now(), cpu: cpu::used() }
+    }
+
+    fn report(
+        &self,
+        operation: &'static str,
+        (clients, connections): (usize, usize),
+        elapsed: Duration,
+        tally: Tally,
+    ) -> Report {
+        let cpu = self.cpu.and_then(|before| cpu::used()?.checked_sub(before));
+        Report {
+            operation,
+            clients,
+            connections,
+            elapsed,
+            tally,
+            cpu,
+            cpu_elapsed: self.start.elapsed(),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The way to a cluster: a list of endpoints, tried in turn within the time a command has.
+//!
+//! A call that only reads goes on to the next endpoint when one is unavailable. A call that writes
+//! does so only as long as no endpoint was reached: once a request may have arrived, repeating it
+//! could do it twice, and the user is told instead.
+
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::{Code, Status, transport::Channel};
+
+use super::{
+    duration,
+    error::{Error, Exit},
+};
+
+/// How long a connection may take before the next endpoint has its turn.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause before the endpoints are tried again, which an election may take.
+const ROUND_PAUSE: Duration = Duration::from_millis(100);
+/// Answers are as large as the range that was asked for.
+pub(super) const RESPONSE_BYTES_MAX: usize = i32::MAX as usize;
+
+/// The arguments of all client commands.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ClientArgs {
+    /// Endpoints of the cluster, separated by commas [env: QUORATE_ENDPOINTS, ETCDCTL_ENDPOINTS]
+    /// [default: 127.0.0.1:2379]
+    #[arg(long, global = true, value_name = "URLS", help_heading = "Client options")]
+    endpoints: Option<String>,
+    /// Time that a command may take
+    #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    #[arg(help_heading = "Client options")]
+    command_timeout: Duration,
+}
+
+/// Endpoints, and how long to try.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    endpoints: Vec<Endpoint>,
+    timeout: Duration,
+}
+
+/// One endpoint: as it was written, and as the transport wants it.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    pub(super) text: String,
+    transport: tonic::transport::Endpoint,
+}
+
+impl Client {
+    /// Takes the endpoints from the flag, else from the environment, else the default.
+    pub(super) fn new(args: &ClientArgs, environment: &[(String, String)]) -> Result<Self, Error> {
+        let variable = |name| {
+            let found =
+                environment.iter().find(|(other, value)| other == name && !value.is_empty());
+            found.map(|(_, value)| value.clone())
+        };
+        let list = args
+            .endpoints
+            .clone()
+            .or_else(|| variable("QUORATE_ENDPOINTS"))
+            .or_else(|| variable("ETCDCTL_ENDPOINTS"))
+            .unwrap_or_else(|| "127.0.0.1:2379".to_owned());
+        let texts = list.split(',').map(str::trim).filter(|text| !text.is_empty());
+        let endpoints: Vec<Endpoint> = texts.map(Endpoint::parse).collect::<Result<_, _>>()?;
+        if endpoints.is_empty() {
+            return Err(Error::input("no endpoints are given"));
+        }
+        Ok(Self { endpoints, timeout: args.command_timeout })
+    }
+
+    /// The same for other endpoints.
+    pub(super) fn with_endpoints(&self, texts: &[String]) -> Result<Self, Error> {
+        let endpoints = texts.iter().map(|text| Endpoint::parse(text)).collect::<Result<_, _>>()?;
+        Ok(Self { endpoints, timeout: self.timeout })
+    }
+
+    pub(super) fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Makes a call that changes nothing.
+    pub(super) async fn read<T>(
+        &self,
+        call: impl AsyncFn(Channel) -> Result<T, Status>,
+    ) -> Result<T, Error> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let mut failure = None;
+            for endpoint in &self.endpoints {
+                match endpoint.call(&call, deadline).await {
+                    Ok(value) => return Ok(value),
+                    Err(Failure::Answered(status)) if status.code() != Code::Unavailable => {
+                        return Err(status.into());
+                    }
+                    // What a member answers says more than that another cannot be reached.
+                    Err(Failure::Answered(status)) => failure = Some(Failure::Answered(status)),
+                    Err(unreachable) => failure = failure.or(Some(unreachable)),
+                }
+            }
+            let failure = failure.expect("a client has at least one endpoint");
+            let unreachable = matches!(failure, Failure::Unreachable(..));
+            if unreachable || Instant::now() + ROUND_PAUSE >= deadline {
+                return Err(failure.into());
+            }
+            sleep(ROUND_PAUSE).await;
+        }
+    }
+
+    /// Makes a call that may change something, at most once.
+    pub(super) async fn write<T>(
+        &self,
+        call: impl AsyncFn(Channel) -> Result<T, Status>,
+    ) -> Result<T, Error> {
+        let deadline = Instant::now() + self.timeout;
+        let mut failure = None;
+        for endpoint in &self.endpoints {
+            match endpoint.call(&call, deadline).await {
+                Ok(value) => return Ok(value),
+                Err(Failure::Answered(status)) => return Err(status.into()),
+                Err(unreachable) => failure = failure.or(Some(unreachable)),
+            }
+        }
+        Err(failure.expect("a client has at least one endpoint").into())
+    }
+
+    /// Connects to the first endpoint that can be reached, beginning with the one at `first`.
+    pub(super) async fn connect(&self, first: usize) -> Result<Channel, Error> {
+        let deadline = Instant::now() + self.timeout;
+        let mut failure = None;
+        let start = first % self.endpoints.len();
+        for endpoint in self.endpoints.iter().cycle().skip(start).take(self.endpoints.len()) {
+            match endpoint.connect(deadline).await {
+                Ok(channel) => return Ok(channel),
+                Err(unreachable) => failure = failure.or(Some(unreachable)),
+            }
+        }
+        Err(failure.expect("a client has at least one endpoint").into())
+    }
+}
+
+impl Endpoint {
+    fn parse(text: &str) -> Result<Self, Error> {
+        let url = match text.split_once("://") {
+            None => format!("http://{text}"),
+            Some(("http", _)) => text.to_owned(),
+            Some((scheme, _)) => {
+                return Err(Error::input(format!(
+                    "endpoint {text:?}: scheme {scheme:?} is not supported yet"
+                )));
+            }
+        };
+        let invalid = |error| Error::input(format!("endpoint {text:?}: {error}"));
+        let transport = tonic::transport::Endpoint::from_shared(url)
+            .map_err(invalid)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true);
+        Ok(Self { text: text.to_owned(), transport })
+    }
+
+    /// Makes a call to this endpoint alone.
+    pub(super) async fn call<T>(
+        &self,
+        call: impl AsyncFn(Channel) -> Result<T, Status>,
+        deadline: Instant,
+    ) -> Result<T, Failure> {
+        let channel = self.connect(deadline).await?;
+        match timeout_at(deadline, call(channel)).await {
+            Ok(result) => result.map_err(Failure::Answered),
+            Err(_) => {
+                Err(Failure::Answered(Status::deadline_exceeded("context deadline exceeded")))
+            }
+        }
+    }
+
+    async fn connect(&self, deadline: Instant) -> Result<Channel, Failure> {
+        let unreachable = |reason: String| Failure::Unreachable(self.text.clone(), reason);
+        match timeout_at(deadline, self.transport.connect()).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(error)) => Err(unreachable(root_cause(&error))),
+            Err(_) => Err(unreachable("no connection in time".to_owned())),
+        }
+    }
+}
+
+/// Why a call to one endpoint failed.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing was sent.
+    Unreachable(String, String),
+    /// The request may have arrived.
+    Answered(Status),
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Unreachable(endpoint, reason) => {
+                Self::new(Exit::Connection, format!("cannot connect to {endpoint}: {reason}"))
+            }
+            Failure::Answered(status) => status.into(),
+        }
+    }
+}
+
+/// The innermost error, which names what happened; those around it say only that something did.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoints(flag: Option<&str>, environment: &[(&str, &str)]) -> Vec<String> {
+        let args = ClientArgs {
+            endpoints: flag.map(str::to_owned),
+            command_timeout: Duration::from_secs(1),
+        };
+        let environment: Vec<_> = environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let client = Client::new(&args, &environment).unwrap();
+        client.endpoints().iter().map(|endpoint| endpoint.text.clone()).collect()
+    }
+
+    /// The flag wins over our variable, which wins over etcdctl's.
+    #[test]
+    fn endpoints_come_from_the_nearest_source() {
+        let both = [("ETCDCTL_ENDPOINTS", "a:1"), ("QUORATE_ENDPOINTS", "b:1,http://c:1")];
+
+        assert_eq!(endpoints(Some("d:1"), &both), ["d:1"]);
+        assert_eq!(endpoints(None, &both), ["b:1", "http://c:1"]);
+        assert_eq!(endpoints(None, &both[..1]), ["a:1"]);
+        assert_eq!(endpoints(None, &[]), ["127.0.0.1:2379"]);
+    }
+
+    /// Without a listener the user hears of the endpoint and of the reason.
+    #[tokio::test]
+    async fn an_unreachable_endpoint_is_named() {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let args = ClientArgs {
+            endpoints: Some(free.to_string()),
+            command_timeout: Duration::from_secs(5),
+        };
+        let client = Client::new(&args, &[]).unwrap();
+
+        let error = client.write(async |_| Ok(())).await.unwrap_err();
+
+        assert!(
+            error.to_string().starts_with(&format!("cannot connect to {free}: Connection refused")),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,72 @@
+//! How a command fails: a text for people, an exit code for scripts.
+
+use std::{fmt::Display, io, process::ExitCode};
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(super) struct Error {
+    exit: Exit,
+    message: String,
+}
+
+/// The exit codes of etcdctl, as far as we have a use for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// The cluster refused, or the command failed otherwise.
+    Failed,
+    /// No endpoint could be reached.
+    Connection,
+    /// An argument has no meaning.
+    Input,
+    /// Reading or writing a local stream failed.
+    Io,
+    /// The command line could not be read.
+    Usage,
+}
+
+impl Exit {
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Failed => 1,
+            Self::Connection => 2,
+            Self::Input => 3,
+            Self::Io => 6,
+            Self::Usage => 128,
+        }
+    }
+}
+
+impl Error {
+    pub(super) fn new(exit: Exit, message: impl Display) -> Self {
+        Self { exit, message: message.to_string() }
+    }
+
+    pub(super) fn failed(message: impl Display) -> Self {
+        Self::new(Exit::Failed, message)
+    }
+
+    pub(super) fn input(message: impl Display) -> Self {
+        Self::new(Exit::Input, message)
+    }
+
+    pub(super) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.exit.code())
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::new(Exit::Io, error)
+    }
+}
+
+/// What the cluster said, in its own words: scripts match on them.
+impl From<tonic::Status> for Error {
+    fn from(status: tonic::Status) -> Self {
+        match status.message() {
+            "" => Self::failed(format!("rpc failed with code {:?}", status.code())),
+            message => Self::failed(message),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The command line: `serve` runs a member, `cluster` runs several, the rest talks to a cluster.
+//!
+//! The client commands keep etcdctl's words, flags, plain output and exit codes, and speak only the
+//! public API, so they work against any etcd. Output goes through [`Output`], which turns a closed
+//! pipe into an error instead of a panic. Everything that a command reads from outside, the
+//! environment above all, is taken once in [`main`] and passed down.
+//!
+//! Absent on purpose: output formats other than the plain one, TLS, and auth.
+
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod client;
+mod cluster;
+mod duration;
+mod endpoint;
+mod error;
+mod kv;
+mod lease;
+mod member;
+mod range;
+mod serve;
+mod watch;
+
+use client::{Client, ClientArgs};
+use error::{Error, Exit};
+
+/// The level of the etcd API that we speak.
+const API_VERSION: &str = "3.7";
+
+#[derive(Parser)]
+#[command(name = "quorate", version, about, max_term_width = 100, infer_subcommands = true)]
+#[command(about = "A coordination store that speaks the etcd v3 API")]
+struct CommandLine {
+    #[command(flatten)]
+    client: ClientArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one member
+    Serve(serve::ServeArgs),
+    /// Run a cluster of several members on this machine, in the foreground
+    Cluster(cluster::ClusterArgs),
+    /// Set a key
+    Put(kv::PutArgs),
+    /// Show a key, or the keys of a range
+    Get(kv::GetArgs),
+    /// Delete a key, or the keys of a range
+    Del(kv::DelArgs),
+    /// Follow the changes of a key, or of the keys of a range
+    Watch(watch::WatchArgs),
+    /// Grant, renew and revoke leases
+    #[command(subcommand)]
+    Lease(lease::LeaseCommand),
+    /// Show the members of the cluster
+    #[command(subcommand)]
+    Member(member::MemberCommand),
+    /// Ask each endpoint how it is
+    #[command(subcommand)]
+    Endpoint(endpoint::EndpointCommand),
+    /// Put load on a cluster and report rates and latencies
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+    /// Show the version
+    Version,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let environment = environment();
+    match CommandLine::try_parse() {
+        Ok(command_line) => finish(run(command_line, &environment)),
+        Err(usage) => {
+            // Nothing is left to be done about a failure to print.
+            let _ = usage.print();
+            if usage.use_stderr() { ExitCode::from(Exit::Usage.code()) } else { ExitCode::SUCCESS }
+        }
+    }
+}
+
+fn finish(result: Result<(), Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "Error: {error}");
+            error.exit_code()
+        }
+    }
+}
+
+fn run(command_line: CommandLine, environment: &[(String, String)]) -> Result<(), Error> {
+    let client = || Client::new(&command_line.client, environment);
+    let mut output = Output;
+    match command_line.command {
+        Command::Serve(args) => serve::run(args, environment, &mut output),
+        Command::Cluster(args) => block_on(cluster::run(args, environment)),
+        Command::Put(args) => block_on(kv::put(args, &client()?, &mut output)),
+        Command::Get(args) => block_on(kv::get(args, &client()?, &mut output)),
+        Command::Del(args) => block_on(kv::del(args, &client()?, &mut output)),
+        Command::Watch(args) => block_on(watch::run(args, &client()?, &mut output)),
+        Command::Lease(command) => block_on(lease::run(command, &client()?, &mut output)),
+        Command::Member(command) => block_on(member::run(&command, &client()?, &mut output)),
+        Command::Endpoint(command) => block_on(endpoint::run(&command, &client()?, &mut output)),
+        Command::Bench(command) => bench::run(&command, &client()?, &mut output),
+        Command::Version => {
+            output.line(format!("quorate version: {}", env!("CARGO_PKG_VERSION")))?;
+            output.line(format!("API version: {API_VERSION}"))
+        }
+    }
+}
+
+/// Runs a command that mostly waits: one thread is plenty.
+fn block_on(command: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// The environment as texts. A variable that is not a text is none of ours.
+#[expect(clippy::disallowed_methods, reason = "this is where the environment comes in")]
+fn environment() -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    env::vars_os().filter_map(text).collect()
+}
+
+/// Standard output, flushed with each piece, since a reader may be waiting for it.
+struct Output;
+
+impl Output {
+    /// Writes a line. Keys and values are bytes, and go out as they are.
+    fn line(&mut self, line: impl AsRef<[u8]>) -> Result<(), Error> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(line.as_ref())?;
+        stdout.write_all(b"\n")?;
+        Ok(stdout.flush()?)
+    }
+
+    /// Writes many lines at once.
+    fn text(&mut self, text: &[u8]) -> Result<(), Error> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text)?;
+        Ok(stdout.flush()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// clap's own check of the definition: no flag twice, no impossible default.
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    /// The forms that etcdctl takes are taken.
+    #[test]
+    fn etcdctls_forms_parse() {
+        for line in [
+            "quorate --endpoints a:1,b:2 put k v",
+            "quorate put k -- -v",
+            "quorate get k --prefix --rev=3 --limit 2 --consistency=s",
+            "quorate get --from-key a",
+            "quorate del a b --prev-kv",
+            "quorate watch --prefix k --rev 1 --prev-kv",
+            "quorate lease grant 60",
+            "quorate lease keep-alive 1234 --once",
+            "quorate lease timetolive 1234 --keys --command-timeout=2s",
+            "quorate member list",
+            "quorate endpoint status --cluster",
+            "quorate serve --name n1 --name n2 --initial-cluster=n2=http://a:1",
+            "quorate cluster --nodes 3",
+            "quorate bench mixed --clients 10 --duration 2s",
+        ] {
+            if let Err(error) = CommandLine::try_parse_from(line.split(' ')) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! `quorate serve`: one member, until it is told to stop.
+//!
+//! The flags are made from the table of settings, so that a setting is described in one place.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use super::{Error, Output};
+use crate::{
+    config::{self, Inputs, SETTINGS},
+    server, telemetry,
+};
+
+/// The arguments of `serve`.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ServeArgs {
+    /// Read settings from this TOML file; keys are the names of the flags
+    #[arg(long, value_name = "FILE")]
+    config_file: Option<PathBuf>,
+    /// Print the settings in force, with the source of each, and exit
+    #[arg(long)]
+    print_config: bool,
+    /// Stop once standard input ends
+    #[arg(long, hide = true)]
+    exit_with_parent: bool,
+    #[command(flatten)]
+    settings: SettingFlags,
+}
+
+/// The flags given that are settings: name and value.
+#[derive(Clone, Debug)]
+struct SettingFlags(Vec<(String, String)>);
+
+impl Args for SettingFlags {
+    fn augment_args(command: Command) -> Command {
+        command.args(SETTINGS.iter().map(|setting| {
+            Arg::new(setting.name)
+                .long(setting.name)
+                .value_name(setting.value_name)
+                .help(setting.help)
+                .action(ArgAction::Set)
+                // As for etcd, the last one wins.
+                .overrides_with(setting.name)
+        }))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SettingFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = SETTINGS.iter().filter_map(|setting| {
+            let value = matches.get_one::<String>(setting.name)?;
+            Some((setting.name.to_owned(), value.clone()))
+        });
+        Ok(Self(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Runs a member, or prints its settings.
+pub(super) fn run(
+    args: ServeArgs,
+    environment: &[(String, String)],
+    output: &mut Output,
+) -> Result<(), Error> {
+    let inputs = Inputs {
+        config_file: args.config_file,
+        flags: args.settings.0,
+        environment: environment.to_vec(),
+    };
+    let mut loaded = config::load(&inputs).map_err(Error::failed)?;
+    if args.print_config {
+        return output.text(loaded.printed.as_bytes());
+    }
+    loaded.config.exit_with_parent = args.exit_with_parent;
+    telemetry::init(loaded.config.log_level.as_str());
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    server::run(loaded.config).map_err(Error::failed)
+}

@@ -1,0 +1,65 @@
+//! The settings in force, as a file that would set them.
+
+use std::fmt::{Display, Write};
+
+use super::{Config, InitialMember, SETTINGS, layers::Sources};
+
+/// TOML with the source of each value behind it.
+pub(super) fn print(config: &Config, sources: &Sources) -> String {
+    let mut text = String::new();
+    for setting in SETTINGS {
+        let value = value(config, setting.name);
+        let source = sources.of(setting.name);
+        writeln!(text, "{} = {value} # {source}", setting.name)
+            .expect("writing to a string succeeds");
+    }
+    text
+}
+
+/// The value of a setting as TOML.
+fn value(config: &Config, setting: &str) -> String {
+    match setting {
+        "name" => quote(&config.name),
+        "data-dir" => quote(&config.data_dir.to_string_lossy()),
+        "listen-client-urls" => list(&config.listen_client_urls),
+        "advertise-client-urls" => list(&config.advertise_client_urls),
+        "listen-peer-urls" => list(&config.listen_peer_urls),
+        "initial-advertise-peer-urls" => list(&config.initial_advertise_peer_urls),
+        "initial-cluster" => list(config.initial_cluster.iter().flat_map(entries)),
+        "initial-cluster-state" => quote(config.initial_cluster_state.as_str()),
+        "initial-cluster-token" => quote(&config.initial_cluster_token),
+        "heartbeat-interval" => config.heartbeat_interval.as_millis().to_string(),
+        "election-timeout" => config.election_timeout.as_millis().to_string(),
+        "log-level" => quote(config.log_level.as_str()),
+        "max-request-bytes" => config.max_request_bytes.to_string(),
+        "max-txn-ops" => config.max_txn_ops.to_string(),
+        "listen-metrics-urls" => list(&config.listen_metrics_urls),
+        unknown => unreachable!("setting {unknown} is listed but not printed"),
+    }
+}
+
+fn entries(member: &InitialMember) -> impl Iterator<Item = String> {
+    member.peer_urls.iter().map(|url| format!("{}={url}", member.name))
+}
+
+fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+    let quoted: Vec<String> = items.into_iter().map(|item| quote(&item.to_string())).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// A TOML basic string.
+fn quote(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            control if control.is_control() => {
+                write!(quoted, "\\u{:04X}", u32::from(control))
+                    .expect("writing to a string succeeds");
+            }
+            plain => quoted.push(plain),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,148 @@
+//! The settings as they are written: their names, their help, and their layered, unchecked values.
+
+use std::fmt::{self, Formatter};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+};
+
+use crate::types::limits;
+
+/// One setting: a key of the file, and after renaming a flag and a variable.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its name: `--name` is the flag, `name` the key, `QUORATE_NAME` the variable.
+    pub name: &'static str,
+    /// What its value is called in the help.
+    pub value_name: &'static str,
+    /// Its help: one line.
+    pub help: &'static str,
+}
+
+/// Every setting there is, in the order in which help and `--print-config` show them.
+pub const SETTINGS: &[Setting] = &[
+    setting("name", "NAME", "Name of this member [default: default]"),
+    setting("data-dir", "DIR", "Directory of log and state [default: <name>.quorate]"),
+    setting(
+        "listen-client-urls",
+        "URLS",
+        "Where clients connect to [default: http://localhost:2379]",
+    ),
+    setting(
+        "advertise-client-urls",
+        "URLS",
+        "Client URLs that the cluster shows for this member [default: http://localhost:2379]",
+    ),
+    setting(
+        "listen-peer-urls",
+        "URLS",
+        "Where other members connect to [default: http://localhost:2380]",
+    ),
+    setting(
+        "initial-advertise-peer-urls",
+        "URLS",
+        "Peer URLs of this member, as the others know them [default: http://localhost:2380]",
+    ),
+    setting(
+        "initial-cluster",
+        "NAME=URL,...",
+        "Founding members with their peer URLs [default: this member alone]",
+    ),
+    setting(
+        "initial-cluster-state",
+        "STATE",
+        "Found a cluster (new) or join one (existing) [default: new]",
+    ),
+    setting(
+        "initial-cluster-token",
+        "TOKEN",
+        "Keeps clusters with the same members apart [default: etcd-cluster]",
+    ),
+    setting("heartbeat-interval", "MS", "Time between heartbeats of the leader [default: 100]"),
+    setting("election-timeout", "MS", "Silence of the leader until an election [default: 1000]"),
+    setting("log-level", "LEVEL", "trace, debug, info, warn or error [default: info]"),
+    setting("max-request-bytes", "BYTES", "Largest request [default: 1572864]"),
+    setting("max-txn-ops", "COUNT", "Most operations in a list of a transaction [default: 128]"),
+    setting("listen-metrics-urls", "URLS", "More listeners, with metrics and health only"),
+];
+
+const fn setting(name: &'static str, value_name: &'static str, help: &'static str) -> Setting {
+    Setting { name, value_name, help }
+}
+
+/// The values of all layers together, before anybody has looked at what they mean.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct Settings {
+    pub(super) name: String,
+    /// Follows the name when it is not set.
+    pub(super) data_dir: Option<String>,
+    pub(super) listen_client_urls: List,
+    pub(super) advertise_client_urls: List,
+    pub(super) listen_peer_urls: List,
+    pub(super) initial_advertise_peer_urls: List,
+    /// Follows the name and the advertised peer URLs when it is not set.
+    pub(super) initial_cluster: Option<List>,
+    pub(super) initial_cluster_state: String,
+    pub(super) initial_cluster_token: String,
+    pub(super) heartbeat_interval: u64,
+    pub(super) election_timeout: u64,
+    pub(super) log_level: String,
+    pub(super) max_request_bytes: u64,
+    pub(super) max_txn_ops: u64,
+    pub(super) listen_metrics_urls: List,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let client = || List(vec!["http://localhost:2379".to_owned()]);
+        let peer = || List(vec!["http://localhost:2380".to_owned()]);
+        Self {
+            name: "default".to_owned(),
+            data_dir: None,
+            listen_client_urls: client(),
+            advertise_client_urls: client(),
+            listen_peer_urls: peer(),
+            initial_advertise_peer_urls: peer(),
+            initial_cluster: None,
+            initial_cluster_state: "new".to_owned(),
+            initial_cluster_token: "etcd-cluster".to_owned(),
+            heartbeat_interval: 100,
+            election_timeout: 1000,
+            log_level: "info".to_owned(),
+            max_request_bytes: limits::REQUEST_BYTES_MAX as u64,
+            max_txn_ops: limits::TXN_OPS_MAX as u64,
+            listen_metrics_urls: List(Vec::new()),
+        }
+    }
+}
+
+/// Several texts: in the file a list or one text with commas, everywhere else the latter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct List(pub(super) Vec<String>);
+
+impl<'de> Deserialize<'de> for List {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ListVisitor)
+    }
+}
+
+struct ListVisitor;
+
+impl<'de> Visitor<'de> for ListVisitor {
+    type Value = List;
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("texts, as a list or separated by commas")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<List, E> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        Ok(List(parts.map(str::to_owned).collect()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<List, A::Error> {
+        Deserialize::deserialize(SeqAccessDeserializer::new(seq)).map(List)
+    }
+}

@@ -1,0 +1,196 @@
+//! [`Applier`]: committed entries become state, answers and events.
+
+use std::sync::Arc;
+
+use crate::{
+    node::{
+        Error, TimeoutCause,
+        metrics::seconds,
+        ports::StageId,
+        shared::Shared,
+        task::{ApplyTask, Input},
+    },
+    raft::{self, LogEntry, Position},
+    state::{self, Answer, Command, Family, LeaseChange, Overlay, Refused, Request, codec, meta},
+    types::{Event, Fault, Index, Revision, Term},
+};
+
+/// Turns committed entries into state, wakes waiting requests, publishes events.
+///
+/// Everything a batch of entries changes, and how far the log is applied, is committed as one unit.
+/// Only then do others hear of it, in this order: watchers, requests, the lease clock. So whoever
+/// was answered finds what it was told, wherever it looks on this member.
+pub struct Applier {
+    shared: Arc<Shared>,
+    applied: Position,
+}
+
+/// What a batch has changed, to be told once it is committed.
+#[derive(Default)]
+struct Batch {
+    outcomes: Vec<(u64, Result<Answer, Refused>)>,
+    events: Vec<Event>,
+    leases: Vec<LeaseChange>,
+    compacted: Option<Revision>,
+}
+
+impl Applier {
+    /// An applier that continues after `applied`.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, applied: Position) -> Self {
+        Self { shared, applied }
+    }
+
+    /// Carries a task out, and returns what the replica is to hear of it.
+    pub fn carry_out(&mut self, task: ApplyTask) -> Result<Option<Input>, Fault> {
+        match task {
+            ApplyTask::Entries(entries) => {
+                self.apply(entries)?;
+                Ok(Some(Input::Applied(self.applied)))
+            }
+            ApplyTask::Install(stage, position) => {
+                self.install(stage, position)?;
+                Ok(Some(Input::Installed(self.applied)))
+            }
+            ApplyTask::Promote(term) => self.promote(term).map(|()| None),
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<LogEntry>) -> Result<(), Fault> {
+        let view = self.shared.view()?;
+        let mut overlay = Overlay::new(&*view);
+        let mut batch = Batch::default();
+        for entry in entries {
+            let position = Position { index: Index(entry.index), term: Term(entry.term) };
+            if position.index != self.applied.index.next() {
+                return Err(Fault::new(format!(
+                    "entry {} cannot be applied after entry {}",
+                    position.index, self.applied.index
+                )));
+            }
+            self.apply_entry(&mut overlay, &entry, &mut batch)?;
+            self.applied = position;
+        }
+        let (key, value) = meta::applied_record(self.applied.index, self.applied.term);
+        overlay.put(Family::Meta, key, value);
+        let writes = overlay.into_writes();
+
+        let started = self.shared.clock.now_micros();
+        self.shared.store.commit(writes)?;
+        let took = self.shared.clock.now_micros().saturating_sub(started);
+        self.shared.metrics.backend_commit_seconds.observe(seconds(took));
+        self.tell(batch);
+        Ok(())
+    }
+
+    fn apply_entry(
+        &self,
+        overlay: &mut Overlay<'_>,
+        entry: &LogEntry,
+        batch: &mut Batch,
+    ) -> Result<(), Fault> {
+        if !raft::carries_requests(entry) {
+            return Err(Fault::new(format!("entry {} is of an unknown kind", entry.index)));
+        }
+        if entry.data.is_empty() {
+            return Ok(()); // a new leader's first entry
+        }
+        let requests = codec::decode_group(entry.data.clone())
+            .map_err(|fault| fault.during(&format!("decoding entry {}", entry.index)))?;
+        for request in requests {
+            let applied = state::apply(overlay, Term(entry.term), &request)
+                .map_err(|fault| fault.during(&format!("applying entry {}", entry.index)))?;
+            overlay.absorb(applied.writes);
+            batch.events.extend(applied.events);
+            batch.leases.extend(applied.leases);
+            if let (Command::Compact(revision), Ok(_)) = (&request.command, &applied.outcome) {
+                batch.compacted = Some(*revision);
+            }
+            if self.is_ours(&request) {
+                batch.outcomes.push((request.id.sequence, applied.outcome));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_ours(&self, request: &Request) -> bool {
+        let settings = &self.shared.settings;
+        request.id.member == settings.member && request.id.boot == settings.boot
+    }
+
+    fn tell(&self, batch: Batch) {
+        let shared = &self.shared;
+        for events in split_by_revision(batch.events) {
+            if let Some(first) = events.first() {
+                shared.hub.publish(first.id.revision, events.into());
+            }
+        }
+        if let Some(revision) = batch.compacted {
+            // Readers learn of it before the store may drop anything.
+            shared.set_compacted(revision);
+            shared.hub.compacted(revision);
+            shared.store.set_compacted(revision);
+        }
+        if !batch.leases.is_empty() {
+            let now = shared.clock.now();
+            let mut lessor = shared.lessor();
+            for change in batch.leases {
+                match change {
+                    LeaseChange::Granted(id, ttl) => lessor.granted(id, ttl, now),
+                    LeaseChange::Gone(id) => lessor.gone(id),
+                    LeaseChange::Checkpointed(id, remaining) => lessor.checkpointed(id, remaining),
+                }
+            }
+        }
+        shared.set_applied(self.applied.index);
+        shared.pending.complete(batch.outcomes);
+    }
+
+    fn install(&mut self, stage: StageId, position: Position) -> Result<(), Fault> {
+        let shared = &self.shared;
+        let found = shared.store.install(stage)?;
+        if found != position {
+            return Err(Fault::new(format!(
+                "the installed checkpoint ends at entry {} of term {}, announced was {} of {}",
+                found.index, found.term, position.index, position.term
+            )));
+        }
+        self.applied = position;
+        let view = shared.view()?;
+        let (revision, compacted) = (meta::revision(&*view)?, meta::compacted(&*view)?);
+        shared.set_compacted(compacted);
+        shared.hub.reset(revision, compacted);
+        shared.set_applied(position.index);
+        // Some of these are in the checkpoint and some are lost; which ones cannot be told.
+        shared.pending.fail_handed_over(&Error::TimedOut(TimeoutCause::ConnectionLost));
+        Ok(())
+    }
+
+    fn promote(&self, term: Term) -> Result<(), Fault> {
+        let view = self.shared.view()?;
+        let leases = state::lease::list(&*view)?;
+        let settings = &self.shared.settings;
+        let now = self.shared.clock.now();
+        self.shared.lessor().promote(
+            now,
+            settings.election_timeout,
+            term,
+            leases.into_iter().map(|lease| (lease.id, lease.granted, lease.remaining)),
+        );
+        Ok(())
+    }
+}
+
+/// The events of each revision by themselves. They come in order.
+fn split_by_revision(events: Vec<Event>) -> Vec<Vec<Event>> {
+    let mut revisions: Vec<Vec<Event>> = Vec::new();
+    for event in events {
+        match revisions.last_mut() {
+            Some(last) if last.first().is_some_and(|e| e.id.revision == event.id.revision) => {
+                last.push(event);
+            }
+            Some(_) | None => revisions.push(vec![event]),
+        }
+    }
+    revisions
+}

@@ -1,0 +1,115 @@
+//! How a member begins: a new cluster's first state, or the state and the log of its last run.
+
+use crate::{
+    node::ports::{LogStore, StateStore},
+    raft::{HardState, LogState, Position, Voters},
+    state::{self, ConfState, Member, meta},
+    types::{ClusterId, Fault, Index, Term},
+};
+
+/// Where every log begins: entry 1 of term 1, which is the first state and was never appended. So
+/// no member's log is ever quite empty, and all members of a new cluster begin alike.
+const ORIGIN: Position = Position { index: Index(1), term: Term(1) };
+
+/// The cluster as its first members agree on it before it exists.
+#[derive(Clone, Debug)]
+pub struct Initial {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Its first members.
+    pub members: Vec<Member>,
+}
+
+/// A member's log and state, fitted to each other.
+#[derive(Debug)]
+pub struct Opened {
+    /// What the log holds.
+    pub log: LogState,
+    /// Who decides, as of the applied index.
+    pub voters: Voters,
+    /// How far the state has applied the log.
+    pub applied: Position,
+}
+
+/// Reads what the last run left and fits the log to the state; a member that never ran gets the
+/// first state of `initial`. Can be repeated after a crash at any point.
+///
+/// # Errors
+///
+/// A fault, when log and state cannot be from the same life of one member.
+pub fn open(
+    log: &dyn LogStore,
+    store: &dyn StateStore,
+    initial: &Initial,
+) -> Result<Opened, Fault> {
+    let found = log.load()?;
+    if meta::cluster(&*store.view()?)?.is_none() {
+        if found.last.index > ORIGIN.index {
+            return Err(Fault::new(format!(
+                "the log holds entries up to {}, but the state is empty",
+                found.last.index
+            )));
+        }
+        store.commit(state::bootstrap(initial.cluster, &initial.members))?;
+        store.flush()?;
+    }
+    let view = store.view()?;
+    let (index, term) = meta::applied(&*view)?;
+    let applied = Position { index, term };
+    let voters = to_voters(&meta::conf_state(&*view)?);
+    drop(view);
+    Ok(Opened { log: fit(log, found, applied)?, voters, applied })
+}
+
+/// A state that is ahead of the log (an installed checkpoint, a first state) starts the log anew.
+fn fit(log: &dyn LogStore, found: LogState, applied: Position) -> Result<LogState, Fault> {
+    let hard_state = found.hard_state;
+    if found.last.index < applied.index {
+        let later = applied.term > hard_state.term;
+        let fitted = HardState {
+            term: hard_state.term.max(applied.term),
+            vote: if later { None } else { hard_state.vote },
+            commit: applied.index,
+        };
+        log.reset(applied, fitted)?;
+        return log.load();
+    }
+    if hard_state.commit > found.last.index {
+        return Err(Fault::new(format!(
+            "the log ends at entry {}, but entry {} was committed: synced entries are lost",
+            found.last.index, hard_state.commit
+        )));
+    }
+    if found.truncated.index > applied.index {
+        return Err(Fault::new(format!(
+            "the log begins after entry {}, but the state ends at entry {}",
+            found.truncated.index, applied.index
+        )));
+    }
+    let term = term_at(&found, applied.index);
+    if term != Some(applied.term) {
+        return Err(Fault::new(format!(
+            "entry {} is of term {} in the state, and of another in the log",
+            applied.index, applied.term
+        )));
+    }
+    Ok(LogState { hard_state: hard_state.committed_to(applied.index), ..found })
+}
+
+fn term_at(log: &LogState, index: Index) -> Option<Term> {
+    if index == log.truncated.index {
+        return Some(log.truncated.term);
+    }
+    let after = log.term_runs.partition_point(|run| run.index <= index);
+    after.checked_sub(1).and_then(|at| log.term_runs.get(at)).map(|run| run.term)
+}
+
+fn to_voters(conf: &ConfState) -> Voters {
+    Voters {
+        voters: conf.voters.clone(),
+        learners: conf.learners.clone(),
+        voters_outgoing: conf.voters_outgoing.clone(),
+        learners_next: conf.learners_next.clone(),
+        auto_leave: conf.auto_leave,
+    }
+}

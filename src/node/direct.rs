@@ -1,0 +1,57 @@
+//! What the simulator calls in place of a [`Handle`](super::Handle), which waits and so needs a
+//! runtime: the same steps, with the waiting left to the caller.
+
+use tokio::sync::oneshot;
+
+use crate::{
+    lease::Renewal,
+    node::{Error, pending::Outcome, shared::Shared},
+    state::{Command, Request, codec},
+    types::{Identity, LeaseId, MemberId, Millis, RequestId, Term},
+};
+
+impl Shared {
+    /// Lets a command wait to be proposed. Returns the number to offer the replica as
+    /// [`Input::Proposal`](super::Input::Proposal), and where the outcome will be told.
+    ///
+    /// # Errors
+    ///
+    /// When too much waits already. Then the command certainly does not take effect.
+    pub fn submit(
+        &self,
+        command: Command,
+    ) -> Result<(u64, oneshot::Receiver<Outcome>), Error> {
+        let sequence = self.pending.next_sequence();
+        let (member, boot) = (self.settings.member, self.settings.boot);
+        let id = RequestId { member, boot, sequence };
+        let request = Request { id, identity: Identity::anonymous(), command };
+        let outcome = self.pending.wait(sequence, codec::encode_group(&[request]))?;
+        Ok((sequence, outcome))
+    }
+
+    /// Gives up waiting. Returns whether the command may still take effect.
+    pub fn forget(&self, sequence: u64) -> bool {
+        self.pending.forget(sequence).is_some()
+    }
+
+    /// The current term and its leader, as far as known.
+    pub fn leadership(&self) -> (Term, Option<MemberId>) {
+        (self.term(), self.leader())
+    }
+
+    /// The time on this member's clock.
+    pub fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    /// Renews a lease as of `asked`, after a read barrier that was asked for at that time or later.
+    /// `None`: this member does not lead, or its clock does not run yet.
+    pub fn renew(&self, lease: LeaseId, asked: Millis) -> Option<Renewal> {
+        let mut lessor = self.lessor();
+        let leads = self.leader() == Some(self.settings.member);
+        if !leads || lessor.term() != Some(self.term()) {
+            return None;
+        }
+        lessor.renew(lease, asked).ok()
+    }
+}

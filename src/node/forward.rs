@@ -1,0 +1,217 @@
+//! Requests on their way from a follower to its leader.
+//!
+//! A forward names the term in which the receiver must lead. It is sent again while unanswered; the
+//! leader remembers its answers for the term, so a repeated forward is never proposed twice.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::{
+    node::{ports::Frame, task::Proposed},
+    types::{BootNumber, MemberId, Millis, Term},
+};
+
+/// Forwards without an answer; further requests wait and go together.
+const UNANSWERED_MAX: usize = 2;
+/// After this time an unanswered forward is sent again.
+const RESEND: Millis = Millis(300);
+/// Answers remembered for each member: far more than it can still ask about.
+const REMEMBERED_MAX: usize = 256;
+
+/// The follower's side.
+#[derive(Debug)]
+pub(super) struct Forwards {
+    last_ticket: u64,
+    unanswered: BTreeMap<u64, Sent>,
+    under: Option<(Term, MemberId)>,
+    held_until_tick: bool,
+}
+
+#[derive(Debug)]
+struct Sent {
+    sequences: Vec<u64>,
+    group: Bytes,
+    sent: Millis,
+}
+
+impl Forwards {
+    /// Tickets of every start of a member are larger than those of the starts before it.
+    pub(super) fn new(boot: BootNumber) -> Self {
+        Self {
+            last_ticket: boot.0 << 40,
+            unanswered: BTreeMap::new(),
+            under: None,
+            held_until_tick: false,
+        }
+    }
+
+    /// Tells who leads in which term. Forwards to anybody before are given up: what became of them
+    /// shows when an entry of the new term is applied.
+    pub(super) fn follow(&mut self, under: Option<(Term, MemberId)>) {
+        if self.under != under {
+            self.under = under;
+            self.unanswered.clear();
+            self.held_until_tick = false;
+        }
+    }
+
+    /// The term to forward in, if a forward may leave now.
+    pub(super) fn open_term(&self) -> Option<Term> {
+        let free = self.unanswered.len() < UNANSWERED_MAX && !self.held_until_tick;
+        self.under.filter(|_| free).map(|(term, _)| term)
+    }
+
+    /// Sends a group of requests.
+    pub(super) fn send(
+        &mut self,
+        sequences: Vec<u64>,
+        group: Bytes,
+        now: Millis,
+    ) -> Option<(MemberId, Frame)> {
+        let (term, leader) = self.under?;
+        self.last_ticket += 1;
+        let ticket = self.last_ticket;
+        self.unanswered.insert(ticket, Sent { sequences, group: group.clone(), sent: now });
+        Some((leader, Frame::Forward { ticket, term, group }))
+    }
+
+    /// Takes an answer in; returns the requests that were refused.
+    pub(super) fn answered(&mut self, ticket: u64, accepted: bool) -> Vec<u64> {
+        match self.unanswered.remove(&ticket) {
+            Some(sent) if !accepted => {
+                self.held_until_tick = true;
+                sent.sequences
+            }
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    /// Lets a tick pass: what has waited long for an answer is sent again.
+    pub(super) fn tick(&mut self, now: Millis) -> Vec<(MemberId, Frame)> {
+        self.held_until_tick = false;
+        let Some((term, leader)) = self.under else { return Vec::new() };
+        let mut again = Vec::new();
+        for (ticket, sent) in &mut self.unanswered {
+            if now.since(sent.sent) >= RESEND {
+                sent.sent = now;
+                let group = sent.group.clone();
+                again.push((leader, Frame::Forward { ticket: *ticket, term, group }));
+            }
+        }
+        again
+    }
+}
+
+/// The leader's side: forwards that wait to be proposed, and what was answered in this term.
+#[derive(Debug, Default)]
+pub(super) struct Forwarded {
+    term: Term,
+    waiting: VecDeque<(MemberId, u64, Bytes)>,
+    answers: BTreeMap<MemberId, BTreeMap<u64, Option<Proposed>>>,
+}
+
+impl Forwarded {
+    /// Takes a forward in; returns the answer when there is one already.
+    pub(super) fn receive(
+        &mut self,
+        from: MemberId,
+        ticket: u64,
+        group: Bytes,
+        term: Term,
+    ) -> Option<Proposed> {
+        if self.term != term {
+            *self = Self { term, ..Self::default() };
+        }
+        let answers = self.answers.entry(from).or_default();
+        if let Some(answer) = answers.get(&ticket) {
+            return *answer;
+        }
+        answers.insert(ticket, None);
+        while answers.len() > REMEMBERED_MAX {
+            answers.pop_first();
+        }
+        self.waiting.push_back((from, ticket, group));
+        None
+    }
+
+    /// The forwards that wait, oldest first, up to `bytes_max` (but at least one).
+    pub(super) fn take(&mut self, bytes_max: usize) -> Vec<(MemberId, u64, Bytes)> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while let Some((_, _, group)) = self.waiting.front() {
+            if !taken.is_empty() && bytes + group.len() > bytes_max {
+                break;
+            }
+            bytes += group.len();
+            taken.extend(self.waiting.pop_front());
+        }
+        taken
+    }
+
+    /// Remembers what became of a forward and makes the answer to it.
+    pub(super) fn answer(
+        &mut self,
+        from: MemberId,
+        ticket: u64,
+        proposed: Proposed,
+    ) -> (MemberId, Frame) {
+        if let Some(answer) = self.answers.get_mut(&from).and_then(|all| all.get_mut(&ticket)) {
+            *answer = Some(proposed);
+        }
+        (from, answer_frame(ticket, proposed))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+/// The frame that tells what became of a forward.
+pub(super) fn answer_frame(ticket: u64, proposed: Proposed) -> Frame {
+    Frame::ForwardAnswer { ticket, accepted: proposed == Proposed::Accepted }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEADER: MemberId = MemberId(1);
+    const FOLLOWER: MemberId = MemberId(2);
+
+    /// A forward that is sent again gets the first answer again, and is not proposed twice.
+    #[test]
+    fn a_repeated_forward_is_proposed_once() {
+        let mut forwarded = Forwarded::default();
+        let group = Bytes::from_static(b"group");
+        assert_eq!(forwarded.receive(FOLLOWER, 7, group.clone(), Term(2)), None);
+        assert_eq!(forwarded.receive(FOLLOWER, 7, group.clone(), Term(2)), None);
+        assert_eq!(forwarded.take(1024).len(), 1);
+        forwarded.answer(FOLLOWER, 7, Proposed::Accepted);
+        assert_eq!(forwarded.receive(FOLLOWER, 7, group, Term(2)), Some(Proposed::Accepted));
+        assert!(forwarded.is_empty());
+    }
+
+    /// Refused requests come back, and wait for a tick before they are tried again.
+    #[test]
+    fn refused_requests_come_back() {
+        let mut forwards = Forwards::new(BootNumber(1));
+        forwards.follow(Some((Term(2), LEADER)));
+        let frame = forwards.send(vec![1, 2], Bytes::from_static(b"group"), Millis(0)).unwrap().1;
+        let Frame::Forward { ticket, .. } = frame else { panic!("{frame:?}") };
+        assert_eq!(forwards.answered(ticket, false), [1, 2]);
+        assert_eq!(forwards.open_term(), None);
+        forwards.tick(Millis(100));
+        assert_eq!(forwards.open_term(), Some(Term(2)));
+    }
+
+    /// An unanswered forward is sent again under the same ticket, until the leader changes.
+    #[test]
+    fn an_unanswered_forward_is_sent_again() {
+        let mut forwards = Forwards::new(BootNumber(1));
+        forwards.follow(Some((Term(2), LEADER)));
+        let first = forwards.send(vec![1], Bytes::from_static(b"group"), Millis(0)).unwrap();
+        assert_eq!(forwards.tick(RESEND), [first]);
+        forwards.follow(Some((Term(3), LEADER)));
+        assert_eq!(forwards.tick(RESEND + RESEND), []);
+    }
+}

@@ -1,0 +1,380 @@
+//! [`Handle`]: the only door to a member, from above and from the side.
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    node::{
+        Error, RequestError, Settings, Stop, TimeoutCause,
+        driver::Mailbox,
+        ports::{Asked, CheckpointId, Frame, Inbox, OwnedView, Peers, StageId, TimeLeft},
+        shared::Shared,
+        task::Input,
+    },
+    state::{self, Answer, Command, Range, RangeResponse, Refused, Request, Txn, TxnResponse, codec, meta},
+    types::{
+        ClusterId, Identity, Index, LeaseId, MemberId, Millis, RequestId, Revision, Seconds, Term,
+        limits,
+    },
+    watch::Hub,
+};
+
+/// The only door to a member. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    mailbox: Mailbox,
+    peers: Arc<dyn Peers>,
+    leases_named: AtomicU64,
+}
+
+/// What a member knows of its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Who leads, as far as known.
+    pub leader: Option<MemberId>,
+    /// The current term.
+    pub term: Term,
+    /// Up to where the log is known to be committed.
+    pub committed: Index,
+    /// Up to where it is applied here.
+    pub applied: Index,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("member", &self.member_id()).finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    pub(super) fn new(shared: Arc<Shared>, mailbox: Mailbox, peers: Arc<dyn Peers>) -> Self {
+        Self { inner: Arc::new(Inner { shared, mailbox, peers, leases_named: AtomicU64::new(0) }) }
+    }
+
+    /// The cluster.
+    #[must_use]
+    pub fn cluster_id(&self) -> ClusterId {
+        self.settings().cluster
+    }
+
+    /// This member.
+    #[must_use]
+    pub fn member_id(&self) -> MemberId {
+        self.settings().member
+    }
+
+    /// What the member was told at its start.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.shared().settings
+    }
+
+    /// Has a command agreed on and applied, and returns what came of it on this member.
+    ///
+    /// # Errors
+    ///
+    /// A refusal by the state, or why there is no outcome. After [`Error::TimedOut`],
+    /// [`Error::Stopped`] and [`Error::Fault`] the command may still take effect; after the others it
+    /// certainly does not.
+    pub async fn propose(&self, identity: Identity, command: Command) -> Result<Answer, RequestError> {
+        let shared = self.shared();
+        let lag = shared.committed().0.saturating_sub(shared.applied().0);
+        if lag > limits::APPLY_LAG_ENTRIES_MAX {
+            return Err(Error::TooManyRequests.into());
+        }
+        let sequence = shared.pending.next_sequence();
+        let settings = self.settings();
+        let id = RequestId { member: settings.member, boot: settings.boot, sequence };
+        let chunk = codec::encode_group(&[Request { id, identity, command }]);
+        if chunk.len() > settings.request_bytes_max {
+            return Err(Error::TooLarge(chunk.len()).into());
+        }
+        let outcome = shared.pending.wait(sequence, chunk)?;
+        let waiting = Waiting { shared, sequence };
+        self.offer(Input::Proposal(sequence))?;
+
+        let timeout = Duration::from_millis(settings.request_timeout().0);
+        let outcome = tokio::time::timeout(timeout, outcome).await;
+        let result = match outcome {
+            Ok(Ok(outcome)) => outcome.map_err(RequestError::from),
+            Ok(Err(_)) => Err(Error::Stopped.into()),
+            Err(_) => Err(Error::TimedOut(waiting.timeout_cause()).into()),
+        };
+        drop(waiting);
+        if result.is_err() {
+            shared.metrics.proposals_failed.inc();
+        }
+        result?.map_err(RequestError::from)
+    }
+
+    /// Returns when this member's state shows every write that was acknowledged, by whichever
+    /// member, before the call.
+    ///
+    /// # Errors
+    ///
+    /// When no quorum confirmed the leader within the request timeout, or the member stops.
+    pub async fn read_barrier(&self) -> Result<(), Error> {
+        let (waiter, woken) = oneshot::channel();
+        self.offer(Input::Read(waiter))?;
+        let mut stopped = self.shared().watch_stopped();
+        self.in_time(async move {
+            tokio::select! {
+                woken = woken => woken.map_err(|_| self.why_dropped()),
+                _ = stopped.wait_for(Option::is_some) => Err(Error::Stopped),
+            }
+        })
+        .await
+    }
+
+    /// The state as of the last applied batch.
+    ///
+    /// # Errors
+    ///
+    /// A fault of the disk.
+    pub fn view(&self) -> Result<OwnedView, Error> {
+        Ok(self.shared().view()?)
+    }
+
+    /// Reads a range; `serializable` answers from the state here, however old it may be. Returns
+    /// the store's revision beside the answer.
+    ///
+    /// # Errors
+    ///
+    /// A refusal because of the revision asked for, or what keeps the member from answering.
+    pub async fn range(
+        &self,
+        range: Range,
+        serializable: bool,
+    ) -> Result<(Revision, RangeResponse), RequestError> {
+        if !serializable {
+            self.read_barrier().await?;
+        }
+        let view = self.view()?;
+        let response = state::mvcc::range(&*view, &range).map_err(refused_or_fault)?;
+        self.check_not_compacted(range.revision)?;
+        Ok((meta::revision(&*view).map_err(Error::from)?, response))
+    }
+
+    /// Carries out a transaction that only reads; `serializable` as for [`Handle::range`].
+    ///
+    /// # Errors
+    ///
+    /// A refusal because of a revision asked for, or what keeps the member from answering.
+    pub async fn read_txn(
+        &self,
+        txn: Txn,
+        serializable: bool,
+    ) -> Result<(Revision, TxnResponse), RequestError> {
+        if !serializable {
+            self.read_barrier().await?;
+        }
+        let view = self.view()?;
+        let response = state::txn::read_only(&*view, &txn).map_err(refused_or_fault)?;
+        for op in txn.success.iter().chain(&txn.failure) {
+            if let state::Op::Range(range) = op {
+                self.check_not_compacted(range.revision)?;
+            }
+        }
+        Ok((meta::revision(&*view).map_err(Error::from)?, response))
+    }
+
+    /// The newest revision that watchers here have been told of.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.shared().hub.current()
+    }
+
+    /// What the member knows of its cluster.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let shared = self.shared();
+        Status {
+            leader: shared.leader(),
+            term: shared.term(),
+            committed: shared.committed(),
+            applied: shared.applied(),
+        }
+    }
+
+    /// Follows who leads, as far as known.
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Option<MemberId>> {
+        self.shared().watch_leader()
+    }
+
+    /// Where watchers of this member learn of changes.
+    #[must_use]
+    pub fn watch_hub(&self) -> &Arc<Hub> {
+        &self.shared().hub
+    }
+
+    /// The shortest time to live of a lease.
+    #[must_use]
+    pub fn lease_minimum_ttl(&self) -> Seconds {
+        self.settings().lease_ttl_min()
+    }
+
+    /// A positive lease id that no other start of any member gives: drawn from member, start and a
+    /// counter. One a client has chosen itself may be the same; then the grant is refused.
+    #[must_use]
+    pub fn new_lease_id(&self) -> LeaseId {
+        let settings = self.settings();
+        let count = self.inner.leases_named.fetch_add(1, Ordering::Relaxed);
+        let start = settings.member.0.rotate_left(32) ^ (settings.boot.0 << 40);
+        let id = (start ^ count) & (u64::MAX >> 1);
+        LeaseId(i64::try_from(id.max(1)).expect("the highest bit is cleared"))
+    }
+
+    /// The time on the member's monotonic clock.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.shared().clock.now()
+    }
+
+    /// Whether the member runs.
+    #[must_use]
+    pub fn serving(&self) -> bool {
+        self.shared().watch_stopped().borrow().is_none()
+    }
+
+    /// Resolves when the member stops.
+    pub async fn stopped(&self) -> Stop {
+        let mut stopped = self.shared().watch_stopped();
+        match stopped.wait_for(Option::is_some).await {
+            Ok(stop) => stop.clone().unwrap_or(Stop::Asked),
+            Err(_) => Stop::Asked,
+        }
+    }
+
+    /// Hands leadership over, if this member leads, and waits for it at most an election timeout.
+    /// Returns whether another member leads now.
+    pub async fn hand_over(&self, to: Option<MemberId>) -> bool {
+        let member = self.member_id();
+        let mut leader = self.leadership();
+        if *leader.borrow() != Some(member) {
+            return leader.borrow().is_some();
+        }
+        if self.offer(Input::HandOver(to)).is_err() {
+            return false;
+        }
+        let timeout = Duration::from_millis(self.settings().election_timeout.0);
+        let other = leader.wait_for(|leader| leader.is_some_and(|leader| leader != member));
+        matches!(tokio::time::timeout(timeout, other).await, Ok(Ok(_)))
+    }
+
+    /// Stops the member; its threads end soon after.
+    pub fn shutdown(&self) {
+        self.inner.mailbox.post(Input::Stop);
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    pub(super) fn peers(&self) -> &Arc<dyn Peers> {
+        &self.inner.peers
+    }
+
+    /// Bounds what may take long by the request timeout.
+    pub(super) async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let timeout = Duration::from_millis(self.settings().request_timeout().0);
+        match tokio::time::timeout(timeout, work).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::TimedOut(TimeoutCause::Unknown)),
+        }
+    }
+
+    fn offer(&self, input: Input) -> Result<(), Error> {
+        self.inner.mailbox.offer(input)
+    }
+
+    /// Why a read was sent away: the member stops, or too many wait.
+    fn why_dropped(&self) -> Error {
+        if self.serving() { Error::TooManyRequests } else { Error::Stopped }
+    }
+
+    /// A view does not keep garbage alive, so a read of history counts only if it was none by the
+    /// time it was done.
+    fn check_not_compacted(&self, revision: i64) -> Result<(), RequestError> {
+        let compacted = self.shared().compacted();
+        if revision > 0 && Revision(revision) < compacted {
+            return Err(Refused::Compacted(Revision(revision)).into());
+        }
+        Ok(())
+    }
+}
+
+impl Inbox for Handle {
+    fn deliver(&self, from: MemberId, frame: Frame) {
+        // Too much waits: dropped, as the network might have done.
+        let _ = self.offer(Input::Frame(from, frame));
+    }
+
+    fn deliver_snapshot(&self, from: MemberId, message: Bytes, stage: StageId) {
+        self.inner.mailbox.post(Input::Snapshot { from, stage, message });
+    }
+
+    fn report_unreachable(&self, member: MemberId) {
+        let _ = self.offer(Input::Unreachable(member));
+    }
+
+    fn report_snapshot(&self, to: MemberId, id: CheckpointId, arrived: bool) {
+        self.inner.mailbox.post(Input::SnapshotSent { to, id, arrived });
+    }
+
+    fn renew_here(&self, leases: Vec<LeaseId>) -> Asked<Vec<Option<Seconds>>> {
+        let handle = self.clone();
+        Box::pin(async move { Handle::renew_here(&handle, leases).await })
+    }
+
+    fn time_left_here(&self, lease: LeaseId) -> Asked<Option<TimeLeft>> {
+        let handle = self.clone();
+        Box::pin(async move { Handle::time_left_here(&handle, lease).await })
+    }
+}
+
+/// A request that waits; when its caller leaves, it is forgotten.
+struct Waiting<'a> {
+    shared: &'a Shared,
+    sequence: u64,
+}
+
+impl Waiting<'_> {
+    fn timeout_cause(&self) -> TimeoutCause {
+        match self.shared.leader() {
+            None => TimeoutCause::NoLeader,
+            Some(_) => TimeoutCause::Unknown,
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.shared.pending.forget(self.sequence);
+    }
+}
+
+fn refused_or_fault(error: state::ApplyError) -> RequestError {
+    match error {
+        state::ApplyError::Refused(refused) => refused.into(),
+        state::ApplyError::Fault(fault) => Error::Fault(fault).into(),
+    }
+}

@@ -1,0 +1,53 @@
+//! What a member measures about itself.
+
+use prometheus_client::metrics::{
+    counter::Counter,
+    gauge::Gauge,
+    histogram::{Histogram, exponential_buckets},
+};
+
+/// Handles of the figures a member keeps. Clones share the figure.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Whether a leader is known.
+    pub has_leader: Gauge,
+    /// Whether this member leads.
+    pub is_leader: Gauge,
+    /// Leader changes seen since start.
+    pub leader_changes_seen: Counter,
+    /// The committed index.
+    pub proposals_committed: Gauge,
+    /// The applied index.
+    pub proposals_applied: Gauge,
+    /// Requests that wait for their outcome.
+    pub proposals_pending: Gauge,
+    /// Requests that ended without an outcome.
+    pub proposals_failed: Counter,
+    /// Seconds that a write and sync of the log took.
+    pub wal_fsync_seconds: Histogram,
+    /// Seconds that a commit of the state took.
+    pub backend_commit_seconds: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.0, 16));
+        Self {
+            has_leader: Gauge::default(),
+            is_leader: Gauge::default(),
+            leader_changes_seen: Counter::default(),
+            proposals_committed: Gauge::default(),
+            proposals_applied: Gauge::default(),
+            proposals_pending: Gauge::default(),
+            proposals_failed: Counter::default(),
+            wal_fsync_seconds: seconds(),
+            backend_commit_seconds: seconds(),
+        }
+    }
+}
+
+/// Microseconds as the seconds that histograms count in.
+#[expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "figures for people")]
+pub(super) fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1_000_000.0
+}

@@ -1,0 +1,57 @@
+//! One member: the shell around the pure core.
+//!
+//! Everything a member does goes through [`Handle`]: api and recipes call it from above, transport
+//! delivers to it from the side. Behind it run four threads, each with one kind of work:
+//!
+//! - the *driver* feeds [`Replica`], which owns consensus and decides; it never waits for a disk;
+//! - the *log writer* syncs entries and sends the messages that rest on them;
+//! - the *applier* turns committed entries into state, wakes waiting requests, publishes events;
+//! - the *housekeeper* flushes the state, makes checkpoints, and looks after the engine.
+//!
+//! [`Replica`], [`Applier`] and the log writer's step are plain structs and functions over the
+//! traits in [`ports`], so the simulator runs the same code on one thread in virtual time.
+//!
+//! Promised: a request is answered only after a majority has synced it and this member has applied
+//! it; a request whose leader died is proposed again as soon as it is certain that the first attempt
+//! can never take effect, so that it takes effect exactly once; a fault of the disk stops the member.
+//!
+//! Absent on purpose: engines, sockets, and what commands mean.
+
+mod applier;
+mod bootstrap;
+mod clock;
+#[cfg(feature = "sim")]
+mod direct;
+mod driver;
+mod error;
+mod forward;
+mod handle;
+mod housekeeper;
+mod lease_clock;
+mod log_writer;
+pub mod metrics;
+mod pending;
+pub mod ports;
+mod read_index;
+mod replica;
+mod retention;
+mod settings;
+mod shared;
+mod task;
+
+
+
+pub use self::{
+    applier::Applier,
+    bootstrap::{Initial, Opened, open},
+    clock::{Clock, MonotonicClock},
+    driver::{Threads, start},
+    error::{Error, RequestError, TimeoutCause},
+    handle::{Handle, Status},
+    log_writer::{LogDone, carry_out as carry_out_log},
+    metrics::Metrics,
+    replica::Replica,
+    settings::Settings,
+    shared::{Shared, Stop},
+    task::{ApplyTask, Chore, Input, LogTask, Output, Proposed},
+};

@@ -1,0 +1,206 @@
+//! What a member needs from the world: a log, a state store, and the other members.
+//!
+//! The rooms `storage` and `transport` fulfil these traits with engines and sockets, the simulator
+//! with memory. Nothing here is async: a call either works on this member's disk, on a thread
+//! made for it, or hands something over and returns.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    node::Error,
+    raft::{HardState, LogEntry, LogState, LogWrite, Position, ReadLog},
+    state::{View, Writes},
+    types::{Fault, Index, LeaseId, MemberId, Revision, Seconds, Term},
+};
+
+/// The raft log on disk.
+pub trait LogStore: Send + Sync {
+    /// What the log holds; called once, at start.
+    fn load(&self) -> Result<LogState, Fault>;
+
+    /// Entries `low <= index < high`, at least one and no more than fit in `bytes_max`. The range
+    /// lies within the log.
+    fn entries(&self, low: Index, high: Index, bytes_max: u64) -> Result<Vec<LogEntry>, Fault>;
+
+    /// Writes and syncs, as one unit. When it returns, a crash loses nothing of it.
+    fn write(&self, write: LogWrite) -> Result<(), Fault>;
+
+    /// Drops the entries up to and with `to`. It may take effect later, and a crash may undo it.
+    fn truncate(&self, to: Position) -> Result<(), Fault>;
+
+    /// Empties the log, which from now on begins after `to`: in one synced unit with `hard_state`.
+    fn reset(&self, to: Position, hard_state: HardState) -> Result<(), Fault>;
+}
+
+/// A log store as the raft room reads it.
+pub(super) struct ReadFrom(pub(super) Arc<dyn LogStore>);
+
+impl ReadLog for ReadFrom {
+    fn entries(&self, low: Index, high: Index, bytes_max: u64) -> Result<Vec<LogEntry>, Fault> {
+        self.0.entries(low, high, bytes_max)
+    }
+}
+
+/// A view that can be kept and sent to another thread.
+pub type OwnedView = Box<dyn View + Send + Sync>;
+
+/// A copy of the whole state as of one applied index, to be sent to another member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Names it on this member.
+    pub id: CheckpointId,
+    /// The entry it was made after, as recorded inside it.
+    pub applied: Position,
+}
+
+/// Names a checkpoint of this member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CheckpointId(pub u64);
+
+/// Names a checkpoint of another member that is being received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StageId(pub u64);
+
+/// A file of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointFile {
+    /// Its name, without any folder.
+    pub name: String,
+    /// Its length in bytes.
+    pub len: u64,
+}
+
+/// The replicated state on disk.
+pub trait StateStore: Send + Sync {
+    /// The state as of the last commit.
+    fn view(&self) -> Result<OwnedView, Fault>;
+
+    /// Commits the writes as one unit. It need not survive a crash by itself: the log replays it.
+    fn commit(&self, writes: Writes) -> Result<(), Fault>;
+
+    /// How far the state on disk would have applied the log if the process ended now.
+    fn flushed(&self) -> Result<Position, Fault>;
+
+    /// Brings everything committed to disk. Slow; for a thread that may wait.
+    fn flush(&self) -> Result<(), Fault>;
+
+    /// Allows the engine to drop history that `compacted` gave up. To be called after the commit of
+    /// that compaction and after the mark that readers check was raised, because it takes history
+    /// away under views that exist. It takes effect once that commit is on disk.
+    fn set_compacted(&self, compacted: Revision);
+
+    /// Checks on the engine's background work; an error there is a fault of this member.
+    fn check(&self) -> Result<(), Fault>;
+
+    /// Makes a checkpoint of the state as last committed. It is kept until released.
+    fn checkpoint(&self) -> Result<Checkpoint, Fault>;
+
+    /// The files of a checkpoint.
+    fn checkpoint_files(&self, id: CheckpointId) -> Result<Vec<CheckpointFile>, Fault>;
+
+    /// At most `len_max` bytes of one of its files from `offset`; empty at its end.
+    fn checkpoint_read(
+        &self,
+        id: CheckpointId,
+        file: &str,
+        offset: u64,
+        len_max: usize,
+    ) -> Result<Bytes, Fault>;
+
+    /// Deletes a checkpoint; releasing one that is gone does nothing.
+    fn checkpoint_release(&self, id: CheckpointId);
+
+    /// Opens an empty place to receive a checkpoint in.
+    fn stage(&self) -> Result<StageId, Fault>;
+
+    /// Appends to a file of a staged checkpoint; `offset` must be its length so far.
+    fn stage_write(&self, id: StageId, file: &str, offset: u64, data: &[u8]) -> Result<(), Fault>;
+
+    /// Deletes a staged checkpoint; dropping one that is gone or installed does nothing.
+    fn stage_drop(&self, id: StageId);
+
+    /// Makes a staged checkpoint the state, in one durable step: a crash leaves the old state or
+    /// the new one. Views taken before go on showing the old one. Returns what it had applied.
+    fn install(&self, id: StageId) -> Result<Position, Fault>;
+}
+
+/// A message to another member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Frame {
+    /// A message of the raft library, encoded.
+    Raft(Bytes),
+    /// Requests for the leader of `term`, and for no other.
+    Forward {
+        /// Named again in the answer.
+        ticket: u64,
+        /// The term in which the receiver must lead.
+        term: Term,
+        /// The encoded group of requests.
+        group: Bytes,
+    },
+    /// What became of a forwarded group.
+    ForwardAnswer {
+        /// The forward's ticket.
+        ticket: u64,
+        /// Proposed, or not and never.
+        accepted: bool,
+    },
+}
+
+/// The other members. Calls return at once.
+pub trait Peers: Send + Sync {
+    /// Sends a frame, or drops it: when the member is unknown, away, or its queue is full.
+    fn send(&self, to: MemberId, frame: Frame);
+
+    /// Streams a checkpoint and then the raft message that announces it. The outcome comes back as
+    /// an input of the driver.
+    fn send_snapshot(&self, to: MemberId, checkpoint: Checkpoint, message: Bytes);
+
+    /// Tells who the members are and where they listen; this member is left out.
+    fn set_members(&self, members: &[(MemberId, Vec<String>)]);
+
+    /// Renews leases on the clock of the member that is thought to lead: for each the time to live
+    /// in force, or `None` when there is no such lease. `Error::NotLeader` when it does not lead.
+    fn renew(&self, leader: MemberId, leases: Vec<LeaseId>) -> Asked<Vec<Option<Seconds>>>;
+
+    /// Asks the member that is thought to lead how long a lease has left: `None` when there is no
+    /// such lease.
+    fn time_left(&self, leader: MemberId, lease: LeaseId) -> Asked<Option<TimeLeft>>;
+}
+
+/// The answer of another member, or why there is none.
+pub type Asked<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+/// How long a lease has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeLeft {
+    /// Whole seconds; may be below zero while the lease is being revoked.
+    pub left: Seconds,
+    /// The time to live it was granted.
+    pub granted: Seconds,
+}
+
+/// What the other members have for this one. Fulfilled by the node itself, for whoever carries its
+/// messages; none of the calls waits.
+pub trait Inbox: Send + Sync {
+    /// A frame of another member, in the order it sent them while a connection lasted.
+    fn deliver(&self, from: MemberId, frame: Frame);
+
+    /// A raft message that announces a snapshot, and the stage that holds the snapshot. Who takes
+    /// it owns the stage: it installs or drops it.
+    fn deliver_snapshot(&self, from: MemberId, message: Bytes, stage: StageId);
+
+    /// Frames to this member may have been lost.
+    fn report_unreachable(&self, member: MemberId);
+
+    /// What became of a snapshot that was to be sent: exactly one report for each.
+    fn report_snapshot(&self, to: MemberId, checkpoint: CheckpointId, ok: bool);
+
+    /// Renews leases on this member's clock; `Error::NotLeader` when it does not lead.
+    fn renew_here(&self, leases: Vec<LeaseId>) -> Asked<Vec<Option<Seconds>>>;
+
+    /// How long a lease has left on this member's clock; `Error::NotLeader` when it does not lead.
+    fn time_left_here(&self, lease: LeaseId) -> Asked<Option<TimeLeft>>;
+}

@@ -1,0 +1,217 @@
+//! [`Replica`]: what the driver's loop does, as plain functions.
+//!
+//! Inputs are taken in one by one; then [`Replica::finish_round`] turns all that came in into one
+//! round of work: requests that waited become one entry, reads that waited share one round, and
+//! whatever consensus wants sent, written and applied comes out as an [`Output`].
+
+mod persist;
+mod propose;
+mod snapshot;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    node::{
+        forward::{Forwarded, Forwards},
+        ports::{Frame, ReadFrom},
+        read_index::ReadIndex,
+        retention::Retention,
+        shared::{Shared, Stop},
+        task::{ApplyTask, Input, Output},
+    },
+    raft::{CoreConfig, LogState, Position, RaftCore, Role, StepError, Voters},
+    types::{Fault, Index, MemberId, Millis, Term},
+};
+
+use self::{persist::Writing, snapshot::Snapshots};
+
+/// One member's consensus and everything that hangs on it.
+pub struct Replica {
+    shared: Arc<Shared>,
+    core: RaftCore,
+    /// Requests of this member that wait to be handed over.
+    queue: VecDeque<u64>,
+    /// Requests of the member itself (expiries), each as a group of one, for a leader's log only.
+    own: VecDeque<Bytes>,
+    forwards: Forwards,
+    forwarded: Forwarded,
+    reads: ReadIndex,
+    writing: Writing,
+    snapshots: Snapshots,
+    retention: Retention,
+    applied: Position,
+    flushed: Index,
+    flushing: bool,
+    seen: Seen,
+    output: Output,
+}
+
+/// What was last told to others about who leads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    term: Term,
+    leader: Option<MemberId>,
+    promoted: Option<Term>,
+}
+
+impl Replica {
+    /// A replica on a log that holds `log`, with a state that has applied it up to `applied`.
+    pub fn new(
+        shared: Arc<Shared>,
+        log: &LogState,
+        voters: &Voters,
+        applied: Position,
+        reader: Arc<dyn crate::node::ports::LogStore>,
+    ) -> Result<Self, Fault> {
+        let settings = &shared.settings;
+        let config = CoreConfig {
+            id: settings.member,
+            heartbeat_ticks: 1,
+            election_ticks: settings.election_ticks(),
+            applied: applied.index,
+            seed: settings.seed,
+        };
+        let core = RaftCore::new(config, log, voters, Arc::new(ReadFrom(reader)))?;
+        Ok(Self {
+            forwards: Forwards::new(settings.boot),
+            forwarded: Forwarded::default(),
+            reads: ReadIndex::new(settings.member, settings.boot),
+            writing: Writing::default(),
+            snapshots: Snapshots::default(),
+            retention: Retention::default(),
+            core,
+            queue: VecDeque::new(),
+            own: VecDeque::new(),
+            applied,
+            flushed: applied.index,
+            flushing: false,
+            seen: Seen::default(),
+            output: Output::default(),
+            shared,
+        })
+    }
+
+    /// Takes an input in. Its consequences come out of [`Replica::finish_round`].
+    pub fn handle(&mut self, now: Millis, input: Input) {
+        match input {
+            Input::Tick => self.tick(now),
+            Input::Frame(from, frame) => self.receive(from, frame),
+            Input::Snapshot { from, stage, message } => self.receive_snapshot(from, stage, &message),
+            Input::Proposal(sequence) => self.queue.push_back(sequence),
+            Input::Read(waiter) => self.reads.wait(waiter),
+            Input::Persisted(number) => self.persisted(number),
+            Input::Fetched(ticket, entries) => self.core.fetched(ticket, entries),
+            Input::Applied(position) => self.applied(position),
+            Input::Installed(position) => self.installed(position),
+            Input::Flushed(position) => self.flushed(position),
+            Input::CheckpointMade(made) => self.checkpoint_made(made),
+            Input::Unreachable(member) => self.core.report_unreachable(member),
+            Input::SnapshotSent { to, arrived, .. } => self.core.report_snapshot(to, arrived),
+            Input::HandOver(to) => self.hand_over(to),
+            Input::Stop => self.shared.stop(Stop::Asked),
+        }
+    }
+
+    /// Turns what came in into work.
+    pub fn finish_round(&mut self, now: Millis) -> Output {
+        self.follow_leadership();
+        self.propose_waiting(now);
+        self.ask_read_index(now);
+        self.drain_ready();
+        self.follow_leadership();
+        self.fetch_and_snapshot();
+        self.shared.set_committed(self.core.committed());
+        std::mem::take(&mut self.output)
+    }
+
+    /// What this member is at the moment.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.core.role()
+    }
+
+    fn tick(&mut self, now: Millis) {
+        self.core.tick(self.writing.is_busy());
+        self.output.sends.extend(self.forwards.tick(now));
+        self.expire_leases(now);
+    }
+
+    fn receive(&mut self, from: MemberId, frame: Frame) {
+        match frame {
+            Frame::Raft(bytes) => self.step(from, &bytes),
+            Frame::Forward { ticket, term, group } => {
+                self.receive_forward(from, ticket, term, group);
+            }
+            Frame::ForwardAnswer { ticket, accepted } => {
+                let refused = self.forwards.answered(ticket, accepted);
+                self.requeue(refused);
+            }
+        }
+    }
+
+    fn step(&mut self, from: MemberId, bytes: &Bytes) {
+        match self.core.step(from, bytes) {
+            Ok(()) => {}
+            Err(StepError::Fault(fault)) => self.output.fault = Some(fault),
+            Err(error @ (StepError::Malformed
+            | StepError::NotForUs(_)
+            | StepError::NotAMember(_)
+            | StepError::Unexpected
+            | StepError::Contradiction(_))) => {
+                tracing::warn!(peer = %from, "message refused: {error}");
+            }
+        }
+    }
+
+    fn hand_over(&mut self, to: Option<MemberId>) {
+        if let Some(to) = to.or_else(|| self.core.best_successor()) {
+            if self.core.role() == Role::Leader {
+                tracing::info!(peer = %to, "handing leadership over");
+                self.core.transfer_leader(to);
+            }
+        }
+    }
+
+    /// Tells everyone concerned when the term, the leader or the own role has changed.
+    fn follow_leadership(&mut self) {
+        let (term, leader) = (self.core.term(), self.core.leader());
+        if (self.seen.term, self.seen.leader) != (term, leader) {
+            self.leadership_changed(term, leader);
+        }
+        let leads = self.core.role() == Role::Leader;
+        if leads && self.applied.term == term && self.seen.promoted != Some(term) {
+            self.seen.promoted = Some(term);
+            self.output.apply.push(ApplyTask::Promote(term));
+        }
+    }
+
+    fn leadership_changed(&mut self, term: Term, leader: Option<MemberId>) {
+        let member = self.shared.settings.member;
+        self.seen = Seen { term, leader, promoted: None };
+        self.shared.set_term(term);
+        self.shared.set_leader(leader);
+        match leader {
+            Some(leader) => tracing::info!(%term, "member {leader:x} leads", leader = leader.0),
+            None => tracing::info!(%term, "no leader"),
+        }
+        let follows = leader.filter(|leader| *leader != member);
+        self.forwards.follow(follows.map(|leader| (term, leader)));
+        if leader != Some(member) {
+            self.own.clear();
+            self.release_prepared();
+            self.shared.lessor().demote();
+        }
+    }
+
+    fn ask_read_index(&mut self, now: Millis) {
+        if !self.core.can_read() {
+            return;
+        }
+        let under = (self.core.term(), self.core.leader());
+        if let Some(context) = self.reads.next_round(under, now) {
+            self.core.read_index(context);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! From consensus to disk and state: what is written, what is applied, what of the log is kept.
+
+use std::collections::VecDeque;
+
+use crate::{
+    node::{
+        ports::{Checkpoint, CheckpointId, Frame},
+        replica::Replica,
+        task::{ApplyTask, Chore, LogTask},
+    },
+    raft::{HardState, Outgoing, Position, Ready},
+    types::{Index, MemberId},
+};
+
+/// Rounds that may be written or applied at the same time. Beyond it consensus waits, so that
+/// neither queue grows without bound.
+const ROUNDS_MAX: usize = 64;
+
+/// Rounds that are on their way to disk, and batches that are being applied.
+#[derive(Debug, Default)]
+pub(super) struct Writing {
+    rounds: VecDeque<Round>,
+    applying: usize,
+    hard_state: HardState,
+}
+
+#[derive(Debug)]
+struct Round {
+    number: u64,
+    has_entries: bool,
+}
+
+impl Writing {
+    /// Whether a round is on its way to disk.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.rounds.is_empty()
+    }
+
+    /// Rounds with entries that are on their way to disk.
+    pub(super) fn entries_unsynced(&self) -> usize {
+        self.rounds.iter().filter(|round| round.has_entries).count()
+    }
+
+    /// The hard state of the newest round.
+    pub(super) fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    /// Whether consensus must wait for disk or state.
+    pub(super) fn is_full(&self) -> bool {
+        self.rounds.len() >= ROUNDS_MAX || self.applying >= ROUNDS_MAX
+    }
+}
+
+impl Replica {
+    /// Takes out of consensus whatever it wants done.
+    pub(super) fn drain_ready(&mut self) {
+        while !self.snapshots.is_installing() && !self.writing.is_full() {
+            match self.core.ready() {
+                Some(ready) => self.take_ready(ready),
+                None => return,
+            }
+        }
+    }
+
+    fn take_ready(&mut self, ready: Ready) {
+        let under = (self.core.term(), self.core.leader());
+        for read in &ready.reads {
+            self.reads.answer(read, under);
+        }
+        self.reads.applied(self.applied.index);
+        for message in ready.messages {
+            self.send(message);
+        }
+        if !ready.committed.is_empty() {
+            self.writing.applying += 1;
+            self.output.apply.push(ApplyTask::Entries(ready.committed));
+        }
+
+        if let Some(hard_state) = ready.write.hard_state {
+            self.writing.hard_state = hard_state;
+        }
+        let after_sync: Vec<_> = ready.after_sync.into_iter().map(frame).collect();
+        if let Some(position) = ready.snapshot {
+            assert!(ready.write.entries.is_empty(), "entries come with a snapshot");
+            self.install(ready.number, position, after_sync);
+            self.writing.rounds.push_back(Round { number: ready.number, has_entries: false });
+            return;
+        }
+        if !ready.must_sync && !self.writing.is_busy() {
+            // Nothing to wait for. What moved is the commit index, which need not be on disk.
+            self.output.sends.extend(after_sync);
+            self.core.persisted(ready.number);
+            return;
+        }
+        if let Some(last) = ready.write.entries.last() {
+            let bytes = ready.write.entries.iter().map(|entry| entry.data.len() as u64 + 32).sum();
+            self.retention.appended(Index(last.index), bytes);
+        }
+        let has_entries = !ready.write.entries.is_empty();
+        self.writing.rounds.push_back(Round { number: ready.number, has_entries });
+        self.output.log.push(LogTask::Write {
+            number: ready.number,
+            write: ready.write,
+            must_sync: ready.must_sync,
+            after_sync,
+        });
+    }
+
+    fn send(&mut self, message: Outgoing) {
+        match &message.snapshot {
+            None => self.output.sends.push((message.to, Frame::Raft(message.bytes))),
+            Some(snapshot) => match checkpoint_id(&snapshot.data) {
+                Some(id) => {
+                    let checkpoint = Checkpoint { id, applied: snapshot.position };
+                    self.prepared_is_sent(id);
+                    self.output.snapshots.push((message.to, checkpoint, message.bytes));
+                }
+                None => self.core.report_snapshot(message.to, false),
+            },
+        }
+    }
+
+    pub(super) fn persisted(&mut self, number: u64) {
+        while self.writing.rounds.front().is_some_and(|round| round.number <= number) {
+            self.writing.rounds.pop_front();
+        }
+        let installed = self.snapshots.persisted(number);
+        self.core.persisted(number);
+        if let Some(position) = installed {
+            self.core.applied(position.index);
+        }
+    }
+
+    pub(super) fn applied(&mut self, position: Position) {
+        self.writing.applying = self.writing.applying.saturating_sub(1);
+        let new_term = position.term > self.applied.term;
+        self.applied = position;
+        self.core.applied(position.index);
+        self.reads.applied(position.index);
+        if new_term {
+            self.retry_lost(position.term);
+        }
+        let unflushed = self.retention.bytes_after(self.flushed);
+        if !self.flushing && unflushed > self.shared.settings.unflushed_bytes_max / 2 {
+            self.flushing = true;
+            self.output.chores.push(Chore::Flush);
+        }
+    }
+
+    /// The state's files hold the log up to `position`: what is before it is kept for others only.
+    pub(super) fn flushed(&mut self, position: Position) {
+        self.flushing = false;
+        self.flushed = self.flushed.max(position.index);
+        let settings = &self.shared.settings;
+        let lags = self.core.slowest_match().is_some_and(|slowest| {
+            self.retention.bytes_after(slowest) > settings.log_kept_bytes
+        });
+        let kept =
+            if lags { settings.log_kept_for_laggards_bytes } else { settings.log_kept_bytes };
+        let Some(cut) = self.retention.cut_keeping(kept) else { return };
+        let cut = cut.min(self.flushed);
+        if cut <= self.core.truncated().index {
+            return;
+        }
+        if let Some(term) = self.core.term_of(cut) {
+            let to = Position { index: cut, term };
+            self.core.truncate(to);
+            self.retention.truncated(cut);
+            self.output.log.push(LogTask::Truncate(to));
+        }
+    }
+}
+
+/// A message that carries no snapshot, as a frame.
+pub(super) fn frame(message: Outgoing) -> (MemberId, Frame) {
+    (message.to, Frame::Raft(message.bytes))
+}
+
+fn checkpoint_id(data: &[u8]) -> Option<CheckpointId> {
+    data.try_into().ok().map(|bytes| CheckpointId(u64::from_be_bytes(bytes)))
+}

@@ -1,0 +1,166 @@
+//! From waiting requests to entries: proposed here by a leader, forwarded by a follower.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    node::{
+        forward::answer_frame,
+        replica::Replica,
+        task::Proposed,
+    },
+    raft::Role,
+    state::{Command, Request, RevokeCause, codec},
+    types::{Identity, LeaseId, MemberId, Millis, RequestId, Term, limits},
+};
+
+/// Entries that a leader has proposed and not yet synced beyond which requests wait: those that
+/// come meanwhile share the next entry, so groups grow with the load and nobody waits for a timer.
+const UNSYNCED_ENTRIES_MAX: usize = 2;
+
+impl Replica {
+    /// Hands the requests that wait over to the log, as far as it takes them now.
+    pub(super) fn propose_waiting(&mut self, now: Millis) {
+        match self.core.role() {
+            Role::Leader => self.propose_as_leader(),
+            Role::Follower => self.forward(now),
+            Role::Candidate => {}
+        }
+    }
+
+    pub(super) fn receive_forward(
+        &mut self,
+        from: MemberId,
+        ticket: u64,
+        term: Term,
+        group: Bytes,
+    ) {
+        let leads = self.core.role() == Role::Leader && self.core.term() == term;
+        if !leads || group.is_empty() {
+            // No answer. This member led in that term and does so no more, perhaps because it started
+            // anew, so it cannot know whether it accepted an earlier copy and the answer was lost. A
+            // term without its leader ends, and then the log itself tells what became of the requests.
+            return;
+        }
+        if let Some(answer) = self.forwarded.receive(from, ticket, group, term) {
+            self.output.sends.push((from, answer_frame(ticket, answer)));
+        }
+    }
+
+    /// Puts requests back to the head of the queue; they were certainly not proposed.
+    pub(super) fn requeue(&mut self, sequences: Vec<u64>) {
+        self.shared.pending.take_back(&sequences);
+        for sequence in sequences.into_iter().rev() {
+            self.queue.push_front(sequence);
+        }
+    }
+
+    /// An entry of `term` is applied here: what was handed over to older terms, and has no outcome
+    /// by now, can never take effect. It is handed over again.
+    pub(super) fn retry_lost(&mut self, term: Term) {
+        let lost = self.shared.pending.take_back_older(term);
+        if !lost.is_empty() {
+            tracing::info!(%term, "{} requests are proposed again", lost.len());
+        }
+        for sequence in lost.into_iter().rev() {
+            self.queue.push_front(sequence);
+        }
+    }
+
+    /// Proposes the end of leases that ran out on this leader's clock.
+    pub(super) fn expire_leases(&mut self, now: Millis) {
+        if self.core.role() != Role::Leader {
+            return;
+        }
+        let term = self.core.term();
+        let expired = {
+            let mut lessor = self.shared.lessor();
+            if lessor.term() != Some(term) {
+                return;
+            }
+            lessor.expired(now, limits::EXPIRED_PER_ROUND_MAX)
+        };
+        for lease in expired {
+            let request = self.expiry(lease, term);
+            self.own.push_back(codec::encode_group(std::slice::from_ref(&request)));
+        }
+    }
+
+    fn expiry(&self, id: LeaseId, term: Term) -> Request {
+        let settings = &self.shared.settings;
+        let sequence = self.shared.pending.next_sequence();
+        Request {
+            id: RequestId { member: settings.member, boot: settings.boot, sequence },
+            identity: Identity::anonymous(),
+            command: Command::LeaseRevoke { id, cause: RevokeCause::Expiry(term) },
+        }
+    }
+
+    fn propose_as_leader(&mut self) {
+        // A new leader's log takes entries at once; they are committed behind its first one.
+        while self.writing.entries_unsynced() < UNSYNCED_ENTRIES_MAX && self.has_waiting() {
+            if !self.propose_group() {
+                return;
+            }
+            self.drain_ready();
+        }
+    }
+
+    fn has_waiting(&self) -> bool {
+        !self.queue.is_empty() || !self.own.is_empty() || !self.forwarded.is_empty()
+    }
+
+    /// Proposes one entry of what waits here and what was forwarded. A group of requests is a list,
+    /// and lists of this encoding are joined by joining their bytes.
+    fn propose_group(&mut self) -> bool {
+        let term = self.core.term();
+        let mut entry = BytesMut::new();
+        while let Some(chunk) = self.own.front() {
+            if !entry.is_empty() && entry.len() + chunk.len() > limits::GROUP_BYTES_MAX {
+                break;
+            }
+            entry.extend_from_slice(chunk);
+            self.own.pop_front();
+        }
+        let room = limits::GROUP_BYTES_MAX.saturating_sub(entry.len());
+        let forwarded = if room > 0 { self.forwarded.take(room / 2) } else { Vec::new() };
+        forwarded.iter().for_each(|(_, _, group)| entry.extend_from_slice(group));
+        let room = limits::GROUP_BYTES_MAX.saturating_sub(entry.len());
+        let (sequences, chunks) = if room > 0 {
+            self.shared.pending.hand_over(&mut self.queue, term, room)
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        chunks.iter().for_each(|chunk| entry.extend_from_slice(chunk));
+        if entry.is_empty() {
+            return false; // whoever waited has left
+        }
+
+        let proposed = match self.core.propose(entry.freeze()) {
+            Ok(()) => Proposed::Accepted,
+            Err(_) => Proposed::Refused,
+        };
+        for (from, ticket, _) in forwarded {
+            let answer = self.forwarded.answer(from, ticket, proposed);
+            self.output.sends.push(answer);
+        }
+        if proposed == Proposed::Refused {
+            self.requeue(sequences);
+        }
+        proposed == Proposed::Accepted
+    }
+
+    fn forward(&mut self, now: Millis) {
+        while let (Some(term), false) = (self.forwards.open_term(), self.queue.is_empty()) {
+            let bytes_max = limits::GROUP_BYTES_MAX / 2;
+            let (sequences, chunks) =
+                self.shared.pending.hand_over(&mut self.queue, term, bytes_max);
+            if sequences.is_empty() {
+                return;
+            }
+            let mut group = BytesMut::new();
+            chunks.iter().for_each(|chunk| group.extend_from_slice(chunk));
+            let send = self.forwards.send(sequences, group.freeze(), now);
+            self.output.sends.extend(send);
+        }
+    }
+}

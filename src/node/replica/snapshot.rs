@@ -1,0 +1,137 @@
+//! Checkpoints: made for members that lag behind the log, installed when this one does.
+
+use bytes::Bytes;
+
+use crate::{
+    node::{
+        ports::{Checkpoint, CheckpointId, Frame, StageId},
+        retention::Retention,
+        replica::Replica,
+        task::{ApplyTask, Chore, LogTask},
+    },
+    raft::Position,
+    types::{Fault, MemberId},
+};
+
+/// Checkpoints under way.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    making: bool,
+    /// Made for a lagging member that has not asked for it again yet.
+    prepared: Option<CheckpointId>,
+    /// Received, until consensus has decided whether to install it.
+    received: Option<StageId>,
+    installing: Option<Installing>,
+}
+
+#[derive(Debug)]
+struct Installing {
+    number: u64,
+    after_sync: Vec<(MemberId, Frame)>,
+    /// Set once the checkpoint is the state and only the log has still to start anew.
+    position: Option<Position>,
+}
+
+impl Snapshots {
+    /// Whether a checkpoint is being installed. Until it is, consensus hands out nothing further:
+    /// the log starts anew behind it.
+    pub(super) fn is_installing(&self) -> bool {
+        self.installing.is_some()
+    }
+
+    /// Rounds up to `number` are synced. Returns what is installed, when that was the last step:
+    /// consensus counts nothing as applied that is not persisted.
+    pub(super) fn persisted(&mut self, number: u64) -> Option<Position> {
+        self.installing.take_if(|installing| installing.number <= number)?.position
+    }
+}
+
+impl Replica {
+    pub(super) fn receive_snapshot(&mut self, from: MemberId, stage: StageId, message: &Bytes) {
+        // Whatever is ready now is not about this snapshot.
+        self.drain_ready();
+        if self.snapshots.is_installing() || self.writing.is_full() {
+            self.output.dropped_stages.push(stage);
+            return;
+        }
+        self.snapshots.received = Some(stage);
+        self.step(from, message);
+        self.drain_ready();
+        self.output.dropped_stages.extend(self.snapshots.received.take());
+    }
+
+    /// Consensus wants the received checkpoint as the state.
+    pub(super) fn install(
+        &mut self,
+        number: u64,
+        position: Position,
+        after_sync: Vec<(MemberId, Frame)>,
+    ) {
+        let Some(stage) = self.snapshots.received.take() else {
+            self.output.fault = Some(Fault::new("a snapshot without a checkpoint is to be installed"));
+            return;
+        };
+        tracing::info!(index = %position.index, "installing a checkpoint");
+        self.snapshots.installing = Some(Installing { number, after_sync, position: None });
+        self.output.apply.push(ApplyTask::Install(stage, position));
+    }
+
+    /// The checkpoint is the state now, durably; the log starts anew behind it.
+    pub(super) fn installed(&mut self, position: Position) {
+        self.applied = position;
+        self.flushed = position.index;
+        self.retention = Retention::default();
+        let hard_state = self.writing.hard_state().committed_to(position.index);
+        if let Some(installing) = &mut self.snapshots.installing {
+            installing.position = Some(position);
+            self.output.log.push(LogTask::Reset {
+                number: installing.number,
+                to: position,
+                hard_state,
+                after_sync: std::mem::take(&mut installing.after_sync),
+            });
+        }
+        self.reads.applied(position.index);
+    }
+
+    /// Asks for entries and checkpoints that lagging members need.
+    pub(super) fn fetch_and_snapshot(&mut self) {
+        let fetches = self.core.take_fetches();
+        self.output.log.extend(fetches.into_iter().map(LogTask::Fetch));
+        if self.core.wants_snapshot() && !self.snapshots.making {
+            self.snapshots.making = true;
+            self.output.chores.push(Chore::Checkpoint);
+        }
+    }
+
+    /// The prepared checkpoint is on its way; whoever sends it releases it.
+    pub(super) fn prepared_is_sent(&mut self, id: CheckpointId) {
+        if self.snapshots.prepared == Some(id) {
+            self.snapshots.prepared = None;
+        }
+    }
+
+    /// Lets go of a checkpoint that nobody came for.
+    pub(super) fn release_prepared(&mut self) {
+        if let Some(id) = self.snapshots.prepared.take() {
+            self.core.put_snapshot(None);
+            self.output.released_checkpoints.push(id);
+        }
+    }
+
+    pub(super) fn checkpoint_made(&mut self, made: Result<Checkpoint, Fault>) {
+        self.snapshots.making = false;
+        self.release_prepared();
+        match made {
+            Ok(checkpoint) => {
+                self.snapshots.prepared = Some(checkpoint.id);
+                let name = Bytes::copy_from_slice(&checkpoint.id.0.to_be_bytes());
+                self.core.put_snapshot(Some((checkpoint.applied, name)));
+            }
+            Err(fault) => {
+                tracing::warn!("no checkpoint could be made: {fault}");
+                self.core.put_snapshot(None);
+            }
+        }
+    }
+}

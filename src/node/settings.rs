@@ -1,0 +1,69 @@
+//! What a member is told at its start.
+
+use crate::types::{BootNumber, ClusterId, MemberId, Millis, Seconds, limits};
+
+/// What a member is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This member.
+    pub member: MemberId,
+    /// The number of this start of it.
+    pub boot: BootNumber,
+    /// Time between a leader's heartbeats; also the length of a tick.
+    pub heartbeat: Millis,
+    /// Time without a leader after which a member stands for election, at least.
+    pub election_timeout: Millis,
+    /// Largest encoded request, in bytes.
+    pub request_bytes_max: usize,
+    /// Bytes of flushed log that are kept when nobody lags, so that a short absence needs no snapshot.
+    pub log_kept_bytes: u64,
+    /// Bytes of flushed log that are kept for members that lag.
+    pub log_kept_for_laggards_bytes: u64,
+    /// Bytes of applied log that may be missing from the state's files.
+    pub unflushed_bytes_max: u64,
+    /// Spreads election timeouts.
+    pub seed: u64,
+}
+
+impl Settings {
+    /// Settings with etcd's timings and the bounds of [`limits`].
+    #[must_use]
+    pub fn new(cluster: ClusterId, member: MemberId, boot: BootNumber) -> Self {
+        Self {
+            cluster,
+            member,
+            boot,
+            heartbeat: Millis(100),
+            election_timeout: Millis(1_000),
+            request_bytes_max: limits::REQUEST_BYTES_MAX,
+            log_kept_bytes: limits::LAGGARD_LOG_BYTES_MAX / 4,
+            log_kept_for_laggards_bytes: limits::LAGGARD_LOG_BYTES_MAX,
+            unflushed_bytes_max: limits::UNFLUSHED_LOG_BYTES_MAX,
+            seed: member.0 ^ boot.0,
+        }
+    }
+
+    /// Ticks of an election timeout.
+    #[must_use]
+    pub fn election_ticks(&self) -> usize {
+        let ticks = self.election_timeout.0 / self.heartbeat.0.max(1);
+        usize::try_from(ticks).unwrap_or(usize::MAX).max(2)
+    }
+
+    /// How long a request may take: five seconds and two election timeouts, as in etcd.
+    #[must_use]
+    pub fn request_timeout(&self) -> Millis {
+        limits::REQUEST_TIMEOUT_BASE + self.election_timeout + self.election_timeout
+    }
+
+    /// The shortest time to live of a lease: one and a half election timeouts in whole ticks,
+    /// rounded up to seconds, as in etcd.
+    #[must_use]
+    pub fn lease_ttl_min(&self) -> Seconds {
+        let ticks = self.election_ticks() as u64 * 3 / 2;
+        let seconds = (ticks * self.heartbeat.0).div_ceil(1_000);
+        Seconds(i64::try_from(seconds).unwrap_or(i64::MAX))
+    }
+}

@@ -1,0 +1,168 @@
+//! What the threads of a member and its callers share.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicI64, AtomicU64, Ordering},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    lease::Lessor,
+    node::{
+        Clock, Metrics, Settings,
+        pending::Pending,
+        ports::{OwnedView, StateStore},
+    },
+    state::meta,
+    types::{Fault, Index, MemberId, Revision, Term},
+    watch::Hub,
+};
+
+/// What the threads of a member and its callers share. Each figure has one writer.
+pub struct Shared {
+    pub(super) settings: Settings,
+    pub(super) metrics: Metrics,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) store: Arc<dyn StateStore>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) pending: Pending,
+    lessor: Mutex<Lessor>,
+    applied: AtomicU64,
+    committed: AtomicU64,
+    term: AtomicU64,
+    /// Readers of history check it after reading, because garbage below it may be gone by then.
+    compacted: AtomicI64,
+    leader: watch::Sender<Option<MemberId>>,
+    stopped: watch::Sender<Option<Stop>>,
+}
+
+/// Why a member stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// It was asked to.
+    Asked,
+    /// Its disk or data is bad.
+    Fault(Fault),
+}
+
+impl Shared {
+    /// The shared part of a member whose state is in `store`.
+    pub fn new(
+        settings: Settings,
+        metrics: Metrics,
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn StateStore>,
+    ) -> Result<Arc<Self>, Fault> {
+        let view = store.view()?;
+        let (revision, compacted) = (meta::revision(&*view)?, meta::compacted(&*view)?);
+        let (applied, _) = meta::applied(&*view)?;
+        drop(view);
+        Ok(Arc::new(Self {
+            lessor: Mutex::new(Lessor::new(settings.request_timeout())),
+            settings,
+            metrics,
+            clock,
+            store,
+            hub: Arc::new(Hub::new(revision, compacted)),
+            pending: Pending::default(),
+            applied: AtomicU64::new(applied.0),
+            committed: AtomicU64::new(applied.0),
+            term: AtomicU64::new(0),
+            compacted: AtomicI64::new(compacted.0),
+            leader: watch::Sender::new(None),
+            stopped: watch::Sender::new(None),
+        }))
+    }
+
+    pub(super) fn view(&self) -> Result<OwnedView, Fault> {
+        self.store.view()
+    }
+
+    pub(super) fn lessor(&self) -> MutexGuard<'_, Lessor> {
+        self.lessor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn applied(&self) -> Index {
+        Index(self.applied.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_applied(&self, index: Index) {
+        self.applied.store(index.0, Ordering::Release);
+        self.metrics.proposals_applied.set(gauge(index.0));
+    }
+
+    pub(super) fn committed(&self) -> Index {
+        Index(self.committed.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_committed(&self, index: Index) {
+        self.committed.store(index.0, Ordering::Release);
+        self.metrics.proposals_committed.set(gauge(index.0));
+        self.metrics.proposals_pending.set(gauge(self.pending.len() as u64));
+    }
+
+    pub(super) fn term(&self) -> Term {
+        Term(self.term.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_term(&self, term: Term) {
+        self.term.store(term.0, Ordering::Release);
+    }
+
+    /// The revision below which readers may no longer trust what they read.
+    pub(super) fn compacted(&self) -> Revision {
+        Revision(self.compacted.load(Ordering::Acquire))
+    }
+
+    pub(super) fn set_compacted(&self, revision: Revision) {
+        self.compacted.store(revision.0, Ordering::Release);
+    }
+
+    pub(super) fn leader(&self) -> Option<MemberId> {
+        *self.leader.borrow()
+    }
+
+    pub(super) fn watch_leader(&self) -> watch::Receiver<Option<MemberId>> {
+        self.leader.subscribe()
+    }
+
+    pub(super) fn set_leader(&self, leader: Option<MemberId>) {
+        if self.leader.send_if_modified(|known| std::mem::replace(known, leader) != leader) {
+            self.metrics.has_leader.set(i64::from(leader.is_some()));
+            self.metrics.is_leader.set(i64::from(leader == Some(self.settings.member)));
+            if leader.is_some() {
+                self.metrics.leader_changes_seen.inc();
+            }
+        }
+    }
+
+    pub(super) fn watch_stopped(&self) -> watch::Receiver<Option<Stop>> {
+        self.stopped.subscribe()
+    }
+
+    /// Stops the member; only the first reason counts. Waiting requests fail.
+    pub(super) fn stop(&self, stop: Stop) {
+        let error = match &stop {
+            Stop::Asked => super::Error::Stopped,
+            Stop::Fault(fault) => super::Error::Fault(fault.clone()),
+        };
+        let first = self.stopped.send_if_modified(|known| {
+            let first = known.is_none();
+            if first {
+                *known = Some(stop.clone());
+            }
+            first
+        });
+        if first {
+            if let Stop::Fault(fault) = &stop {
+                tracing::error!(member = %self.settings.member, "member stops: {fault}");
+            }
+            self.pending.stop(error);
+        }
+    }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,153 @@
+//! One call: where the HTTP library meets the services.
+//!
+//! Two things happen to every call here and nowhere else. A handler that panics costs its caller an
+//! internal error and nobody else anything. A stream that would last for ever is ended when the
+//! member drains, with a status that tells its client to go to another member.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    net::SocketAddr,
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use hyper::{
+    HeaderMap, Request, Response, StatusCode,
+    body::{Body, Frame, Incoming, SizeHint},
+    header::{CONTENT_TYPE, HeaderValue},
+    service::Service as HyperService,
+};
+use tonic::{Status, transport::server::TcpConnectInfo};
+use tower::{BoxError, Service, ServiceExt};
+
+use super::phase::{Phase, Phases};
+use crate::telemetry::Counter;
+
+/// Streams that end only when one side wants it. All others end by themselves.
+const LASTING: [&str; 4] = [
+    "/etcdserverpb.Watch/Watch",
+    "/etcdserverpb.Lease/LeaseKeepAlive",
+    "/v3electionpb.Election/Observe",
+    "/grpc.health.v1.Health/Watch",
+];
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// The service as one connection calls it.
+pub(super) struct Caller<S> {
+    pub(super) service: S,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) remote: SocketAddr,
+    pub(super) phases: Phases,
+    pub(super) panics: Counter,
+}
+
+impl<S, B> HyperService<Request<Incoming>> for Caller<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    type Response = Response<Lasting<B>>;
+    type Error = Infallible;
+    type Future = Boxed<Result<Self::Response, Infallible>>;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let (service, panics) = (self.service.clone(), self.panics.clone());
+        let is_grpc = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+        let draining = LASTING.contains(&request.uri().path()).then(|| {
+            let mut phases = self.phases.clone();
+            Box::pin(async move { phases.reached(Phase::Draining).await }) as Boxed<()>
+        });
+        request.extensions_mut().insert(TcpConnectInfo {
+            local_addr: self.local,
+            remote_addr: Some(self.remote),
+        });
+        Box::pin(async move {
+            match AssertUnwindSafe(service.oneshot(request)).catch_unwind().await {
+                Ok(Ok(response)) => {
+                    Ok(response.map(|body| Lasting { body: Some(body), draining }))
+                }
+                Ok(Err(never)) => match never {},
+                Err(_) => {
+                    // The panic itself was logged by the hook.
+                    panics.inc();
+                    Ok(internal_error(is_grpc))
+                }
+            }
+        })
+    }
+}
+
+fn internal_error<B>(is_grpc: bool) -> Response<Lasting<B>> {
+    let empty = Lasting { body: None, draining: None };
+    if is_grpc {
+        return Status::internal("internal error").into_http::<()>().map(|()| empty);
+    }
+    let mut response = Response::new(empty);
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response
+}
+
+/// The body of an answer. One that lasts ends when the member drains.
+pub(super) struct Lasting<B> {
+    /// Gone when the answer is over.
+    body: Option<B>,
+    draining: Option<Boxed<()>>,
+}
+
+impl<B> Body for Lasting<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = &mut *self;
+        if let Some(draining) = &mut this.draining
+            && this.body.is_some()
+            && draining.as_mut().poll(context).is_ready()
+        {
+            this.draining = None;
+            this.body = None;
+            return Poll::Ready(Some(Ok(Frame::trailers(stopping()))));
+        }
+        match &mut this.body {
+            Some(body) => Pin::new(body).poll_frame(context),
+            None => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Some(body) if self.draining.is_none() => body.size_hint(),
+            Some(_) => SizeHint::default(),
+            None => SizeHint::with_exact(0),
+        }
+    }
+}
+
+/// What ends a stream of a member that stops, in etcd's words: code 14, so that clients go elsewhere.
+fn stopping() -> HeaderMap {
+    let mut trailers = HeaderMap::new();
+    trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("14"));
+    trailers.insert(Status::GRPC_MESSAGE, HeaderValue::from_static("etcdserver: server stopped"));
+    trailers
+}

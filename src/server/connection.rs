@@ -1,0 +1,258 @@
+//! One connection: HTTP/1.1 or HTTP/2, with limits, from its first byte to its orderly end.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hyper::{Request, Response, body::Body, body::Incoming};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    pin, select,
+    time::sleep,
+};
+use tower::{BoxError, Service};
+use tracing::debug;
+
+use super::{
+    call::Caller,
+    listener::Shared,
+    phase::{Phase, Phases},
+};
+use crate::{
+    telemetry::{Counter, ListenerMetrics},
+    types::limits,
+};
+
+/// How long a new connection may take to say which protocol it speaks, and an HTTP/1.1 request to
+/// send its headers.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// The bytes with which an HTTP/2 connection begins.
+const HELLO_BYTES: u64 = 24;
+/// A buffer that holds the largest headers of an HTTP/1.1 request.
+const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What is expected of the connections of a listener.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Profile {
+    /// What the listener is called in the log.
+    pub(super) name: &'static str,
+    pub(super) connections_max: usize,
+    /// Bytes that a client may send on one stream before we read them, and on all of them.
+    pub(super) stream_window: u32,
+    pub(super) connection_window: u32,
+    /// A connection that is silent is asked for a sign of life, which must come in time.
+    pub(super) ping_every: Duration,
+    pub(super) ping_timeout: Duration,
+}
+
+impl Profile {
+    /// For clients. `open_files_max` is the process' limit: half of it is left to the engines.
+    pub(super) fn clients(open_files_max: Option<u64>) -> Self {
+        let cap = limits::CLIENT_CONNECTIONS_MAX;
+        let cap = open_files_max.map_or(cap, |files| cap.min(files / 2));
+        Self {
+            name: "client",
+            connections_max: usize::try_from(cap).unwrap_or(usize::MAX),
+            stream_window: 1024 * 1024,
+            connection_window: 8 * 1024 * 1024,
+            ping_every: Duration::from_secs(60),
+            ping_timeout: Duration::from_secs(20),
+        }
+    }
+
+    /// For other members, which send large messages and are missed soon.
+    pub(super) fn peers(election_timeout: Duration) -> Self {
+        Self {
+            name: "peer",
+            connections_max: usize::try_from(limits::PEER_CONNECTIONS_MAX).unwrap_or(usize::MAX),
+            stream_window: 8 * 1024 * 1024,
+            connection_window: 16 * 1024 * 1024,
+            ping_every: election_timeout,
+            ping_timeout: election_timeout * 2,
+        }
+    }
+
+    /// Both versions of HTTP on one socket, with every limit set by us.
+    pub(super) fn protocols(&self) -> auto::Builder<TokioExecutor> {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HELLO_WITHIN)
+            .max_buf_size(HTTP1_BUFFER_BYTES);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+            .max_pending_accept_reset_streams(limits::RESET_STREAMS_MAX)
+            .max_local_error_reset_streams(limits::RESET_STREAMS_MAX)
+            .max_header_list_size(limits::HEADER_BYTES_MAX)
+            .max_send_buf_size(limits::STREAM_SEND_BUFFER_BYTES)
+            .initial_stream_window_size(self.stream_window)
+            .initial_connection_window_size(self.connection_window)
+            .keep_alive_interval(self.ping_every)
+            .keep_alive_timeout(self.ping_timeout);
+        builder
+    }
+}
+
+/// Serves a connection until its end. In the last phase it takes no more requests, and it ends
+/// when the running ones are answered.
+pub(super) async fn serve<S, B>(
+    stream: TcpStream,
+    remote: SocketAddr,
+    shared: Arc<Shared<S>>,
+    mut phases: Phases,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let _open = Open::new(&shared.metrics);
+    // Small answers must not wait for each other; a socket that refuses is on its way out.
+    let _ = stream.set_nodelay(true);
+    let received = Arc::new(AtomicU64::new(0));
+    let caller = Caller {
+        service: shared.service.clone(),
+        local: stream.local_addr().ok(),
+        remote,
+        phases: phases.clone(),
+        panics: shared.metrics.panics.clone(),
+    };
+    let stream = Metered {
+        stream,
+        received: Arc::clone(&received),
+        received_bytes: shared.metrics.received_bytes.clone(),
+        sent_bytes: shared.metrics.sent_bytes.clone(),
+    };
+    let connection = shared.protocols.serve_connection(TokioIo::new(stream), caller);
+    let hello = sleep(HELLO_WITHIN);
+    pin!(connection, hello);
+
+    let (mut greeted, mut draining) = (false, false);
+    loop {
+        select! {
+            result = &mut connection => {
+                if let Err(error) = result {
+                    debug!(%remote, error, "connection ended");
+                }
+                return;
+            }
+            () = phases.reached(Phase::Draining), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = &mut hello, if !greeted => {
+                greeted = true;
+                if received.load(Ordering::Relaxed) < HELLO_BYTES {
+                    debug!(%remote, "connection closed: it said nothing in time");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Counts a connection while it lives.
+struct Open {
+    metrics: ListenerMetrics,
+}
+
+impl Open {
+    fn new(metrics: &ListenerMetrics) -> Self {
+        metrics.connections.inc();
+        Self { metrics: metrics.clone() }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.metrics.connections.dec();
+    }
+}
+
+/// A stream whose bytes are counted.
+struct Metered {
+    stream: TcpStream,
+    /// By this connection alone.
+    received: Arc<AtomicU64>,
+    received_bytes: Counter,
+    sent_bytes: Counter,
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = to_u64(buffer.filled().len().saturating_sub(before));
+        self.received.fetch_add(read, Ordering::Relaxed);
+        self.received_bytes.inc_by(read);
+        result
+    }
+}
+
+impl Metered {
+    fn sent(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(sent)) = &result {
+            self.sent_bytes.inc_by(to_u64(*sent));
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.sent(result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.sent(result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+fn to_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}

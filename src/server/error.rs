@@ -1,0 +1,48 @@
+//! Why a member does not start, or does not run on.
+
+use std::io;
+
+use crate::{storage::DataDirError, types::Fault};
+
+/// Why a member does not start, or does not run on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {url}: {source}")]
+    Listen {
+        /// The listen URL.
+        url: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system gives no threads.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(io::Error),
+    /// Signals cannot be received.
+    #[error("cannot listen for signals: {0}")]
+    Signals(io::Error),
+    /// A member without data was told to join a cluster.
+    #[error(
+        "data directory {0} is empty and initial-cluster-state is existing: joining a cluster that \
+         runs is not supported yet"
+    )]
+    JoinUnsupported(String),
+    /// The identity is there, but the state is not.
+    #[error(
+        "data directory {0} belongs to a member that ran before, but its state is gone: remove this \
+         member from its cluster and add it again"
+    )]
+    StateLost(String),
+    /// The log or the state cannot be opened or do not fit.
+    #[error("{0}")]
+    Start(Fault),
+    /// The member stopped by itself; its log says why.
+    #[error("the member stopped: {0}")]
+    Stopped(Fault),
+    /// A part that must not end has ended.
+    #[error("{0} ended unexpectedly")]
+    Ended(&'static str),
+}

@@ -1,0 +1,61 @@
+//! Figures of the store that are read when somebody asks for metrics.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::gauge::ConstGauge,
+};
+
+use crate::{
+    node::{self, Handle},
+    state::{member, meta},
+    telemetry::Metrics,
+    types::Fault,
+};
+
+/// The node's own figures, as those that are shown.
+pub(super) fn of_node(metrics: &Metrics) -> node::Metrics {
+    node::Metrics {
+        has_leader: metrics.has_leader.clone(),
+        is_leader: metrics.is_leader.clone(),
+        leader_changes_seen: metrics.leader_changes_seen.clone(),
+        proposals_committed: metrics.proposals_committed.clone(),
+        proposals_applied: metrics.proposals_applied.clone(),
+        proposals_pending: metrics.proposals_pending.clone(),
+        proposals_failed: metrics.proposals_failed.clone(),
+        wal_fsync_seconds: metrics.wal_fsync_seconds.clone(),
+        backend_commit_seconds: metrics.backend_commit_seconds.clone(),
+    }
+}
+
+/// Reads the figures of the store from its newest state.
+#[derive(Debug)]
+pub(super) struct StoreFigures(pub(super) Handle);
+
+impl StoreFigures {
+    fn read(&self) -> Result<[(&'static str, &'static str, i64); 5], Fault> {
+        let view = self.0.view().map_err(|error| Fault::new(error.to_string()))?;
+        let size = i64::try_from(meta::logical_size(&*view)?).unwrap_or(i64::MAX);
+        let learner = member::find(&*view, self.0.member_id())?.is_some_and(|member| member.learner);
+        Ok([
+            ("etcd_debugging_mvcc_current_revision", "Current revision", meta::revision(&*view)?.0),
+            ("etcd_debugging_mvcc_compact_revision", "Compacted revision", meta::compacted(&*view)?.0),
+            ("etcd_mvcc_db_total_size_in_bytes", "Logical size", size),
+            ("etcd_mvcc_db_total_size_in_use_in_bytes", "Logical size in use", size),
+            ("etcd_server_is_learner", "Whether this member is a learner", i64::from(learner)),
+        ])
+    }
+}
+
+impl Collector for StoreFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        // A member that cannot read its state is stopping; its other figures are worth showing.
+        for (name, help, value) in self.read().into_iter().flatten() {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}

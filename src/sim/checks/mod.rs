@@ -1,0 +1,16 @@
+//! What must hold of every run.
+//!
+//! Three checks that share no code: [`agreement`] compares what members have in their logs and
+//! states while the run goes on; [`revisions`] replays the history that survived and demands that it
+//! explains everything clients were told; [`linearizable`] knows nothing of revisions and searches
+//! for an order of its own. They look at the same promise from three sides, so a fault in one of
+//! them, or in the revisions, shows as a disagreement.
+
+pub mod agreement;
+pub mod linearizable;
+pub mod revisions;
+
+/// What does not hold, said to a reader.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Violation(pub String);

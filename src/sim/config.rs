@@ -1,0 +1,106 @@
+//! [`Config`]: what a world is like, drawn from its seed.
+
+use crate::{
+    node::{Initial, Settings},
+    sim::{disk::LogFault, network::Quality, rng::Rng},
+    state::{Member, member},
+    types::{ClusterId, MemberId, Millis},
+};
+
+/// What a world is like. Times are microseconds.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The members.
+    pub members: Vec<MemberId>,
+    /// Time without a leader after which a member stands for election, at least.
+    pub election_timeout: Millis,
+    /// How the network is while things break.
+    pub quality: Quality,
+    /// How long a write or a flush takes, at most.
+    pub disk_delay_max: u64,
+    /// Of a thousand writes, how many take fifty times as long.
+    pub disk_stalls: u64,
+    /// How long a replica lets inputs gather, at most.
+    pub round_delay_max: u64,
+    /// How long applying a batch takes, at most.
+    pub apply_delay_max: u64,
+    /// How often in a thousand seconds the engine flushes by itself.
+    pub flush_permille: u64,
+    /// Bytes of log kept behind the flushed index; few, so that members need checkpoints.
+    pub log_kept_bytes: u64,
+    /// Clients at work.
+    pub clients: u64,
+    /// Keys they fight over.
+    pub keys: u8,
+    /// How long their values are, at least.
+    pub value_bytes: usize,
+    /// Longest pause of a client between two calls.
+    pub think_max: u64,
+    /// How long things break.
+    pub chaos: u64,
+    /// Longest time from one fault to the next.
+    pub fault_interval_max: u64,
+    /// A fault planted into every log.
+    pub log_fault: LogFault,
+    seed: u64,
+}
+
+impl Config {
+    /// The world of a seed. `log_fault` is planted into every log.
+    #[must_use]
+    pub fn draw(seed: u64, log_fault: LogFault) -> Self {
+        let mut rng = Rng::new(seed).fork(1);
+        let election_timeout = *rng.pick(&[300, 500, 1_000, 1_000, 2_000]);
+        let members = *rng.pick(&[3, 3, 3, 3, 5]);
+        // One world in four moves enough bytes for members that were away to need a checkpoint.
+        let heavy = rng.chance(250);
+        Self {
+            members: (1..=members).map(MemberId).collect(),
+            election_timeout: Millis(election_timeout),
+            quality: Quality {
+                delay_min: rng.between(50, 500),
+                delay_max: rng.between(500, 20_000),
+                lost: *rng.pick(&[0, 0, 10, 100]),
+                doubled: *rng.pick(&[0, 10, 50]),
+                stragglers: *rng.pick(&[0, 1, 10]),
+            },
+            disk_delay_max: rng.between(100, 10_000),
+            disk_stalls: *rng.pick(&[0, 0, 5, 20]),
+            round_delay_max: rng.between(10, 500),
+            apply_delay_max: rng.between(10, 2_000),
+            flush_permille: rng.between(50, 800),
+            log_kept_bytes: if heavy { 96 * 1024 } else { 16 * 1024 * 1024 },
+            clients: rng.between(3, 8),
+            keys: *rng.pick(&[2, 3, 5]),
+            value_bytes: if heavy { 6 * 1024 } else { 0 },
+            think_max: rng.between(20_000, 200_000),
+            chaos: election_timeout * 1_000 * rng.between(10, 25),
+            fault_interval_max: election_timeout * 1_000 * rng.between(1, 4),
+            log_fault,
+            seed,
+        }
+    }
+
+    /// The cluster's id.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        member::cluster_id(&self.members)
+    }
+
+    /// What a member that never ran begins with.
+    #[must_use]
+    pub fn initial(&self) -> Initial {
+        let member = |id: &MemberId| Member { id: *id, name: id.to_string(), ..Member::default() };
+        Initial { cluster: self.cluster(), members: self.members.iter().map(member).collect() }
+    }
+
+    /// Puts what was drawn into a member's settings.
+    pub fn apply_to(&self, settings: &mut Settings) {
+        settings.election_timeout = self.election_timeout;
+        settings.heartbeat = Millis(self.election_timeout.0 / 10);
+        settings.log_kept_bytes = self.log_kept_bytes;
+        settings.log_kept_for_laggards_bytes = self.log_kept_bytes * 2;
+        settings.unflushed_bytes_max = self.log_kept_bytes;
+        settings.seed = self.seed ^ settings.member.0 ^ settings.boot.0 << 32;
+    }
+}

@@ -1,0 +1,75 @@
+//! A whole cluster on one thread, in virtual time, from a seed.
+//!
+//! The replicas, appliers and log steps are those of real members; the disks, the network, the
+//! clock and chance are the world's. Frames are delayed, lost, doubled and overtaken, links are cut
+//! in one direction or both, members and whole clusters crash and lose what they had not synced.
+//! Then everything is repaired, and the world [demands](checks) that a leader is found, that members
+//! agree, that no acknowledged write is lost, and that what clients saw can be explained.
+//!
+//! The seed is the whole report: the same seed gives the same run, event for event. Nothing here
+//! reads a clock, starts a thread, or draws from anything but the seed.
+//!
+//! Absent on purpose: sockets, engines and what clients speak, which other tests cover; and threads,
+//! so that races inside of one member are not found here.
+
+pub mod checks;
+pub mod config;
+pub mod disk;
+pub mod faults;
+pub mod history;
+pub mod member;
+pub mod network;
+pub mod plan;
+pub mod rng;
+pub mod schedule;
+pub mod trace;
+pub mod workload;
+pub mod world;
+
+use crate::types::Millis;
+
+use self::{checks::Violation, disk::LogFault, world::World};
+
+/// Which world to run, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Decides everything.
+    pub seed: u64,
+    /// A fault planted into every member's log, to show that it is found.
+    pub log_fault: LogFault,
+    /// Whether to keep lines of what happened.
+    pub with_lines: bool,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Whether everything that must hold held.
+    pub verdict: Result<(), Violation>,
+    /// Differs when anything in the run differed.
+    pub trace_hash: u64,
+    /// Events noted in the trace.
+    pub events: u64,
+    /// Calls that clients made.
+    pub asked: usize,
+    /// Calls that were answered.
+    pub answered: usize,
+    /// Terms that had a leader.
+    pub elections: usize,
+    /// Crashes of members.
+    pub crashes: u64,
+    /// Checkpoints that members installed because they had fallen behind the log.
+    pub installed_checkpoints: u64,
+    /// How long the run took in its own time.
+    pub virtual_time: Millis,
+    /// What happened last, when asked for.
+    pub lines: Vec<String>,
+}
+
+/// Runs a world to its end.
+#[must_use]
+pub fn run(options: &Options) -> Report {
+    World::run(options)
+}

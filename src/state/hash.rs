@@ -1,0 +1,105 @@
+//! A checksum of the pairs kept, to compare members.
+//!
+//! It covers every pair that a reader of some kept revision up to the one asked for can see, and
+//! from when to when. A pair counts the same whether it still lives or has been replaced since, so
+//! members agree although one is ahead of the other, provided that both compacted equally far.
+
+use std::ops::ControlFlow;
+
+use crate::{
+    state::{
+        ApplyError, Direction, Family, Refused, View, meta,
+        mvcc::ensure_kept,
+        schema::{cur::PairRef, ver},
+    },
+    types::Revision,
+};
+
+/// The checksum of the state as of `revision`.
+///
+/// Pairs are summed up one by one, so that their place (live ones lie apart from old ones) and
+/// garbage do not matter.
+pub fn state(view: &dyn View, revision: Revision) -> Result<u32, ApplyError> {
+    let store = meta::store(view)?;
+    ensure_kept(view, revision)?;
+    if revision > store.revision {
+        return Err(Refused::FutureRevision(revision).into());
+    }
+
+    let mut sum = 0_u32;
+    view.scan(Family::Current, &[], None, Direction::Forward, &mut |_, record| {
+        if PairRef::parse(record)?.mod_revision <= revision {
+            sum = sum.wrapping_add(of_pair(record, None));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    view.scan(Family::Versions, &[], None, Direction::Forward, &mut |key, value| {
+        let (end, record) = ver::split(value)?;
+        if end > store.compacted && ver::modified(key)? <= revision {
+            sum = sum.wrapping_add(of_pair(record, Some(end).filter(|end| *end <= revision)));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(sum)
+}
+
+/// `end` is the revision that ended the pair, if it is part of what is covered.
+fn of_pair(record: &[u8], end: Option<Revision>) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&end.map_or(0, |end| end.0).to_be_bytes());
+    hasher.update(record);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::testing::{Machine, compact, delete, put};
+
+    fn hash(machine: &Machine, revision: i64) -> u32 {
+        state(machine.view(), Revision(revision)).unwrap()
+    }
+
+    /// The checksum of a revision does not change when the store moves on.
+    #[test]
+    fn later_changes_do_not_matter() {
+        let mut machine =
+            Machine::after([put("a").value("1"), put("b").value("2"), put("a").value("3")]);
+        let before = hash(&machine, 4);
+        assert_ne!(before, hash(&machine, 3));
+        machine.apply(delete("a"));
+        machine.apply(put("b"));
+        assert_eq!(hash(&machine, 4), before);
+        assert_ne!(hash(&machine, 5), before);
+    }
+
+    /// Garbage does not matter, whether the storage has dropped it yet or not.
+    #[test]
+    fn garbage_does_not_matter() {
+        let mut machine = Machine::after([put("a"), put("a"), put("a")]);
+        machine.apply(compact(3));
+        let before = hash(&machine, 4);
+        machine.collect_garbage();
+        assert_eq!(hash(&machine, 4), before);
+    }
+
+    /// One changed byte shows.
+    #[test]
+    fn different_values_differ() {
+        let one = Machine::after([put("a").value("1")]);
+        let other = Machine::after([put("a").value("2")]);
+        assert_ne!(hash(&one, 2), hash(&other, 2));
+    }
+
+    /// A revision that cannot be read has no checksum.
+    #[test]
+    fn only_kept_revisions_have_a_checksum() {
+        let mut machine = Machine::after([put("a"), put("a")]);
+        machine.apply(compact(3));
+        assert_eq!(state(machine.view(), Revision(2)), Err(Refused::Compacted(Revision(2)).into()));
+        assert_eq!(
+            state(machine.view(), Revision(4)),
+            Err(Refused::FutureRevision(Revision(4)).into())
+        );
+    }
+}

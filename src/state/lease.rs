@@ -1,0 +1,250 @@
+//! Leases as the cluster agrees on them: which exist, and which keys hang on them.
+//!
+//! Absent on purpose: the clock. Only the leader measures time; what it concludes comes back as a
+//! command.
+
+use std::ops::ControlFlow;
+
+use crate::{
+    state::{
+        ApplyError, Direction, Family, LeaseChange, Refused, RevokeCause, View,
+        schema::lease::{self, Times},
+        write_txn::WriteTxn,
+    },
+    types::{DeleteReason, Fault, Key, LeaseId, Seconds, Term},
+};
+
+/// A lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRecord {
+    /// Its id.
+    pub id: LeaseId,
+    /// Time to live as granted.
+    pub granted: Seconds,
+    /// What was left at the last checkpoint, if there was one since the last renewal.
+    pub remaining: Option<Seconds>,
+}
+
+/// All leases, ascending by id.
+pub fn list(view: &dyn View) -> Result<Vec<LeaseRecord>, Fault> {
+    let (start, end) = lease::all();
+    let mut leases = Vec::new();
+    view.scan(Family::Leases, &start, Some(&end), Direction::Forward, &mut |key, value| {
+        leases.push(with_times(lease::id(key)?, lease::decode(key, value)?));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(leases)
+}
+
+/// The lease of this id, if it lives.
+pub fn find(view: &dyn View, id: LeaseId) -> Result<Option<LeaseRecord>, Fault> {
+    let key = lease::key(id);
+    let record = view.get(Family::Leases, &key)?;
+    record.map(|record| Ok(with_times(id, lease::decode(&key, &record)?))).transpose()
+}
+
+/// The keys attached to a lease, ascending.
+pub fn attached_keys(view: &dyn View, id: LeaseId) -> Result<Vec<Key>, Fault> {
+    let (start, end) = lease::attachments(id);
+    let mut keys = Vec::new();
+    view.scan(Family::Leases, &start, Some(&end), Direction::Forward, &mut |key, _| {
+        keys.push(lease::attached_key(key)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(keys)
+}
+
+/// Creates a lease.
+pub(super) fn grant(txn: &mut WriteTxn<'_>, id: LeaseId, ttl: Seconds) -> Result<(), ApplyError> {
+    if find(txn.view(), id)?.is_some() {
+        return Err(Refused::LeaseExists(id).into());
+    }
+    txn.put_record(
+        Family::Leases,
+        lease::key(id),
+        lease::encode(Times { granted: ttl, remaining: None }),
+    );
+    txn.note_lease(LeaseChange::Granted(id, ttl));
+    Ok(())
+}
+
+/// Ends a lease and deletes every key attached to it, all at one revision.
+///
+/// The keys of a lease live and die together, and a revision is the unit in which watchers see
+/// the store change: no watcher may see half of them gone.
+pub(super) fn revoke(
+    txn: &mut WriteTxn<'_>,
+    term: Term,
+    id: LeaseId,
+    cause: RevokeCause,
+) -> Result<(), ApplyError> {
+    let reason = match cause {
+        RevokeCause::Client => DeleteReason::Revoked,
+        // A leader of the past may not know of renewals that its successor has promised.
+        RevokeCause::Expiry(proposer) if proposer != term => {
+            return Err(Refused::StaleExpiry(id).into());
+        }
+        RevokeCause::Expiry(_) => DeleteReason::Expired,
+    };
+    if find(txn.view(), id)?.is_none() {
+        return Err(Refused::LeaseNotFound(id).into());
+    }
+
+    // Key order, so that every member gives the same place in the revision to the same key.
+    for key in attached_keys(txn.view(), id)? {
+        let live = txn
+            .live(&key)?
+            .ok_or_else(|| Fault::new(format!("key {key:?} of lease {id} does not live")))?;
+        txn.delete_key(&live, reason)?;
+    }
+    txn.delete_record(Family::Leases, lease::key(id));
+    txn.note_lease(LeaseChange::Gone(id));
+    Ok(())
+}
+
+/// Records how long silent leases have left; zero clears the record. Leases that are gone are
+/// passed over: one may end while its checkpoint is on the way.
+pub(super) fn checkpoint(
+    txn: &mut WriteTxn<'_>,
+    leases: &[(LeaseId, Seconds)],
+) -> Result<(), Fault> {
+    for &(id, left) in leases {
+        if let Some(found) = find(txn.view(), id)? {
+            let times = Times { granted: found.granted, remaining: (left.0 > 0).then_some(left) };
+            txn.put_record(Family::Leases, lease::key(id), lease::encode(times));
+            txn.note_lease(LeaseChange::Checkpointed(id, left));
+        }
+    }
+    Ok(())
+}
+
+fn with_times(id: LeaseId, times: Times) -> LeaseRecord {
+    LeaseRecord { id, granted: times.granted, remaining: times.remaining }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        state::{
+            Command, Response,
+            testing::{Machine, TERM, delete, events_text, expire, grant, put, revoke, txn},
+        },
+        types::Revision,
+    };
+
+    fn attached(machine: &Machine, id: i64) -> Vec<String> {
+        let keys = attached_keys(machine.view(), LeaseId(id)).unwrap();
+        keys.iter().map(|key| key.as_bytes().escape_ascii().to_string()).collect()
+    }
+
+    #[test]
+    fn case_55_any_id_but_a_living_one_can_be_granted() {
+        let mut machine = Machine::new();
+        let applied = machine.apply(grant(-1));
+        assert_eq!(applied.leases, [LeaseChange::Granted(LeaseId(-1), Seconds(60))]);
+        let answer = applied.answer();
+        assert_eq!(answer.response, Response::LeaseGrant(LeaseId(-1), Seconds(60)));
+        assert_eq!(answer.revision, Revision(1), "a lease is no change of a key");
+        assert_eq!(machine.apply(grant(-1)).refused(), Refused::LeaseExists(LeaseId(-1)));
+        machine.apply(revoke(-1)).answer();
+        machine.apply(grant(-1)).answer();
+    }
+
+    #[test]
+    fn case_58_the_keys_of_a_lease_go_at_one_revision_in_key_order() {
+        let mut machine = Machine::after([
+            grant(7),
+            put("lk3").attached_to(7).into(),
+            put("lk1").attached_to(7).into(),
+            put("lk2").attached_to(7).into(),
+            put("z").into(),
+        ]);
+
+        let applied = machine.apply(revoke(7));
+
+        assert_eq!(applied.events_text(), ["revoke lk1 6.0", "revoke lk2 6.1", "revoke lk3 6.2"]);
+        assert_eq!(applied.leases, [LeaseChange::Gone(LeaseId(7))]);
+        assert_eq!(machine.events(6).unwrap(), applied.events);
+        assert_eq!(machine.keys(), ["z"]);
+        assert_eq!(find(machine.view(), LeaseId(7)).unwrap(), None);
+    }
+
+    #[test]
+    fn case_58_a_lease_without_keys_takes_no_revision() {
+        let mut machine = Machine::after([grant(7), put("a").into()]);
+        let applied = machine.apply(revoke(7));
+        assert_eq!(applied.events, []);
+        assert_eq!(applied.answer().revision, Revision(2));
+        assert_eq!(machine.apply(revoke(7)).refused(), Refused::LeaseNotFound(LeaseId(7)));
+        assert_eq!(machine.apply(revoke(0)).refused(), Refused::LeaseNotFound(LeaseId(0)));
+    }
+
+    #[test]
+    fn case_59_a_key_belongs_to_the_lease_it_was_put_on_last() {
+        let mut machine = Machine::after([
+            grant(1),
+            grant(2),
+            put("k").attached_to(1).into(),
+            put("k").attached_to(2).into(),
+        ]);
+        machine.apply(revoke(1)).answer();
+        assert_eq!(machine.keys(), ["k"]);
+        machine.apply(revoke(2)).answer();
+        assert_eq!(machine.keys(), [""; 0]);
+    }
+
+    /// What attaches and what detaches a key.
+    #[test]
+    fn a_key_follows_its_puts() {
+        let mut machine = Machine::after([grant(7), put("k").attached_to(7).into()]);
+        machine.apply(put("k").keep_lease());
+        assert_eq!(attached(&machine, 7), ["k"]);
+        machine.apply(put("k"));
+        assert_eq!(attached(&machine, 7), [""; 0]);
+        machine.apply(put("k").attached_to(7));
+        machine.apply(delete("k"));
+        assert_eq!(attached(&machine, 7), [""; 0]);
+        machine.apply(put("k"));
+        machine.apply(revoke(7)).answer();
+        assert_eq!(machine.keys(), ["k"]);
+    }
+
+    /// A transaction moves keys between leases as single puts do.
+    #[test]
+    fn a_transaction_attaches_and_detaches() {
+        let mut machine = Machine::after([grant(1), grant(2), put("a").attached_to(1).into()]);
+        let body = txn().then(put("a").attached_to(2)).then(put("b").attached_to(2));
+        machine.apply(body.then(txn().then(delete("b")))).answer();
+        assert_eq!((attached(&machine, 1), attached(&machine, 2)), (vec![], vec!["a".to_owned()]));
+    }
+
+    /// An expiry stands only in the term whose leader measured it.
+    #[test]
+    fn an_expiry_of_another_term_is_declined() {
+        let mut machine = Machine::after([grant(7), put("k").attached_to(7).into()]);
+        let before = machine.clone();
+        for stale in [Term(TERM.0 - 1), Term(TERM.0 + 1)] {
+            assert_eq!(machine.apply(expire(7, stale)).refused(), Refused::StaleExpiry(LeaseId(7)));
+        }
+        assert_eq!(machine, before);
+        assert_eq!(machine.apply(expire(7, TERM)).events_text(), ["expire k 3.0"]);
+        assert_eq!(events_text(&machine.events(3).unwrap()), ["expire k 3.0"]);
+    }
+
+    /// A checkpoint is kept until it is cleared, and passes over leases that are gone.
+    #[test]
+    fn checkpoints_are_kept_and_cleared() {
+        let mut machine = Machine::after([grant(7), grant(9)]);
+        let checkpoint = |left| {
+            Command::LeaseCheckpoint(vec![(LeaseId(7), Seconds(left)), (LeaseId(8), Seconds(1))])
+        };
+        let applied = machine.apply(checkpoint(30));
+        assert_eq!(applied.leases, [LeaseChange::Checkpointed(LeaseId(7), Seconds(30))]);
+        let of = |id, remaining| LeaseRecord { id: LeaseId(id), granted: Seconds(60), remaining };
+        assert_eq!(list(machine.view()).unwrap(), [of(7, Some(Seconds(30))), of(9, None)]);
+
+        machine.apply(checkpoint(0));
+        assert_eq!(find(machine.view(), LeaseId(7)).unwrap(), Some(of(7, None)));
+    }
+}

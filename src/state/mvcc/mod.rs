@@ -1,0 +1,28 @@
+//! Keys, values and their versions: put, delete, read at any kept revision, history, compaction.
+//!
+//! A pair lives in `cur`. When it is replaced or deleted it moves to `ver` together with the
+//! revision that ended it, so that it is the answer for every revision from its own up to, and
+//! without, that end. `evt` says what happened in which order, and `cnt` how many keys live.
+
+mod compact;
+pub(super) mod count;
+mod delete;
+mod history;
+mod put;
+mod range;
+mod read;
+
+pub(super) use compact::compact;
+pub(super) use delete::delete_range;
+pub(super) use put::{check_put, put, put_checked};
+pub(super) use range::{check_revision, range_within};
+pub(super) use read::visit_live;
+
+pub use compact::{ensure_kept, settled};
+pub use history::{History, events};
+pub use range::range;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

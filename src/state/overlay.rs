@@ -1,0 +1,247 @@
+//! [`Overlay`]: writes on top of a view, readable before they are stored.
+
+use std::{
+    cmp::Ordering,
+    collections::BTreeMap,
+    iter::Peekable,
+    ops::{Bound, ControlFlow},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    state::{Direction, Family, View, Visit, Writes},
+    types::Fault,
+};
+
+/// A view with writes on top: a reader sees both as one.
+///
+/// One lies over the stored state for a batch of entries, and one over that for each request.
+pub struct Overlay<'a> {
+    base: &'a dyn View,
+    records: BTreeMap<Family, BTreeMap<Bytes, Option<Bytes>>>,
+    dropped_ranges: Vec<(Family, Bytes, Bytes)>,
+}
+
+impl<'a> Overlay<'a> {
+    /// No writes yet, on top of `base`.
+    #[must_use]
+    pub fn new(base: &'a dyn View) -> Self {
+        Self { base, records: BTreeMap::new(), dropped_ranges: Vec::new() }
+    }
+
+    /// Writes a record.
+    pub fn put(&mut self, family: Family, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.records.entry(family).or_default().insert(key.into(), Some(value.into()));
+    }
+
+    /// Deletes a record.
+    pub fn delete(&mut self, family: Family, key: impl Into<Bytes>) {
+        self.records.entry(family).or_default().insert(key.into(), None);
+    }
+
+    /// Deletes the records `start <= key < end`, which no reader may still ask for: those of the base
+    /// stay visible here.
+    pub fn drop_range(&mut self, family: Family, start: Bytes, end: Bytes) {
+        if end <= start {
+            return;
+        }
+        // Stored writes come after dropped ranges, so what was written here before goes now.
+        if let Some(records) = self.records.get_mut(&family) {
+            records.retain(|key, _| *key < start || end <= *key);
+        }
+        self.dropped_ranges.push((family, start, end));
+    }
+
+    /// Puts `writes` on top of those that are here.
+    pub fn absorb(&mut self, writes: Writes) {
+        for (family, start, end) in writes.dropped_ranges {
+            self.drop_range(family, start, end);
+        }
+        for ((family, key), value) in writes.records {
+            self.records.entry(family).or_default().insert(key, value);
+        }
+    }
+
+    /// All writes, to be stored as one unit.
+    #[must_use]
+    pub fn into_writes(self) -> Writes {
+        let of_family = |(family, records): (Family, BTreeMap<Bytes, Option<Bytes>>)| {
+            records.into_iter().map(move |(key, value)| ((family, key), value))
+        };
+        Writes {
+            records: self.records.into_iter().flat_map(of_family).collect(),
+            dropped_ranges: self.dropped_ranges,
+        }
+    }
+}
+
+impl View for Overlay<'_> {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        match self.records.get(&family).and_then(|records| records.get(key)) {
+            Some(written) => Ok(written.clone()),
+            None => self.base.get(family, key),
+        }
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+        direction: Direction,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Fault> {
+        if end.is_some_and(|end| end <= start) {
+            return Ok(());
+        }
+        let Some(records) = self.records.get(&family) else {
+            return self.base.scan(family, start, end, direction, visit);
+        };
+        let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
+        let written = records.range::<[u8], _>(bounds);
+        let base = |visit: &mut Visit<'_>| self.base.scan(family, start, end, direction, visit);
+        match direction {
+            Direction::Forward => merge(written.peekable(), Ordering::Less, base, visit),
+            Direction::Backward => merge(written.rev().peekable(), Ordering::Greater, base, visit),
+        }
+    }
+}
+
+/// Visits the records of `base` and `written` in order; `ahead` is how a key that comes first
+/// compares with one that comes later.
+fn merge<'r>(
+    mut written: Peekable<impl Iterator<Item = (&'r Bytes, &'r Option<Bytes>)>>,
+    ahead: Ordering,
+    base: impl FnOnce(&mut Visit<'_>) -> Result<(), Fault>,
+    visit: &mut Visit<'_>,
+) -> Result<(), Fault> {
+    let mut flow = ControlFlow::Continue(());
+    base(&mut |key, value| {
+        while let Some((own, own_value)) = written.next_if(|(own, _)| own[..].cmp(key) == ahead) {
+            if let Some(own_value) = own_value {
+                flow = visit(own, own_value)?;
+            }
+            if flow.is_break() {
+                return Ok(flow);
+            }
+        }
+        flow = match written.next_if(|(own, _)| own[..] == *key) {
+            Some((_, Some(own_value))) => visit(key, own_value)?,
+            Some((_, None)) => ControlFlow::Continue(()),
+            None => visit(key, value)?,
+        };
+        Ok(flow)
+    })?;
+    if flow.is_break() {
+        return Ok(());
+    }
+    for (own, own_value) in written {
+        if let Some(own_value) = own_value
+            && visit(own, own_value)?.is_break()
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::state::testing::MapView;
+
+    type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    fn any_key() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop::sample::select(vec![0, 1, b'a', 0xff]), 1..4)
+    }
+
+    fn collect(
+        view: &dyn View,
+        start: &[u8],
+        end: Option<&[u8]>,
+        direction: Direction,
+        limit: usize,
+    ) -> Vec<Vec<u8>> {
+        let mut seen = Vec::new();
+        let visited = view.scan(Family::Current, start, end, direction, &mut |key, value| {
+            seen.push([key, value].concat());
+            Ok(if seen.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        visited.unwrap();
+        seen
+    }
+
+    proptest! {
+        /// Reading through an overlay is reading the state that has its writes.
+        #[test]
+        fn an_overlay_reads_as_the_state_it_will_become(
+            stored in prop::collection::btree_map(any_key(), any_key(), 0..12),
+            written in prop::collection::btree_map(any_key(), prop::option::of(any_key()), 0..12),
+            start in any_key(),
+            end in prop::option::of(any_key()),
+            limit in 1..8_usize,
+        ) {
+            let mut base = MapView::default();
+            let mut model: Map = stored;
+            let mut first = Overlay::new(&base);
+            for (key, value) in &model {
+                first.put(Family::Current, key.clone(), value.clone());
+            }
+            let writes = first.into_writes();
+            base.commit(writes);
+            let mut overlay = Overlay::new(&base);
+            for (key, value) in written {
+                match value {
+                    Some(value) => {
+                        overlay.put(Family::Current, key.clone(), value.clone());
+                        model.insert(key, value);
+                    }
+                    None => {
+                        overlay.delete(Family::Current, key.clone());
+                        model.remove(&key);
+                    }
+                }
+            }
+
+            let within = |key: &Vec<u8>| *key >= start && end.as_ref().is_none_or(|end| key < end);
+            let mut expected: Vec<_> =
+                model.iter().filter(|(key, _)| within(key)).map(|(key, value)| [&key[..], value].concat()).collect();
+            let got = collect(&overlay, &start, end.as_deref(), Direction::Forward, limit);
+            prop_assert_eq!(&got[..], &expected[..limit.min(expected.len())]);
+            expected.reverse();
+            let got = collect(&overlay, &start, end.as_deref(), Direction::Backward, limit);
+            prop_assert_eq!(&got[..], &expected[..limit.min(expected.len())]);
+            let value = overlay.get(Family::Current, &start).unwrap().map(|value| value.to_vec());
+            prop_assert_eq!(value.as_ref(), model.get(&start));
+
+            let writes = overlay.into_writes();
+            base.commit(writes);
+            expected.reverse();
+            let all = collect(&base, &start, end.as_deref(), Direction::Forward, usize::MAX);
+            prop_assert_eq!(all, expected);
+        }
+    }
+
+    /// A dropped range takes with it what the same batch wrote there before, and nothing later.
+    #[test]
+    fn a_dropped_range_spares_what_is_written_after_it() {
+        let mut base = MapView::default();
+        let mut overlay = Overlay::new(&base);
+        overlay.put(Family::Events, "a", "before");
+        overlay.put(Family::Events, "c", "outside");
+        overlay.drop_range(Family::Events, "a".into(), "c".into());
+        overlay.put(Family::Events, "b", "after");
+        let writes = overlay.into_writes();
+        base.commit(writes);
+
+        assert_eq!(base.get(Family::Events, b"a").unwrap(), None);
+        assert_eq!(base.get(Family::Events, b"b").unwrap(), Some("after".into()));
+        assert_eq!(base.get(Family::Events, b"c").unwrap(), Some("outside".into()));
+    }
+}

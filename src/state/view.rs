@@ -1,0 +1,97 @@
+//! [`View`]: ordered reads of the stored state as of one moment, and [`Writes`], what a step of
+//! the state machine leaves behind.
+//!
+//! The state is a set of ordered maps from bytes to bytes, one per [`Family`]. This room gives
+//! every key and value its meaning; who stores them needs to know none of it. That is why the same
+//! state machine runs on RocksDB and, in the simulator, on plain maps.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use crate::types::Fault;
+
+/// One of the ordered maps that the state consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// User key to the newest pair, in etcd's wire form.
+    Current,
+    /// Escaped user key and inverted revision to a pair that was replaced or deleted.
+    Versions,
+    /// Event id to what happened.
+    Events,
+    /// Bucket boundary to the number of keys in the bucket.
+    Counts,
+    /// Fixed keys: applied index, revision, members, alarms, counters, format version.
+    Meta,
+    /// Lease records and the keys attached to them.
+    Leases,
+    /// Users, roles and the revision of the auth store.
+    Auth,
+}
+
+impl Family {
+    /// All families, in a fixed order.
+    pub const ALL: [Self; 7] = [
+        Self::Current,
+        Self::Versions,
+        Self::Events,
+        Self::Counts,
+        Self::Meta,
+        Self::Leases,
+        Self::Auth,
+    ];
+
+    /// The family's name on disk.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Current => "cur",
+            Self::Versions => "ver",
+            Self::Events => "evt",
+            Self::Counts => "cnt",
+            Self::Meta => "meta",
+            Self::Leases => "lease",
+            Self::Auth => "auth",
+        }
+    }
+}
+
+/// Which way a scan goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the smallest key up.
+    Forward,
+    /// From the largest key down.
+    Backward,
+}
+
+/// What a scan does with each record; `Break` ends it.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, Fault> + 'a;
+
+/// Ordered reads of the stored state as of one moment.
+pub trait View {
+    /// The value stored under `key`.
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Fault>;
+
+    /// Visits the records with `start <= key < end` (`end: None` is open) in the given direction.
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+        direction: Direction,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Fault>;
+}
+
+/// What to write, each record at most once: `None` deletes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Writes {
+    /// Puts and deletes by family and key.
+    pub records: BTreeMap<(Family, Bytes), Option<Bytes>>,
+    /// Records `start <= key < end` to delete, applied before `records`. Only of records no reader may
+    /// still ask for (history below the compacted revision).
+    pub dropped_ranges: Vec<(Family, Bytes, Bytes)>,
+}

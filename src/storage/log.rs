@@ -1,0 +1,325 @@
+//! The raft log on raft-engine: a [`LogStore`].
+//!
+//! Entries, hard state and the truncated position are written in batches of the engine, each synced
+//! before the next is begun, so a crash leaves a prefix of them. After a failed write or sync
+//! nothing more is written: what the file then holds is unknown.
+//!
+//! The engine panics where it cannot go on. Here that is a [`Fault`] like any other.
+
+mod files;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    any::Any,
+    fmt::Display,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
+
+use crate::{
+    node::ports::LogStore,
+    raft::{HardState, LogEntry, LogState, LogWrite, Position},
+    storage::{DataDir, log::files::LogFiles},
+    types::{Fault, Index, Term},
+};
+
+/// The engine holds many logs; this is the number of ours.
+const REGION: u64 = 1;
+/// Bytes of entries read at once while the log is loaded.
+const LOAD_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Sizes of the log's files.
+#[derive(Clone, Copy, Debug)]
+pub struct LogOptions {
+    /// Where a file is full and the next one begins.
+    pub file_bytes: u64,
+    /// Above this size whole files of dropped entries are reused. The live log should stay below a
+    /// fifth of it, or the engine copies live entries to get rid of files.
+    pub purge_bytes: u64,
+    /// Files written with zeros at start, because a write into an existing file syncs faster. The
+    /// engine makes one and a half times as many files as fit in here.
+    pub prefill_bytes: u64,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        const MIB: u64 = 1024 * 1024;
+        Self { file_bytes: 32 * MIB, purge_bytes: 1024 * MIB, prefill_bytes: 64 * MIB }
+    }
+}
+
+/// The raft log on disk.
+pub struct Log {
+    engine: Engine<LogFiles>,
+    path: PathBuf,
+    bounds: Mutex<Bounds>,
+    /// Keeps other processes out until the engine is closed.
+    _dir: Arc<DataDir>,
+}
+
+/// Where the log begins and ends, as told to the engine last.
+#[derive(Clone, Copy)]
+struct Bounds {
+    truncated: Position,
+    last: Index,
+    /// A write failed; nothing is written any more.
+    failed: bool,
+}
+
+struct Entries;
+
+impl MessageExt for Entries {
+    type Entry = LogEntry;
+
+    fn index(entry: &LogEntry) -> u64 {
+        entry.index
+    }
+}
+
+impl Log {
+    /// Opens the log of a data directory, empty when there is none.
+    pub fn open(dir: &Arc<DataDir>, options: LogOptions) -> Result<Self, Fault> {
+        let path = dir.log();
+        let place = path.to_str().ok_or_else(|| {
+            Fault::new(format!("log {}: the path is not valid text", path.display()))
+        })?;
+        let config = Config {
+            dir: place.to_owned(),
+            recovery_mode: RecoveryMode::TolerateTailCorruption,
+            recovery_threads: 1,
+            batch_compression_threshold: ReadableSize(0),
+            target_file_size: ReadableSize(options.file_bytes),
+            purge_threshold: ReadableSize(options.purge_bytes),
+            enable_log_recycle: true,
+            prefill_for_recycle: options.prefill_bytes > 0,
+            prefill_limit: (options.prefill_bytes > 0)
+                .then_some(ReadableSize(options.prefill_bytes)),
+            ..Config::default()
+        };
+        let files = Arc::new(LogFiles::new());
+        let opened = caught(|| Engine::open_with_file_system(config, Arc::clone(&files)));
+        let engine = match (opened, files.refused()) {
+            (Ok(engine), _) => engine,
+            (Err(_), Some(why)) => return Err(Fault::new(why)),
+            (Err(error), None) => {
+                return Err(Fault::new(format!("log {}: open: {error}", path.display())));
+            }
+        };
+        let unknown = Bounds { truncated: Position::default(), last: Index(0), failed: false };
+        let log = Self { engine, path, bounds: Mutex::new(unknown), _dir: Arc::clone(dir) };
+        log.find_bounds()?;
+        Ok(log)
+    }
+
+    /// Lets the engine reuse files of dropped entries. Cheap when there is nothing to do.
+    pub fn purge(&self) -> Result<(), Fault> {
+        // It names regions it would like truncated; ours is, as far as the node allows.
+        self.call("purge", || self.engine.purge_expired_files()).map(drop)
+    }
+
+    /// Establishes where the log begins and ends.
+    fn find_bounds(&self) -> Result<(), Fault> {
+        let truncated = match self.engine.get(REGION, record::TRUNCATED) {
+            None => Position::default(),
+            Some(bytes) => record::decode_position(&bytes)
+                .ok_or_else(|| self.fault("its truncated position cannot be read"))?,
+        };
+        let first = truncated.index.next();
+        if self.engine.first_index(REGION).is_some_and(|found| found < first.0) {
+            // Dropped entries that the engine had copied come back when the file with the command
+            // that dropped them was reused.
+            self.engine.compact_to(REGION, first.0);
+        }
+        if let Some(found) = self.engine.first_index(REGION).filter(|found| *found != first.0) {
+            return Err(self.fault(format!(
+                "it begins with entry {found}, but entry {first} should be the first"
+            )));
+        }
+        let last = self.engine.last_index(REGION).map_or(truncated.index, Index);
+        *self.bounds() = Bounds { truncated, last, failed: false };
+        Ok(())
+    }
+
+    fn hard_state(&self) -> Result<HardState, Fault> {
+        self.engine.get(REGION, record::HARD_STATE).map_or(Ok(HardState::default()), |bytes| {
+            record::decode_hard_state(&bytes)
+                .ok_or_else(|| self.fault("its hard state cannot be read"))
+        })
+    }
+
+    /// Reads all entries: their terms, and whether each can be read at all.
+    fn term_runs(&self, truncated: Position, last: Index) -> Result<Vec<Position>, Fault> {
+        let mut runs = Vec::new();
+        let mut end = truncated;
+        while end.index < last {
+            for entry in self.entries(end.index.next(), last.next(), LOAD_BYTES)? {
+                let position = Position { index: Index(entry.index), term: Term(entry.term) };
+                if position.term < end.term {
+                    return Err(self.fault(format!(
+                        "entry {} has term {}, the one before has {}",
+                        position.index, position.term, end.term
+                    )));
+                }
+                if position.term > end.term || runs.is_empty() {
+                    runs.push(position);
+                }
+                end = position;
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Writes a batch as one synced unit; afterwards the log has the bounds `after`.
+    fn commit(
+        &self,
+        mut bounds: MutexGuard<'_, Bounds>,
+        mut batch: LogBatch,
+        after: Bounds,
+    ) -> Result<(), Fault> {
+        if bounds.failed {
+            return Err(self.fault("write: an earlier write failed"));
+        }
+        bounds.failed = true;
+        self.call("write", || self.engine.write(&mut batch, true))?;
+        *bounds = after;
+        Ok(())
+    }
+
+    fn put(batch: &mut LogBatch, key: &[u8], value: Vec<u8>) {
+        batch.put(REGION, key.to_vec(), value).expect("our keys are not the engine's own");
+    }
+
+    fn bounds(&self) -> MutexGuard<'_, Bounds> {
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call<T>(
+        &self,
+        step: &str,
+        work: impl FnOnce() -> raft_engine::Result<T>,
+    ) -> Result<T, Fault> {
+        caught(work).map_err(|error| self.fault(format!("{step}: {error}")))
+    }
+
+    fn fault(&self, what: impl Display) -> Fault {
+        Fault::new(format!("log {}: {what}", self.path.display()))
+    }
+}
+
+impl LogStore for Log {
+    fn load(&self) -> Result<LogState, Fault> {
+        let Bounds { truncated, last, .. } = *self.bounds();
+        let hard_state = self.hard_state()?;
+        if hard_state.commit > last {
+            return Err(self.fault(format!(
+                "it ends with entry {last}, but entry {} was committed: synced entries are lost",
+                hard_state.commit
+            )));
+        }
+        let term_runs = self.term_runs(truncated, last)?;
+        let term = term_runs.last().map_or(truncated.term, |run| run.term);
+        Ok(LogState { hard_state, truncated, last: Position { index: last, term }, term_runs })
+    }
+
+    fn entries(&self, low: Index, high: Index, bytes_max: u64) -> Result<Vec<LogEntry>, Fault> {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let mut entries = Vec::new();
+        self.call(&format!("read entries {low} to {high}"), || {
+            self.engine.fetch_entries_to::<Entries>(
+                REGION,
+                low.0,
+                high.0,
+                Some(bytes_max),
+                &mut entries,
+            )
+        })?;
+        if entries.is_empty() && low < high {
+            return Err(self.fault(format!("entry {low} is missing")));
+        }
+        match entries.iter().zip(low.0..).find(|(entry, index)| entry.index != *index) {
+            Some((entry, index)) => {
+                Err(self.fault(format!("entry {} stands at index {index}", entry.index)))
+            }
+            None => Ok(entries),
+        }
+    }
+
+    fn write(&self, write: LogWrite) -> Result<(), Fault> {
+        let bounds = self.bounds();
+        let mut after = *bounds;
+        let mut batch = LogBatch::default();
+        if let Some(first) = write.entries.first() {
+            // The engine would panic on a gap, and drop the whole log for an entry before its start.
+            let joins = bounds.truncated.index.0 < first.index && first.index <= bounds.last.0 + 1;
+            let gap = write.entries.iter().zip(first.index..).any(|(entry, at)| entry.index != at);
+            if !joins || gap {
+                return Err(self.fault(format!(
+                    "write: entries from {} do not join a log of {} to {}",
+                    first.index,
+                    bounds.truncated.index.next(),
+                    bounds.last
+                )));
+            }
+            self.call("write", || batch.add_entries::<Entries>(REGION, &write.entries))?;
+            after.last = write.entries.last().map_or(after.last, |entry| Index(entry.index));
+        }
+        if let Some(hard_state) = write.hard_state {
+            Self::put(&mut batch, record::HARD_STATE, record::encode_hard_state(hard_state));
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.commit(bounds, batch, after)
+    }
+
+    fn truncate(&self, to: Position) -> Result<(), Fault> {
+        let bounds = self.bounds();
+        if to.index <= bounds.truncated.index {
+            return Ok(());
+        }
+        if to.index > bounds.last {
+            return Err(self.fault(format!(
+                "truncate up to entry {}: it ends with entry {}",
+                to.index, bounds.last
+            )));
+        }
+        let after = Bounds { truncated: to, ..*bounds };
+        let mut batch = LogBatch::default();
+        batch.add_command(REGION, Command::Compact { index: to.index.next().0 });
+        Self::put(&mut batch, record::TRUNCATED, record::encode_position(to));
+        // Synced, because files purged on the strength of it do not come back.
+        self.commit(bounds, batch, after)?;
+        self.purge()
+    }
+
+    fn reset(&self, to: Position, hard_state: HardState) -> Result<(), Fault> {
+        let bounds = self.bounds();
+        let after = Bounds { truncated: to, last: to.index, failed: false };
+        let mut batch = LogBatch::default();
+        batch.add_command(REGION, Command::Clean);
+        Self::put(&mut batch, record::HARD_STATE, record::encode_hard_state(hard_state));
+        Self::put(&mut batch, record::TRUNCATED, record::encode_position(to));
+        self.commit(bounds, batch, after)
+    }
+}
+
+/// Carries out a call of the engine, with its panics as errors.
+fn caught<T>(work: impl FnOnce() -> raft_engine::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => Err(format!("the engine gave up: {}", panic_text(panic.as_ref()))),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("for an unknown reason")
+}

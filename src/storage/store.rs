@@ -1,0 +1,160 @@
+//! The state on RocksDB: a [`StateStore`].
+//!
+//! One database holds all families; which one is current, the pointer file says. Views keep the
+//! database they were taken from, so a newly installed one never changes what they show.
+
+mod checkpoint;
+mod database;
+mod filter;
+mod options;
+mod pointer;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+
+pub use self::options::StoreOptions;
+use crate::{
+    node::ports::{
+        Checkpoint, CheckpointFile, CheckpointId, OwnedView, StageId, StateStore,
+    },
+    raft::Position,
+    state::Writes,
+    storage::{
+        DataDir, files,
+        store::{
+            checkpoint::{Checkpoints, Staging},
+            database::Database,
+            options::Shared,
+            view::StoredView,
+        },
+    },
+    types::{Fault, Revision},
+};
+
+/// The replicated state on disk.
+pub struct Store {
+    shared: Shared,
+    root: PathBuf,
+    current: RwLock<Arc<Database>>,
+    /// The number of the newest state directory; held while another is installed.
+    number: Mutex<u64>,
+    checkpoints: Checkpoints,
+    staging: Staging,
+    /// Keeps other processes out until the database is closed.
+    _dir: Arc<DataDir>,
+}
+
+impl Store {
+    /// Opens the state of a data directory, empty when there is none. Removes what earlier
+    /// processes left behind: copies that were being sent or received, and replaced states.
+    pub fn open(dir: &Arc<DataDir>, options: StoreOptions) -> Result<Self, Fault> {
+        let root = dir.path().to_path_buf();
+        let number = pointer::read_or_begin(&root)?;
+        pointer::remove_others(&root, number)?;
+        let checkpoints = Checkpoints::open(root.join("checkpoints"))?;
+        let staging = Staging::open(root.join("staging"))?;
+        let shared = Shared::new(options);
+        let database = Database::open(pointer::state_dir(&root, number), &shared)?;
+        Ok(Self {
+            shared,
+            root,
+            current: RwLock::new(Arc::new(database)),
+            number: Mutex::new(number),
+            checkpoints,
+            staging,
+            _dir: Arc::clone(dir),
+        })
+    }
+
+    fn current(&self) -> Arc<Database> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl StateStore for Store {
+    fn view(&self) -> Result<OwnedView, Fault> {
+        Ok(Box::new(StoredView::new(self.current())))
+    }
+
+    fn commit(&self, writes: Writes) -> Result<(), Fault> {
+        self.current().commit(writes)
+    }
+
+    fn flushed(&self) -> Result<Position, Fault> {
+        self.current().flushed()
+    }
+
+    fn flush(&self) -> Result<(), Fault> {
+        self.current().flush()
+    }
+
+    fn set_compacted(&self, compacted: Revision) {
+        // A mark that cannot be raised now is raised by the next flush or check, which can say why.
+        let _ = self.current().allow(compacted);
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        self.current().check()
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, Fault> {
+        self.checkpoints.make(&self.current())
+    }
+
+    fn checkpoint_files(&self, id: CheckpointId) -> Result<Vec<CheckpointFile>, Fault> {
+        self.checkpoints.files(id)
+    }
+
+    fn checkpoint_read(
+        &self,
+        id: CheckpointId,
+        file: &str,
+        offset: u64,
+        len_max: usize,
+    ) -> Result<Bytes, Fault> {
+        self.checkpoints.read(id, file, offset, len_max)
+    }
+
+    fn checkpoint_release(&self, id: CheckpointId) {
+        self.checkpoints.release(id);
+    }
+
+    fn stage(&self) -> Result<StageId, Fault> {
+        self.staging.begin()
+    }
+
+    fn stage_write(&self, id: StageId, file: &str, offset: u64, data: &[u8]) -> Result<(), Fault> {
+        self.staging.write(id, file, offset, data)
+    }
+
+    fn stage_drop(&self, id: StageId) {
+        self.staging.discard(id);
+    }
+
+    fn install(&self, id: StageId) -> Result<Position, Fault> {
+        let mut number = self.number.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = *number + 1;
+        let path = pointer::state_dir(&self.root, next);
+        // A failed install before this one may have left it.
+        files::remove_dir(&path)
+            .map_err(|error| Fault::new(format!("{}: remove: {error}", path.display())))?;
+        self.staging.finish(id, &path)?;
+        // Opened before it is pointed at: what cannot be opened never becomes the state.
+        let database = Database::open(path, &self.shared)?;
+        let applied = database.flushed()?;
+        pointer::write(&self.root, next)?;
+        *number = next;
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let replaced = std::mem::replace(&mut *current, Arc::new(database));
+        drop(current);
+        replaced.retire();
+        Ok(applied)
+    }
+}

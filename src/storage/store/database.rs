@@ -1,0 +1,215 @@
+//! One RocksDB database in its directory: opened, written, flushed.
+
+use std::{
+    collections::VecDeque,
+    fmt::Display,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use rocksdb::{DB, FlushOptions, Options, ReadTier, WriteBatch, WriteOptions, properties};
+
+use crate::{
+    raft::Position,
+    state::{Family, Writes, meta},
+    storage::{
+        files,
+        store::{
+            filter::CompactedMark,
+            options::Shared,
+            view::{Direct, handle},
+        },
+    },
+    types::{Fault, Revision},
+};
+
+/// Dropped ranges remembered for the next flush. Forgetting one costs disk space for a while.
+const DROPPED_RANGES_MAX: usize = 64;
+
+/// A database. When it was retired, its directory goes with the last user of it.
+pub(super) struct Database {
+    /// Before `folder`, so that it is closed when that is removed.
+    db: DB,
+    folder: Folder,
+    /// What the compaction filter may drop.
+    mark: Arc<CompactedMark>,
+    /// What it may drop as far as readers are concerned.
+    allowed: AtomicI64,
+    dropped: Mutex<VecDeque<(Family, Bytes, Bytes)>>,
+}
+
+struct Folder {
+    path: PathBuf,
+    retired: AtomicBool,
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.retired.load(Ordering::Acquire) {
+            // What is left of it goes at the next start.
+            let _ = files::remove_dir(&self.path);
+        }
+    }
+}
+
+impl Database {
+    /// Opens the database in `path`, empty when there is none.
+    pub(super) fn open(path: PathBuf, shared: &Shared) -> Result<Self, Fault> {
+        let mark = Arc::new(CompactedMark::new());
+        let db = DB::open_cf_descriptors(&shared.database(), &path, shared.families(&mark))
+            .map_err(|error| fault(&path, "open", &error))?;
+        let database = Self {
+            db,
+            folder: Folder { path, retired: AtomicBool::new(false) },
+            mark,
+            allowed: AtomicI64::new(Revision::NEVER_COMPACTED.0),
+            dropped: Mutex::default(),
+        };
+        // Nobody reads yet.
+        database.allow(meta::compacted(&database.persisted())?)?;
+        Ok(database)
+    }
+
+    pub(super) fn db(&self) -> &DB {
+        &self.db
+    }
+
+    /// Commits the writes as one unit, without bringing it to disk.
+    pub(super) fn commit(&self, writes: Writes) -> Result<(), Fault> {
+        let mut batch = WriteBatch::default();
+        for (family, start, end) in &writes.dropped_ranges {
+            batch.delete_range_cf(handle(&self.db, *family), start, end);
+        }
+        for ((family, key), value) in &writes.records {
+            let family = handle(&self.db, *family);
+            match value {
+                Some(value) => batch.put_cf(family, key, value),
+                None => batch.delete_cf(family, key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(batch, &options).map_err(|error| self.fault("commit", &error))?;
+        self.remember_dropped(writes.dropped_ranges);
+        Ok(())
+    }
+
+    /// Brings every commit so far to disk, in all families at once.
+    pub(super) fn flush(&self) -> Result<(), Fault> {
+        let dropped = std::mem::take(&mut *self.lock_dropped());
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        let families = Family::ALL.map(|family| handle(&self.db, family));
+        self.db
+            .flush_cfs_opt(&families.each_ref().map(|family| *family), &options)
+            .map_err(|error| self.fault("flush", &error))?;
+        for (family, start, end) in dropped {
+            self.free_files(family, &start, &end)?;
+        }
+        self.raise_mark()
+    }
+
+    /// What would have been applied if the process ended now.
+    pub(super) fn flushed(&self) -> Result<Position, Fault> {
+        applied(&self.persisted())
+    }
+
+    /// Says that readers no longer ask for history that `compacted` gave up.
+    pub(super) fn allow(&self, compacted: Revision) -> Result<(), Fault> {
+        self.allowed.fetch_max(compacted.0, Ordering::AcqRel);
+        self.raise_mark()
+    }
+
+    /// Whether flushes and compactions work.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        let errors = self
+            .db
+            .property_int_value(properties::BACKGROUND_ERRORS)
+            .map_err(|error| self.fault("check", &error))?;
+        if let Some(errors) = errors.filter(|errors| *errors > 0) {
+            let what = format!("{errors} flushes or compactions failed; its file LOG says why");
+            return Err(self.fault("check", &what));
+        }
+        self.raise_mark()
+    }
+
+    /// Up to which revision history is dropped from the files.
+    #[cfg(test)]
+    pub(super) fn dropping_up_to(&self) -> Revision {
+        self.mark.get()
+    }
+
+    /// Lets the directory go once nobody uses it.
+    pub(super) fn retire(&self) {
+        self.folder.retired.store(true, Ordering::Release);
+    }
+
+    pub(super) fn fault(&self, step: &str, error: &dyn Display) -> Fault {
+        fault(&self.folder.path, step, error)
+    }
+
+    fn persisted(&self) -> Direct<'_> {
+        Direct { db: &self.db, tier: ReadTier::Persisted }
+    }
+
+    /// Raises the filter's mark as far as readers and the flushed state allow.
+    fn raise_mark(&self) -> Result<(), Fault> {
+        let allowed = Revision(self.allowed.load(Ordering::Acquire));
+        if allowed > self.mark.get() {
+            self.mark.raise(allowed.min(meta::compacted(&self.persisted())?));
+        }
+        Ok(())
+    }
+
+    /// Deletes the files that hold nothing but a dropped range; for what remains of it the deletion
+    /// within the commit stands. Only once that is on disk: files do not come back in a crash.
+    fn free_files(&self, family: Family, start: &[u8], end: &[u8]) -> Result<(), Fault> {
+        // The engine takes both ends as inclusive.
+        let Some(last) = below(end).filter(|last| last.as_slice() > start) else { return Ok(()) };
+        self.db
+            .delete_file_in_range_cf(handle(&self.db, family), start, &last)
+            .map_err(|error| self.fault("free files", &error))
+    }
+
+    fn remember_dropped(&self, ranges: Vec<(Family, Bytes, Bytes)>) {
+        let mut dropped = self.lock_dropped();
+        dropped.extend(ranges);
+        let excess = dropped.len().saturating_sub(DROPPED_RANGES_MAX);
+        dropped.drain(..excess);
+    }
+
+    fn lock_dropped(&self) -> std::sync::MutexGuard<'_, VecDeque<(Family, Bytes, Bytes)>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the database in `path`, which nobody has open, has applied.
+pub(super) fn applied_in(path: &Path) -> Result<Position, Fault> {
+    let meta = [Family::Meta.name()];
+    let db = DB::open_cf_for_read_only(&Options::default(), path, meta, false)
+        .map_err(|error| fault(path, "open", &error))?;
+    applied(&Direct { db: &db, tier: ReadTier::All })
+}
+
+fn applied(view: &Direct<'_>) -> Result<Position, Fault> {
+    let (index, term) = meta::applied(view)?;
+    Ok(Position { index, term })
+}
+
+/// A key below `end`, as close to it as is easily said.
+fn below(end: &[u8]) -> Option<Vec<u8>> {
+    let (last, rest) = end.split_last()?;
+    let mut key = rest.to_vec();
+    if let Some(less) = last.checked_sub(1) {
+        key.push(less);
+    }
+    Some(key)
+}
+
+fn fault(path: &Path, step: &str, error: &dyn Display) -> Fault {
+    Fault::new(format!("state {}: {step}: {error}", path.display()))
+}

@@ -1,0 +1,121 @@
+//! How RocksDB is set up.
+//!
+//! No write-ahead log: the raft log is one already. Hence `atomic_flush`, without which a crash
+//! could leave the families at different commits. Memory is bounded in two places, one block cache
+//! and one budget for unflushed writes, both for all families together.
+
+use std::sync::Arc;
+
+use rocksdb::{
+    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions,
+    DBCompressionType, LogLevel, Options,
+};
+
+use crate::{
+    state::Family,
+    storage::store::filter::{self, CompactedMark},
+};
+
+const MIB: usize = 1024 * 1024;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+/// Written per second by flushes and compactions; what is needed of it is tuned by the engine.
+const BACKGROUND_BYTES_PER_SECOND: i64 = 256 * 1024 * 1024;
+
+/// Memory of the state store.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// Cached blocks of files, their indexes and filters included.
+    pub block_cache_bytes: usize,
+    /// Writes that are not flushed yet.
+    pub write_buffer_bytes: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { block_cache_bytes: 64 * MIB, write_buffer_bytes: 64 * MIB }
+    }
+}
+
+/// What the databases of one store share.
+pub(super) struct Shared {
+    options: StoreOptions,
+    cache: Cache,
+}
+
+impl Shared {
+    pub(super) fn new(options: StoreOptions) -> Self {
+        Self { options, cache: Cache::new_lru_cache(options.block_cache_bytes) }
+    }
+
+    pub(super) fn database(&self) -> Options {
+        let mut options = Options::default();
+        options.create_if_missing(true);
+        options.create_missing_column_families(true);
+        options.set_atomic_flush(true);
+        options.set_paranoid_checks(true);
+        options.set_db_write_buffer_size(self.options.write_buffer_bytes);
+        options.set_max_background_jobs(2);
+        options.set_auto_tuned_ratelimiter(BACKGROUND_BYTES_PER_SECOND, 100_000, 10);
+        options.set_bytes_per_sync(MIB as u64);
+        options.set_max_open_files(1024);
+        options.set_skip_stats_update_on_db_open(true);
+        options.set_stats_dump_period_sec(0);
+        options.set_stats_persist_period_sec(0);
+        options.set_log_level(LogLevel::Warn);
+        options.set_max_log_file_size(4 * MIB);
+        options.set_keep_log_file_num(2);
+        options
+    }
+
+    /// All families. `mark` says which records of `ver` are garbage.
+    pub(super) fn families(&self, mark: &Arc<CompactedMark>) -> Vec<ColumnFamilyDescriptor> {
+        let family = |family: Family| {
+            let mut options = self.family(family);
+            if family == Family::Versions {
+                filter::install(&mut options, mark);
+                // A file that no write touches any more is visited all the same, for its garbage.
+                options.set_periodic_compaction_seconds(DAY_SECONDS);
+            }
+            ColumnFamilyDescriptor::new(family.name(), options)
+        };
+        Family::ALL.into_iter().map(family).collect()
+    }
+
+    fn family(&self, family: Family) -> Options {
+        let mut table = BlockBasedOptions::default();
+        table.set_format_version(6);
+        table.set_block_cache(&self.cache);
+        table.set_cache_index_and_filter_blocks(true);
+        table.set_cache_index_and_filter_blocks_with_high_priority(true);
+        table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+        table.set_pin_top_level_index_and_filter(true);
+
+        let mut options = Options::default();
+        let point_lookups = match family {
+            Family::Current | Family::Versions | Family::Leases => true,
+            Family::Events | Family::Counts | Family::Meta | Family::Auth => false,
+        };
+        if point_lookups {
+            table.set_bloom_filter(10.0, false);
+            table.set_whole_key_filtering(true);
+            options.set_memtable_whole_key_filtering(true);
+            options.set_memtable_prefix_bloom_ratio(0.02);
+        }
+        options.set_block_based_table_factory(&table);
+        options.set_write_buffer_size(self.options.write_buffer_bytes / 2);
+        options.set_max_write_buffer_number(4);
+        options.set_target_file_size_base(32 * MIB as u64);
+        options.set_level_compaction_dynamic_level_bytes(true);
+        options.set_compression_type(DBCompressionType::Lz4);
+        options.set_bottommost_compression_type(DBCompressionType::Zstd);
+        options
+    }
+}
+
+/// For a compaction that visits every file.
+#[cfg(test)]
+pub(super) fn full_compaction() -> CompactOptions {
+    let mut options = CompactOptions::default();
+    options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+    options
+}

@@ -1,0 +1,226 @@
+//! Every figure a member counts, as a typed handle.
+//!
+//! Names that etcd's dashboards and alerts read are kept; the others begin with `quorate_`.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use prometheus_client::{
+    encoding::text,
+    metrics::{
+        counter::Counter,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Metric, Registry},
+};
+
+use super::{
+    grpc::{self, GrpcMethod},
+    process::{self, Process},
+    text::from_open_metrics,
+};
+
+/// Every figure a member counts. Made once and shared.
+#[derive(Debug)]
+pub struct Metrics {
+    /// 1 while a leader is known.
+    pub has_leader: Gauge,
+    /// 1 while this member leads.
+    pub is_leader: Gauge,
+    /// How often the known leader changed.
+    pub leader_changes_seen: Counter,
+    /// Index up to which the log is committed.
+    pub proposals_committed: Gauge,
+    /// Index up to which the log is applied.
+    pub proposals_applied: Gauge,
+    /// Proposals that wait on this member for their outcome.
+    pub proposals_pending: Gauge,
+    /// Proposals that failed on this member.
+    pub proposals_failed: Counter,
+
+    /// Seconds a synced write to the log takes.
+    pub wal_fsync_seconds: Histogram,
+    /// Seconds a commit of applied writes takes.
+    pub backend_commit_seconds: Histogram,
+
+    /// Ranges served.
+    pub ranges: Counter,
+
+    /// What goes through the listeners for clients.
+    pub clients: ListenerMetrics,
+    /// What goes through the listeners for other members.
+    pub peers: ListenerMetrics,
+
+    grpc: BTreeMap<String, GrpcMethod>,
+    registry: Mutex<Registry>,
+}
+
+/// What goes through listeners.
+#[derive(Clone, Debug, Default)]
+pub struct ListenerMetrics {
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Connections refused because there were too many.
+    pub refused: Counter,
+    /// Requests whose handler panicked and that were answered with an internal error.
+    pub panics: Counter,
+    /// Bytes read.
+    pub received_bytes: Counter,
+    /// Bytes written.
+    pub sent_bytes: Counter,
+}
+
+impl Metrics {
+    /// All figures at zero.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process::new()));
+        let grpc = grpc::register(&mut registry);
+        let mut new = Registered(registry);
+        Arc::new(Self {
+            has_leader: new.one("etcd_server_has_leader", "Whether a leader is known"),
+            is_leader: new.one("etcd_server_is_leader", "Whether this member leads"),
+            leader_changes_seen: new.one("etcd_server_leader_changes_seen", "Leader changes seen"),
+            proposals_committed: new.one("etcd_server_proposals_committed_total", "Committed index"),
+            proposals_applied: new.one("etcd_server_proposals_applied_total", "Applied index"),
+            proposals_pending: new.one("etcd_server_proposals_pending", "Proposals that wait"),
+            proposals_failed: new.one("etcd_server_proposals_failed", "Proposals that failed"),
+            wal_fsync_seconds: new.seconds("etcd_disk_wal_fsync_duration_seconds", "Synced log writes"),
+            backend_commit_seconds: new
+                .seconds("etcd_disk_backend_commit_duration_seconds", "Commits of applied writes"),
+            ranges: new.one("etcd_mvcc_range", "Ranges served"),
+            clients: new.listener(
+                "quorate_server_client",
+                "etcd_network_client_grpc_received_bytes",
+                "etcd_network_client_grpc_sent_bytes",
+            ),
+            peers: new.listener(
+                "quorate_server_peer",
+                "quorate_server_peer_received_bytes",
+                "quorate_server_peer_sent_bytes",
+            ),
+            grpc,
+            registry: Mutex::new(new.0),
+        })
+    }
+
+    /// The counters of the gRPC method with this path, such as `/etcdserverpb.KV/Range`.
+    #[must_use]
+    pub fn grpc(&self, path: &str) -> Option<&GrpcMethod> {
+        self.grpc.get(path)
+    }
+
+    /// Adds the figures of another room.
+    pub fn register(&self, add: impl FnOnce(&mut Registry)) {
+        add(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Everything as Prometheus text, of the content type [`Metrics::CONTENT_TYPE`].
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = String::new();
+        // Writing to a string fails only if one of the figures says so, and none does.
+        if text::encode(&mut open, &registry).is_err() {
+            let _ = writeln!(open, "# incomplete");
+        }
+        from_open_metrics(&open)
+    }
+
+    /// The content type of [`Metrics::encode`].
+    pub const CONTENT_TYPE: &'static str = "text/plain; version=0.0.4; charset=utf-8";
+
+    /// How many files this process may have open at once, where the system tells.
+    #[must_use]
+    pub fn open_fds_max() -> Option<u64> {
+        process::open_fds_max().and_then(|max| u64::try_from(max).ok())
+    }
+}
+
+/// Registers each figure as it is made.
+struct Registered(Registry);
+
+impl Registered {
+    fn one<M: Metric + Clone + Default>(&mut self, name: &str, help: &str) -> M {
+        let metric = M::default();
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    /// Durations, in buckets from 0.1 ms to 3 s: etcd's bounds of 1 ms and more would put every
+    /// healthy disk into the first one.
+    fn seconds(&mut self, name: &str, help: &str) -> Histogram {
+        let histogram = Histogram::new(exponential_buckets(0.000_1, 2.0, 16));
+        self.0.register(name, help, histogram.clone());
+        histogram
+    }
+
+    fn listener(&mut self, prefix: &str, received: &str, sent: &str) -> ListenerMetrics {
+        ListenerMetrics {
+            connections: self.one(&format!("{prefix}_connections"), "Connections that are open"),
+            refused: self.one(&format!("{prefix}_connections_refused"), "Connections refused"),
+            panics: self.one(&format!("{prefix}_request_panics"), "Request handlers that panicked"),
+            received_bytes: self.one(received, "Bytes read from connections"),
+            sent_bytes: self.one(sent, "Bytes written to connections"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A figure that moved shows under the name and with the type that scrapers know.
+    #[test]
+    fn figures_appear_as_prometheus_text() {
+        let metrics = Metrics::new();
+
+        metrics.has_leader.set(1);
+        metrics.leader_changes_seen.inc();
+        metrics.proposals_committed.set(7);
+        metrics.wal_fsync_seconds.observe(0.003);
+
+        let text = metrics.encode();
+        for line in [
+            "# TYPE etcd_server_has_leader gauge",
+            "etcd_server_has_leader 1",
+            "# TYPE etcd_server_leader_changes_seen_total counter",
+            "etcd_server_leader_changes_seen_total 1",
+            "# TYPE etcd_server_proposals_committed_total gauge",
+            "etcd_server_proposals_committed_total 7",
+            "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.0032\"} 1",
+            "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.0016\"} 0",
+            "etcd_disk_wal_fsync_duration_seconds_count 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+        }
+    }
+
+    /// Calls are counted by method and code; a code that does not exist is `Unknown`.
+    #[test]
+    fn calls_are_counted_by_method_and_code() {
+        let metrics = Metrics::new();
+
+        let range = metrics.grpc("/etcdserverpb.KV/Range").unwrap();
+        range.started();
+        range.handled(0);
+        range.handled(99);
+
+        let text = metrics.encode();
+        let labels = "grpc_type=\"unary\",grpc_service=\"etcdserverpb.KV\",grpc_method=\"Range\"";
+        for line in [
+            format!("grpc_server_started_total{{{labels}}} 1"),
+            format!("grpc_server_handled_total{{{labels},grpc_code=\"OK\"}} 1"),
+            format!("grpc_server_handled_total{{{labels},grpc_code=\"Unknown\"}} 1"),
+            format!("grpc_server_handled_total{{{labels},grpc_code=\"Unavailable\"}} 0"),
+        ] {
+            assert!(text.contains(&line), "{line} is not in:\n{text}");
+        }
+        assert!(metrics.grpc("/etcdserverpb.KV/Nothing").is_none());
+    }
+}

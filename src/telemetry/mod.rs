@@ -1,0 +1,23 @@
+//! What a member tells about itself: its log on standard error, and its metrics.
+//!
+//! [`init`] starts the log: one line per event, whatever an event contains, with the time in UTC.
+//! [`Metrics`] holds a typed handle for every figure; whoever has one counts without asking anybody
+//! and without taking a lock. Other rooms may add figures of their own with [`Metrics::register`].
+//!
+//! Nothing here decides anything, and nothing here fails: a log that cannot be written is lost, a
+//! figure that cannot be read is left out. Label values come from closed lists or are member ids,
+//! never keys, users or addresses.
+
+mod grpc;
+mod log;
+mod metrics;
+mod process;
+mod text;
+
+pub use grpc::{CallKind, GrpcMethod};
+pub use log::init;
+pub use metrics::{ListenerMetrics, Metrics};
+pub use prometheus_client::{
+    metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};

@@ -1,0 +1,162 @@
+//! One member, seen from here: the task that keeps a stream open to it.
+
+use std::{
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    pin, select,
+    sync::Notify,
+    time::{sleep, timeout},
+};
+use tonic::{
+    Response, Status,
+    transport::{Channel, Endpoint},
+};
+use tracing::{debug, info, warn};
+
+use super::{Config, metrics::MemberMetrics, peers::Shared, queue::Queue, wire};
+use crate::{
+    proto::internal::{PeerAck, peer_client::PeerClient},
+    types::{MemberId, limits},
+};
+
+/// A member that listens again should be found at once, and one that is away should not cost much.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// A stream that lasted this long was accepted: a refusal comes in the first round trip.
+const SETTLED_AFTER: Duration = Duration::from_millis(500);
+
+/// What the task of a link works with.
+pub(super) struct Link {
+    pub(super) shared: Arc<Shared>,
+    pub(super) to: MemberId,
+    pub(super) urls: Arc<[String]>,
+    pub(super) queue: Arc<Queue>,
+    pub(super) signals: Arc<Signals>,
+    pub(super) metrics: MemberMetrics,
+}
+
+/// What others tell a link, and it them.
+#[derive(Debug, Default)]
+pub(super) struct Signals {
+    /// The member was heard of: it is worth trying again at once.
+    pub(super) heard: Notify,
+    /// Frames were dropped because the queue was full.
+    pub(super) dropped: Notify,
+    /// Which of the URLs worked last.
+    pub(super) url: AtomicUsize,
+}
+
+/// How an attempt to keep a stream open ended.
+struct Ended {
+    /// Whether the member had accepted the stream.
+    settled: bool,
+    reason: String,
+}
+
+impl Link {
+    /// Keeps a stream open until the task is aborted, trying the URLs in turn.
+    pub(super) async fn run(self) {
+        let mut backoff = BACKOFF_MIN;
+        let mut told = None;
+        for (index, url) in self.urls.iter().enumerate().cycle() {
+            let Ended { settled, reason } = self.attempt(index, url).await;
+            // Frames that wait were meant for the connection that is gone.
+            self.queue.clear();
+            self.metrics.sent_failures.inc();
+            self.shared.unreachable(self.to);
+            backoff = if settled { BACKOFF_MIN } else { BACKOFF_MAX.min(backoff * 2) };
+            // A member may be away for long: each reason is told once.
+            if settled || told.as_ref() != Some(&reason) {
+                warn!(peer = %self.to, url, reason, "no stream to member");
+                told = Some(reason);
+            } else {
+                debug!(peer = %self.to, url, reason, "no stream to member");
+            }
+            select! {
+                () = sleep(backoff) => {}
+                () = self.signals.heard.notified() => {}
+            }
+        }
+    }
+
+    async fn attempt(&self, index: usize, url: &str) -> Ended {
+        let channel = match dial(url, self.shared.config).await {
+            Ok(channel) => channel,
+            Err(reason) => return Ended { settled: false, reason },
+        };
+        let mut client =
+            PeerClient::new(channel).max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
+        let greeting = wire::greeting(self.shared.config, self.to);
+        let call = client.messages(self.queue.read(greeting));
+        let settle = sleep(SETTLED_AFTER);
+        pin!(call, settle);
+
+        let mut settled = false;
+        loop {
+            select! {
+                result = &mut call => return Ended { settled, reason: reason(result) },
+                () = self.signals.dropped.notified() => self.shared.unreachable(self.to),
+                () = &mut settle, if !settled => {
+                    settled = true;
+                    self.signals.url.store(index, Ordering::Relaxed);
+                    info!(peer = %self.to, url, "stream to member is open");
+                }
+            }
+        }
+    }
+}
+
+fn reason(result: Result<Response<PeerAck>, Status>) -> String {
+    match result {
+        Ok(_) => "the member ended the stream".to_owned(),
+        Err(status) => match status.source() {
+            Some(source) => format!("{}: {}", status.message(), chain(source)),
+            None => status.message().to_owned(),
+        },
+    }
+}
+
+/// Connects, or says why it cannot.
+pub(super) async fn dial(url: &str, config: Config) -> Result<Channel, String> {
+    let endpoint = endpoint(url, config)?;
+    let patience = config.election_timeout;
+    match timeout(patience, endpoint.connect()).await {
+        Ok(Ok(channel)) => Ok(channel),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(_) => Err(format!("no connection within {} ms", patience.as_millis())),
+    }
+}
+
+/// How to reach a member under one of its URLs. A link that died silently is noticed by pings
+/// within about an election timeout.
+pub(super) fn endpoint(url: &str, config: Config) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| chain(&error))?;
+    Ok(endpoint
+        .connect_timeout(config.election_timeout)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(config.election_timeout / 2)
+        .keep_alive_timeout(config.election_timeout)
+        .keep_alive_while_idle(true))
+}
+
+/// An error with what it is put down to.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}

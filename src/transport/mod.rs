@@ -1,0 +1,51 @@
+//! Member to member: raft messages, forwarded requests, snapshots and questions to the leader's
+//! lease clock, over gRPC.
+//!
+//! Each member keeps one stream open to every other and sends on it; what comes in arrives on the
+//! streams of the others. Delivery is not promised: a frame is dropped when its member is away or
+//! its queue is full, and the node hears of it as [`report_unreachable`]. Frames that arrive keep
+//! their order while a stream lasts. A snapshot has a connection of its own, so that it never holds
+//! up a heartbeat, and its outcome is reported exactly once.
+//!
+//! Nothing of a call is believed before its handshake names this cluster, this member, and a sender
+//! that is a member. Raft messages are bytes here: who steps them checks them.
+//!
+//! [`GrpcPeers`] sends and [`PeerService`] receives. Everything is bounded: queues by frames and
+//! bytes, messages by size, silences by deadlines.
+//!
+//! [`report_unreachable`]: crate::node::ports::Inbox::report_unreachable
+
+use std::time::Duration;
+
+use crate::types::{ClusterId, MemberId};
+
+mod assembly;
+mod error;
+mod link;
+mod metrics;
+mod peers;
+mod queue;
+mod service;
+mod snapshot;
+mod wire;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use error::{ChunkError, Refusal};
+pub use metrics::PeerMetrics;
+pub use peers::GrpcPeers;
+pub use service::PeerService;
+
+/// Who this member is to the others, and how patient it is with them.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its id.
+    pub member: MemberId,
+    /// A member that says nothing for about this long is taken for away.
+    pub election_timeout: Duration,
+}

@@ -1,0 +1,306 @@
+//! [`GrpcPeers`]: the other members, as the node sees them.
+
+use std::{
+    collections::BTreeMap,
+    future::{Future, ready},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::{runtime::Handle, task::AbortHandle, time::timeout};
+use tonic::{Response, Status, transport::Channel};
+use tracing::{debug, error, warn};
+
+use super::{
+    Config, PeerMetrics,
+    link::{Link, Signals, endpoint},
+    metrics::MemberMetrics,
+    queue::{Pushed, Queue},
+    snapshot::Sending,
+    wire,
+};
+use crate::{
+    node::{
+        Error, TimeoutCause,
+        ports::{Asked, Checkpoint, Frame, Inbox, Peers, StateStore, TimeLeft},
+    },
+    proto::internal::{
+        LeaseRenewRequest, LeaseRenewResponse, LeaseTimeLeftRequest, LeaseTimeLeftResponse,
+        peer_client::PeerClient,
+    },
+    types::{LeaseId, MemberId, Seconds, limits},
+};
+
+/// The other members over gRPC: a queue, a stream and a task for each.
+///
+/// Tasks run on the runtime given to [`GrpcPeers::new`], which does nothing else, so that no client
+/// can delay a heartbeat.
+pub struct GrpcPeers {
+    shared: Arc<Shared>,
+    members: RwLock<BTreeMap<MemberId, Member>>,
+    metrics: PeerMetrics,
+}
+
+/// What all tasks of the transport share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) runtime: Handle,
+    pub(super) store: Arc<dyn StateStore>,
+    inbox: RwLock<Option<Arc<dyn Inbox>>>,
+}
+
+impl Shared {
+    /// Where reports go, unless the node is not there yet or not any more.
+    pub(super) fn inbox(&self) -> Option<Arc<dyn Inbox>> {
+        self.inbox.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn unreachable(&self, member: MemberId) {
+        if let Some(inbox) = self.inbox() {
+            inbox.report_unreachable(member);
+        }
+    }
+}
+
+struct Member {
+    urls: Arc<[String]>,
+    queue: Arc<Queue>,
+    signals: Arc<Signals>,
+    metrics: MemberMetrics,
+    /// For questions; one for each URL, connected when first used.
+    channels: Vec<Channel>,
+    /// Whether a snapshot is on its way.
+    snapshot: Arc<AtomicBool>,
+    link: AbortHandle,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.link.abort();
+    }
+}
+
+impl GrpcPeers {
+    /// Nobody yet: the node tells the members by [`Peers::set_members`].
+    #[must_use]
+    pub fn new(
+        config: Config,
+        runtime: Handle,
+        store: Arc<dyn StateStore>,
+        metrics: PeerMetrics,
+    ) -> Arc<Self> {
+        let shared = Arc::new(Shared { config, runtime, store, inbox: RwLock::default() });
+        Arc::new(Self { shared, members: RwLock::default(), metrics })
+    }
+
+    /// Tells where reports go. Until then they go nowhere, which is right while there is no node.
+    pub fn attach(&self, inbox: Arc<dyn Inbox>) {
+        *self.shared.inbox.write().unwrap_or_else(PoisonError::into_inner) = Some(inbox);
+    }
+
+    /// Ends all streams and forgets the node. Frames sent from now on are dropped.
+    pub fn close(&self) {
+        self.members.write().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.shared.inbox.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Who this member is to the others.
+    pub(super) fn config(&self) -> Config {
+        self.shared.config
+    }
+
+    pub(super) fn store(&self) -> &Arc<dyn StateStore> {
+        &self.shared.store
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.shared.runtime
+    }
+
+    /// Whether this is another member.
+    pub(super) fn is_member(&self, member: MemberId) -> bool {
+        self.with_member(member, |_| ()).is_some()
+    }
+
+    /// A member was heard of on a stream of its own: ours to it need not wait any longer.
+    pub(super) fn heard_of(&self, member: MemberId) {
+        self.with_member(member, |it| it.signals.heard.notify_one());
+    }
+
+    /// The counters of a member.
+    pub(super) fn member_metrics(&self, member: MemberId) -> Option<MemberMetrics> {
+        self.with_member(member, |it| it.metrics.clone())
+    }
+
+    fn with_member<T>(&self, member: MemberId, look: impl FnOnce(&Member) -> T) -> Option<T> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).get(&member).map(look)
+    }
+
+    fn start(&self, to: MemberId, urls: Arc<[String]>) -> Member {
+        let config = self.shared.config;
+        let queue = Queue::new(limits::PEER_QUEUE_MAX, limits::PEER_QUEUE_BYTES_MAX);
+        let signals = Arc::new(Signals::default());
+        let metrics = self.metrics.member(to);
+
+        // Channels start tasks of their own, which belong on this runtime too.
+        let _on_runtime = self.shared.runtime.enter();
+        let mut channels = Vec::new();
+        for url in urls.iter() {
+            match endpoint(url, config) {
+                Ok(endpoint) => channels.push(endpoint.connect_lazy()),
+                Err(reason) => warn!(peer = %to, url, reason, "member cannot be reached by this url"),
+            }
+        }
+        let link = Link {
+            shared: Arc::clone(&self.shared),
+            to,
+            urls: Arc::clone(&urls),
+            queue: Arc::clone(&queue),
+            signals: Arc::clone(&signals),
+            metrics: metrics.clone(),
+        };
+        let link = self.shared.runtime.spawn(link.run()).abort_handle();
+        Member { urls, queue, signals, metrics, channels, snapshot: Arc::default(), link }
+    }
+
+    /// A client for questions to a member.
+    fn client(&self, member: MemberId) -> Option<PeerClient<Channel>> {
+        let channel = self.with_member(member, |it| {
+            let used = it.signals.url.load(Ordering::Relaxed);
+            it.channels.get(used).or_else(|| it.channels.first()).cloned()
+        })??;
+        Some(
+            PeerClient::new(channel)
+                .max_decoding_message_size(limits::PEER_MESSAGE_BYTES_MAX)
+                .max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX),
+        )
+    }
+
+    /// Asks a member, within twice an election timeout: by then there is another leader.
+    fn ask<T, U, F>(
+        &self,
+        member: MemberId,
+        call: impl FnOnce(PeerClient<Channel>) -> F,
+        read: impl FnOnce(T) -> Result<U, Error> + Send + 'static,
+    ) -> Asked<U>
+    where
+        T: Send + 'static,
+        U: Send + 'static,
+        F: Future<Output = Result<Response<T>, Status>> + Send + 'static,
+    {
+        let Some(client) = self.client(member) else {
+            return Box::pin(ready(Err(Error::NoLeader)));
+        };
+        let answer = timeout(self.shared.config.election_timeout * 2, call(client));
+        Box::pin(async move {
+            match answer.await {
+                Ok(Ok(response)) => read(response.into_inner()),
+                Ok(Err(status)) => {
+                    debug!(peer = %member, %status, "member did not answer");
+                    Err(Error::TimedOut(TimeoutCause::ConnectionLost))
+                }
+                Err(_) => Err(Error::TimedOut(TimeoutCause::ConnectionLost)),
+            }
+        })
+    }
+}
+
+impl Peers for GrpcPeers {
+    fn send(&self, to: MemberId, frame: Frame) {
+        let len = wire::payload_len(&frame);
+        if len >= limits::PEER_MESSAGE_BYTES_MAX {
+            error!(peer = %to, len, "message to member is too large and was dropped");
+            return;
+        }
+        self.with_member(to, |member| match member.queue.push(wire::to_proto(frame), len) {
+            Pushed::Queued => {
+                member.metrics.sent_bytes.inc_by(u64::try_from(len).unwrap_or(u64::MAX));
+            }
+            Pushed::Overflow => {
+                member.metrics.sent_failures.inc();
+                member.signals.dropped.notify_one();
+            }
+            Pushed::StillFull => {
+                member.metrics.sent_failures.inc();
+            }
+        });
+    }
+
+    fn send_snapshot(&self, to: MemberId, checkpoint: Checkpoint, message: Bytes) {
+        let target =
+            self.with_member(to, |member| (Arc::clone(&member.urls), Arc::clone(&member.snapshot)));
+        let (urls, busy) = match target {
+            Some((urls, busy)) if !busy.swap(true, Ordering::AcqRel) => (urls, Some(busy)),
+            // Without a URL it fails at once, and the outcome is reported like any other.
+            Some(_) | None => (Arc::default(), None),
+        };
+        let sending =
+            Sending { shared: Arc::clone(&self.shared), to, urls, checkpoint, message, busy };
+        self.shared.runtime.spawn(sending.run());
+    }
+
+    fn set_members(&self, members: &[(MemberId, Vec<String>)]) {
+        let others: BTreeMap<MemberId, Arc<[String]>> = members
+            .iter()
+            .filter(|(id, _)| *id != self.shared.config.member)
+            .map(|(id, urls)| (*id, Arc::from(urls.as_slice())))
+            .collect();
+        let mut current = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        current.retain(|id, member| {
+            let stays = others.contains_key(id);
+            if !stays {
+                self.metrics.forget(*id);
+            }
+            stays && others.get(id) == Some(&member.urls)
+        });
+        for (id, urls) in others {
+            current.entry(id).or_insert_with(|| self.start(id, urls));
+        }
+    }
+
+    fn renew(&self, leader: MemberId, leases: Vec<LeaseId>) -> Asked<Vec<Option<Seconds>>> {
+        let asked = leases.len();
+        let request = LeaseRenewRequest {
+            handshake: Some(wire::handshake(self.shared.config, leader)),
+            leases: leases.into_iter().map(|lease| lease.0).collect(),
+        };
+        self.ask(
+            leader,
+            |mut client| async move { client.lease_renew(request).await },
+            move |response: LeaseRenewResponse| {
+                if !response.leader {
+                    return Err(Error::NotLeader);
+                }
+                if response.ttls.len() != asked {
+                    return Err(Error::TimedOut(TimeoutCause::Unknown));
+                }
+                let found = |ttl: i64| (ttl > 0).then_some(Seconds(ttl));
+                Ok(response.ttls.into_iter().map(found).collect())
+            },
+        )
+    }
+
+    fn time_left(&self, leader: MemberId, lease: LeaseId) -> Asked<Option<TimeLeft>> {
+        let request = LeaseTimeLeftRequest {
+            handshake: Some(wire::handshake(self.shared.config, leader)),
+            lease: lease.0,
+        };
+        self.ask(
+            leader,
+            |mut client| async move { client.lease_time_left(request).await },
+            |response: LeaseTimeLeftResponse| {
+                if !response.leader {
+                    return Err(Error::NotLeader);
+                }
+                let left = TimeLeft {
+                    left: Seconds(response.ttl),
+                    granted: Seconds(response.granted_ttl),
+                };
+                Ok(response.found.then_some(left))
+            },
+        )
+    }
+}

@@ -1,0 +1,283 @@
+//! What the tests of this room share: members that record what happens to them, on real sockets.
+
+use std::{
+    collections::BTreeMap,
+    future::ready,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::{net::TcpListener, runtime::Handle, sync::{mpsc, watch}, task::JoinHandle, time::timeout};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+
+use super::{Config, GrpcPeers, PeerMetrics, PeerService};
+use crate::{
+    node::{
+        Error,
+        ports::{
+            Asked, Checkpoint, CheckpointFile, CheckpointId, Frame, Inbox, OwnedView, Peers, StageId,
+            StateStore, TimeLeft,
+        },
+    },
+    raft::Position,
+    state::Writes,
+    types::{ClusterId, Fault, LeaseId, MemberId, Revision, Seconds},
+};
+
+/// Long enough for the slowest machine; a test that waits for it has failed.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(super) const CLUSTER: ClusterId = ClusterId(0xc);
+
+/// What happened to a member.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Happened {
+    Frame(MemberId, Frame),
+    Snapshot(MemberId, Bytes, StageId),
+    Unreachable(MemberId),
+    Reported(MemberId, CheckpointId, bool),
+    Released(CheckpointId),
+    StageDropped(StageId),
+}
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// A member without consensus: it records what comes in.
+pub(super) struct Recorder {
+    events: mpsc::UnboundedSender<Happened>,
+    /// Files that every checkpoint consists of.
+    pub(super) files: Files,
+    pub(super) stages: Mutex<BTreeMap<StageId, Files>>,
+    next_stage: AtomicU64,
+    pub(super) leads: bool,
+}
+
+impl Recorder {
+    fn record(&self, event: Happened) {
+        // A test that is over does not listen any more.
+        let _ = self.events.send(event);
+    }
+}
+
+impl Inbox for Recorder {
+    fn deliver(&self, from: MemberId, frame: Frame) {
+        self.record(Happened::Frame(from, frame));
+    }
+
+    fn deliver_snapshot(&self, from: MemberId, message: Bytes, stage: StageId) {
+        self.record(Happened::Snapshot(from, message, stage));
+    }
+
+    fn report_unreachable(&self, member: MemberId) {
+        self.record(Happened::Unreachable(member));
+    }
+
+    fn report_snapshot(&self, to: MemberId, checkpoint: CheckpointId, ok: bool) {
+        self.record(Happened::Reported(to, checkpoint, ok));
+    }
+
+    fn renew_here(&self, leases: Vec<LeaseId>) -> Asked<Vec<Option<Seconds>>> {
+        // Leases with a negative id do not exist here.
+        let known = |lease: LeaseId| (lease.0 > 0).then_some(Seconds(lease.0));
+        let answer = if self.leads {
+            Ok(leases.into_iter().map(known).collect())
+        } else {
+            Err(Error::NotLeader)
+        };
+        Box::pin(ready(answer))
+    }
+
+    fn time_left_here(&self, lease: LeaseId) -> Asked<Option<TimeLeft>> {
+        let left = TimeLeft { left: Seconds(lease.0), granted: Seconds(100) };
+        let answer = if self.leads { Ok((lease.0 > 0).then_some(left)) } else { Err(Error::NotLeader) };
+        Box::pin(ready(answer))
+    }
+}
+
+impl StateStore for Recorder {
+    fn view(&self) -> Result<OwnedView, Fault> {
+        unreachable!("transport does not read the state")
+    }
+
+    fn commit(&self, _: Writes) -> Result<(), Fault> {
+        unreachable!("transport does not write the state")
+    }
+
+    fn set_compacted(&self, _: Revision) {
+        unreachable!("transport does not compact")
+    }
+
+    fn flushed(&self) -> Result<Position, Fault> {
+        unreachable!("transport does not ask what is flushed")
+    }
+
+    fn flush(&self) -> Result<(), Fault> {
+        unreachable!("transport does not flush")
+    }
+
+    fn check(&self) -> Result<(), Fault> {
+        unreachable!("transport does not look after the engine")
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, Fault> {
+        unreachable!("transport does not make checkpoints")
+    }
+
+    fn checkpoint_files(&self, _: CheckpointId) -> Result<Vec<CheckpointFile>, Fault> {
+        let file = |(name, data): (&String, &Vec<u8>)| CheckpointFile {
+            name: name.clone(),
+            len: data.len() as u64,
+        };
+        Ok(self.files.iter().map(file).collect())
+    }
+
+    fn checkpoint_read(
+        &self,
+        _: CheckpointId,
+        file: &str,
+        offset: u64,
+        len_max: usize,
+    ) -> Result<Bytes, Fault> {
+        let start = usize::try_from(offset).unwrap();
+        let data = &self.files[file];
+        Ok(Bytes::copy_from_slice(&data[start..data.len().min(start + len_max)]))
+    }
+
+    fn checkpoint_release(&self, id: CheckpointId) {
+        self.record(Happened::Released(id));
+    }
+
+    fn stage(&self) -> Result<StageId, Fault> {
+        let id = StageId(self.next_stage.fetch_add(1, Ordering::Relaxed));
+        self.stages.lock().unwrap().insert(id, Files::new());
+        Ok(id)
+    }
+
+    fn stage_write(&self, id: StageId, file: &str, offset: u64, data: &[u8]) -> Result<(), Fault> {
+        let mut stages = self.stages.lock().unwrap();
+        let staged = stages.get_mut(&id).unwrap().entry(file.to_owned()).or_default();
+        assert_eq!(staged.len() as u64, offset);
+        staged.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn stage_drop(&self, id: StageId) {
+        self.stages.lock().unwrap().remove(&id);
+        self.record(Happened::StageDropped(id));
+    }
+
+    fn install(&self, _: StageId) -> Result<Position, Fault> {
+        unreachable!("transport does not install snapshots")
+    }
+}
+
+/// A member as the transport sees one.
+pub(super) struct TestMember {
+    pub(super) id: MemberId,
+    pub(super) peers: Arc<GrpcPeers>,
+    pub(super) recorder: Arc<Recorder>,
+    happened: mpsc::UnboundedReceiver<Happened>,
+}
+
+impl TestMember {
+    pub(super) fn new(id: u64) -> Self {
+        Self::with(id, true, Files::new())
+    }
+
+    pub(super) fn with(id: u64, leads: bool, files: Files) -> Self {
+        let (events, happened) = mpsc::unbounded_channel();
+        let recorder = Arc::new(Recorder {
+            events,
+            files,
+            stages: Mutex::default(),
+            next_stage: AtomicU64::new(1),
+            leads,
+        });
+        let id = MemberId(id);
+        let config =
+            Config { cluster: CLUSTER, member: id, election_timeout: Duration::from_secs(1) };
+        let store: Arc<dyn StateStore> = recorder.clone();
+        let peers = GrpcPeers::new(config, Handle::current(), store, PeerMetrics::default());
+        peers.attach(recorder.clone());
+        Self { id, peers, recorder, happened }
+    }
+
+    /// Makes `other`, which listens at `address`, a member.
+    pub(super) fn knows(&self, other: MemberId, address: SocketAddr) {
+        self.peers.set_members(&[
+            (self.id, vec!["http://127.0.0.1:1".to_owned()]),
+            (other, vec![format!("http://{address}")]),
+        ]);
+    }
+
+    /// The next thing that happens and is accepted by `pick`; others are passed over.
+    pub(super) async fn next<T>(&mut self, pick: impl Fn(Happened) -> Option<T>) -> T {
+        let found = async {
+            loop {
+                if let Some(found) = pick(self.happened.recv().await.unwrap()) {
+                    return found;
+                }
+            }
+        };
+        timeout(PATIENCE, found).await.expect("it happens in time")
+    }
+
+    /// The next frame.
+    pub(super) async fn frame(&mut self) -> Frame {
+        self.next(|it| match it {
+            Happened::Frame(_, frame) => Some(frame),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Serves what others call, on a free port.
+    pub(super) async fn serve(&self) -> Served {
+        self.serve_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    pub(super) async fn serve_at(&self, address: SocketAddr) -> Served {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (closing, closed) = watch::channel(false);
+        let service = PeerService::new(self.peers.clone(), self.recorder.clone(), closed.clone());
+        let task = tokio::spawn(async move {
+            let mut stop = closed;
+            Server::builder()
+                .add_service(service.into_server())
+                .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+                    let _ = stop.wait_for(|closing| *closing).await;
+                })
+                .await
+                .unwrap();
+        });
+        Served { address, closing, task }
+    }
+}
+
+impl Drop for TestMember {
+    fn drop(&mut self) {
+        self.peers.close();
+    }
+}
+
+/// A listener that runs.
+pub(super) struct Served {
+    pub(super) address: SocketAddr,
+    closing: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Served {
+    /// Ends the streams and frees the port.
+    pub(super) async fn stop(self) {
+        self.closing.send(true).unwrap();
+        timeout(PATIENCE, self.task).await.expect("the listener stops in time").unwrap();
+    }
+}

@@ -1,0 +1,280 @@
+//! Members of this room talking to each other over real sockets.
+
+use bytes::Bytes;
+use tonic::{Code, Status};
+
+use super::{
+    testing::{CLUSTER, Happened, Served, TestMember},
+    wire::PROTOCOL,
+};
+use crate::{
+    node::{
+        Error, TimeoutCause,
+        ports::{Checkpoint, CheckpointId, Frame, Peers, TimeLeft},
+    },
+    proto::internal::{
+        Handshake, PeerFrame, SnapshotChunk, peer_client::PeerClient, peer_frame::Frame as Kind,
+    },
+    raft::Position,
+    types::{Index, LeaseId, MemberId, Seconds, Term, limits},
+};
+
+const A: u64 = 0xa;
+const B: u64 = 0xb;
+
+/// Two members that know each other, the second one serving.
+async fn pair() -> (TestMember, TestMember, Served) {
+    let (a, b) = (TestMember::new(A), TestMember::new(B));
+    let served = introduce(&a, &b).await;
+    (a, b, served)
+}
+
+async fn introduce(a: &TestMember, b: &TestMember) -> Served {
+    let served = b.serve().await;
+    // Nothing listens where `b` looks for `a`; it only has to know that `a` is a member.
+    b.knows(a.id, "127.0.0.1:1".parse().unwrap());
+    a.knows(b.id, served.address);
+    served
+}
+
+fn message(text: &str) -> Frame {
+    Frame::Raft(Bytes::copy_from_slice(text.as_bytes()))
+}
+
+fn greeting(change: impl FnOnce(&mut Handshake)) -> PeerFrame {
+    let mut handshake = handshake();
+    change(&mut handshake);
+    PeerFrame { frame: Some(Kind::Handshake(handshake)) }
+}
+
+fn handshake() -> Handshake {
+    Handshake { cluster: CLUSTER.0, from: A, to: B, protocol: PROTOCOL }
+}
+
+/// What a stream of these frames is answered with.
+async fn answer_to(served: &Served, frames: Vec<PeerFrame>) -> Result<(), Status> {
+    let mut client = PeerClient::connect(format!("http://{}", served.address)).await.unwrap();
+    client.messages(tokio_stream::iter(frames)).await.map(|_| ())
+}
+
+/// Frames arrive as they were sent, in their order, with the sender's name.
+#[tokio::test]
+async fn frames_arrive_in_order() {
+    let (a, mut b, _served) = pair().await;
+    let sent: Vec<Frame> = (0..1_000)
+        .map(|ticket| match ticket % 3 {
+            0 => message(&format!("message {ticket}")),
+            1 => Frame::Forward { ticket, term: Term(7), group: Bytes::from_static(b"group") },
+            _ => Frame::ForwardAnswer { ticket, accepted: ticket % 2 == 0 },
+        })
+        .collect();
+
+    for frame in &sent {
+        a.peers.send(b.id, frame.clone());
+    }
+
+    for frame in sent {
+        let arrived = b.next(|it| match it {
+            Happened::Frame(from, frame) => Some((from, frame)),
+            _ => None,
+        });
+        assert_eq!(arrived.await, (MemberId(A), frame));
+    }
+}
+
+/// A call that does not name this cluster, this member and a member as its sender is refused
+/// before anything of it is looked at.
+#[tokio::test]
+async fn a_wrong_handshake_is_refused() {
+    let (_a, mut b, served) = pair().await;
+    let raft = || PeerFrame { frame: Some(Kind::Raft(Bytes::from_static(b"forged"))) };
+    let cases = [
+        (greeting(|it| it.cluster = 0xd), "sender's cluster d is not this member's cluster c"),
+        (greeting(|it| it.to = 0xe), "call is for member e, but this is member b"),
+        (greeting(|it| it.from = 0xf), "sender f is not a member of cluster c"),
+        (greeting(|it| it.from = B), "sender has this member's own id b"),
+        (greeting(|it| it.protocol = 9), "peer protocol 9 is not known, this member speaks 1"),
+        (raft(), "the first message has no handshake"),
+    ];
+
+    for (first, text) in cases {
+        let status = answer_to(&served, vec![first, raft()]).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::FailedPrecondition, text));
+    }
+
+    // The first frame that arrives is the one with a right handshake before it.
+    let right = PeerFrame { frame: Some(Kind::Raft(Bytes::from_static(b"right"))) };
+    answer_to(&served, vec![greeting(|_| ()), right]).await.unwrap();
+    assert_eq!(b.frame().await, message("right"));
+}
+
+/// A frame above the limit is neither sent nor taken.
+#[tokio::test]
+async fn a_frame_above_the_limit_is_refused() {
+    let (a, mut b, served) = pair().await;
+    let large = Bytes::from(vec![0; limits::PEER_MESSAGE_BYTES_MAX]);
+
+    let frame = PeerFrame { frame: Some(Kind::Raft(large.clone())) };
+    let status = answer_to(&served, vec![greeting(|_| ()), frame]).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
+
+    a.peers.send(b.id, Frame::Raft(large));
+    a.peers.send(b.id, message("small"));
+    assert_eq!(b.frame().await, message("small"));
+}
+
+/// When a member goes the node hears of it, and when it comes back frames flow again.
+#[tokio::test]
+async fn a_stream_comes_back_after_a_restart() {
+    let (mut a, mut b, served) = pair().await;
+    let address = served.address;
+    a.peers.send(b.id, message("before"));
+    assert_eq!(b.frame().await, message("before"));
+
+    served.stop().await;
+    a.next(|it| (it == Happened::Unreachable(MemberId(B))).then_some(())).await;
+
+    let _served = b.serve_at(address).await;
+    // What is sent while the member is away may be lost, so it is sent until it arrives.
+    let arrived = async {
+        loop {
+            a.peers.send(b.id, message("after"));
+            let pause = tokio::time::sleep(std::time::Duration::from_millis(20));
+            tokio::select! {
+                frame = b.frame() => return frame,
+                () = pause => {}
+            }
+        }
+    };
+    assert_eq!(arrived.await, message("after"));
+}
+
+/// A member that calls is there: our own stream to it is opened at once.
+#[tokio::test]
+async fn a_member_that_calls_is_called_back() {
+    let (mut a, mut b) = (TestMember::new(A), TestMember::new(B));
+    let a_served = a.serve().await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    a.knows(b.id, free);
+    a.next(|it| (it == Happened::Unreachable(MemberId(B))).then_some(())).await;
+
+    let _b_served = b.serve_at(free).await;
+    b.knows(a.id, a_served.address);
+    b.peers.send(a.id, message("ping"));
+    assert_eq!(a.frame().await, message("ping"));
+
+    a.peers.send(b.id, message("pong"));
+    assert_eq!(b.frame().await, message("pong"));
+}
+
+/// Frames to a removed member go nowhere, and its calls are refused from then on.
+#[tokio::test]
+async fn a_removed_member_is_a_stranger() {
+    let (a, mut b, served) = pair().await;
+    a.peers.send(b.id, message("member"));
+    assert_eq!(b.frame().await, message("member"));
+
+    b.peers.set_members(&[]);
+
+    let status = answer_to(&served, vec![greeting(|_| ())]).await.unwrap_err();
+    assert_eq!(status.message(), "sender a is not a member of cluster c");
+}
+
+/// The leader's clock answers for leases it knows and for those it does not.
+#[tokio::test]
+async fn leases_are_renewed_on_the_leaders_clock() {
+    let (a, b, served) = pair().await;
+
+    let renewed = a.peers.renew(b.id, vec![LeaseId(5), LeaseId(-1), LeaseId(6)]).await;
+    assert_eq!(renewed, Ok(vec![Some(Seconds(5)), None, Some(Seconds(6))]));
+
+    let left = TimeLeft { left: Seconds(5), granted: Seconds(100) };
+    assert_eq!(a.peers.time_left(b.id, LeaseId(5)).await, Ok(Some(left)));
+    assert_eq!(a.peers.time_left(b.id, LeaseId(-1)).await, Ok(None));
+
+    served.stop().await;
+    let lost = Err(Error::TimedOut(TimeoutCause::ConnectionLost));
+    assert_eq!(a.peers.renew(b.id, vec![LeaseId(5)]).await, lost);
+    assert_eq!(a.peers.renew(MemberId(0xf), vec![LeaseId(5)]).await, Err(Error::NoLeader));
+}
+
+/// A member that does not lead says so.
+#[tokio::test]
+async fn a_follower_renews_nothing() {
+    let (a, b) = (TestMember::new(A), TestMember::with(B, false, std::collections::BTreeMap::new()));
+    let _served = introduce(&a, &b).await;
+
+    assert_eq!(a.peers.renew(b.id, vec![LeaseId(5)]).await, Err(Error::NotLeader));
+    assert_eq!(a.peers.time_left(b.id, LeaseId(5)).await, Err(Error::NotLeader));
+}
+
+const CHECKPOINT: Checkpoint =
+    Checkpoint { id: CheckpointId(3), applied: Position { index: Index(9), term: Term(2) } };
+
+/// All files arrive whole before the message; the outcome is reported, the checkpoint released.
+#[tokio::test]
+async fn a_snapshot_arrives_whole() {
+    let pattern = |len: usize| (0..len).map(|at| (at % 251) as u8).collect::<Vec<u8>>();
+    let files = std::collections::BTreeMap::from([
+        ("empty".to_owned(), Vec::new()),
+        ("exact".to_owned(), pattern(limits::SNAPSHOT_CHUNK_BYTES)),
+        ("large".to_owned(), pattern(3 * limits::SNAPSHOT_CHUNK_BYTES + 17)),
+    ]);
+    let (mut a, mut b) = (TestMember::with(A, true, files.clone()), TestMember::new(B));
+    let _served = introduce(&a, &b).await;
+
+    a.peers.send_snapshot(b.id, CHECKPOINT, Bytes::from_static(b"announce"));
+
+    let (from, message, stage) = b
+        .next(|it| match it {
+            Happened::Snapshot(from, message, stage) => Some((from, message, stage)),
+            _ => None,
+        })
+        .await;
+    assert_eq!((from, message.as_ref()), (MemberId(A), b"announce".as_slice()));
+    assert_eq!(b.recorder.stages.lock().unwrap().get(&stage), Some(&files));
+    a.next(|it| (it == Happened::Reported(MemberId(B), CHECKPOINT.id, true)).then_some(())).await;
+    a.next(|it| (it == Happened::Released(CHECKPOINT.id)).then_some(())).await;
+}
+
+/// A failure is reported too, and the checkpoint released.
+#[tokio::test]
+async fn a_snapshot_to_nobody_is_reported_as_failed() {
+    let mut a = TestMember::new(A);
+
+    a.peers.send_snapshot(MemberId(B), CHECKPOINT, Bytes::from_static(b"announce"));
+
+    a.next(|it| (it == Happened::Reported(MemberId(B), CHECKPOINT.id, false)).then_some(())).await;
+    a.next(|it| (it == Happened::Released(CHECKPOINT.id)).then_some(())).await;
+}
+
+/// A chunk that changed on the way ends the transfer, and what was staged goes.
+#[tokio::test]
+async fn a_corrupt_chunk_is_refused_and_the_stage_dropped() {
+    let (_a, mut b, served) = pair().await;
+    let chunk = |offset: u64, crc32: u32| SnapshotChunk {
+        handshake: (offset == 0).then(handshake),
+        file: "f".to_owned(),
+        offset,
+        data: Bytes::from_static(b"data"),
+        crc32,
+        ..SnapshotChunk::default()
+    };
+    let good = crc32fast::hash(b"data");
+
+    let mut client = PeerClient::connect(format!("http://{}", served.address)).await.unwrap();
+    let chunks = tokio_stream::iter([chunk(0, good), chunk(4, good ^ 1)]);
+    let status = client.snapshot(chunks).await.unwrap_err();
+
+    assert_eq!(status.code(), Code::DataLoss);
+    assert_eq!(status.message(), "checksum of file \"f\" at 4 differs");
+    let is_dropped = |it| matches!(it, Happened::StageDropped(_)).then_some(());
+    b.next(is_dropped).await;
+    assert!(b.recorder.stages.lock().unwrap().is_empty());
+
+    // A transfer that just ends leaves nothing either.
+    let status = client.snapshot(tokio_stream::iter([chunk(0, good)])).await.unwrap_err();
+    assert_eq!(status.message(), "the snapshot ended before its announcing message");
+    b.next(is_dropped).await;
+    assert!(b.recorder.stages.lock().unwrap().is_empty());
+}

@@ -1,0 +1,109 @@
+//! Every bound of the system, each with its reason.
+
+use crate::types::{Millis, Seconds};
+
+/// Largest encoded request, in bytes; etcd's default.
+pub const REQUEST_BYTES_MAX: usize = 1_572_864;
+/// What gRPC may receive beyond a request: room for framing, so that a request slightly too large
+/// is refused by name instead of by the transport.
+pub const REQUEST_OVERHEAD_BYTES: usize = 512 * 1024;
+/// Operations in one list of a transaction; etcd's default.
+pub const TXN_OPS_MAX: usize = 128;
+/// How deep transactions may nest, so that no request can exhaust the stack.
+pub const TXN_DEPTH_MAX: usize = 8;
+
+/// Bytes of requests in one raft entry. raft lets a single larger entry pass and drops the next,
+/// so the cap is ours. A single request above it gets an entry of its own.
+pub const GROUP_BYTES_MAX: usize = 1024 * 1024;
+/// Requests in one raft entry, so that applying one entry never takes long.
+pub const GROUP_REQUESTS_MAX: usize = 4_096;
+/// Proposals that wait on one member for the log to take them or to be applied.
+pub const PENDING_PROPOSALS_MAX: usize = 16_384;
+/// Bytes of those proposals.
+pub const PENDING_PROPOSAL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Inputs that wait for the raft thread.
+pub const DRIVER_QUEUE_MAX: usize = 65_536;
+/// Reads that wait on one member for a quorum or for the applied index.
+pub const WAITING_READS_MAX: usize = 65_536;
+/// Entries committed but not applied beyond which new proposals are refused; etcd's figure.
+pub const APPLY_LAG_ENTRIES_MAX: u64 = 5_000;
+
+/// Largest raft message of entries, in bytes.
+pub const APPEND_MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
+/// Append messages on the way to one member.
+pub const APPENDS_INFLIGHT_MAX: usize = 256;
+/// Bytes appended by a leader but not committed.
+pub const UNCOMMITTED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of committed entries handed to the applier at once.
+pub const COMMITTED_BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of the log's newest entries kept in memory; older ones are read from disk.
+pub const LOG_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of log that may be applied but not flushed into the state's files: it bounds the replay
+/// at start.
+pub const UNFLUSHED_LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Bytes of flushed log kept for members that lag, before they need a snapshot.
+pub const LAGGARD_LOG_BYTES_MAX: u64 = 96 * 1024 * 1024;
+
+/// Messages that wait for one member; further ones are dropped, which raft allows.
+pub const PEER_QUEUE_MAX: usize = 4_096;
+/// Largest message between members, in bytes: a full append and its frame.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of one chunk of a snapshot file.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of messages that wait for one member; further ones are dropped.
+pub const PEER_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Files of one snapshot; the engine makes files of 64 MiB and more, so it has far fewer.
+pub const SNAPSHOT_FILES_MAX: usize = 65_536;
+/// Bytes of one snapshot: far above what a store like this holds, so that only a sender gone wrong
+/// meets it.
+pub const SNAPSHOT_BYTES_MAX: u64 = 4 << 40;
+
+/// Client connections of one member at once; less when the limit of open files is low, since
+/// the engines need files too.
+pub const CLIENT_CONNECTIONS_MAX: u64 = 32_768;
+/// Connections to the peer listener at once: a few for each member, and room for retries.
+pub const PEER_CONNECTIONS_MAX: u64 = 1_024;
+/// Calls of one client connection at once. Watches and keep-alives each hold one, so it is far
+/// above gRPC's customary hundred, and yet one connection cannot take all memory.
+pub const STREAMS_PER_CONNECTION_MAX: u32 = 65_536;
+/// Bytes of the headers of one request.
+pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of one stream that wait to be written to its connection.
+pub const STREAM_SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// Streams of a connection that their client reset before we looked at them, and that we reset
+/// because of the client: beyond it the connection is closed. A client that cancels all its calls
+/// at once stays below; a flood of resets does not.
+pub const RESET_STREAMS_MAX: usize = 4_096;
+
+/// Revisions that the watch hub keeps in memory; a watcher further behind reads history.
+pub const WATCH_RECENT_REVISIONS_MAX: usize = 8_192;
+/// Bytes of events that the watch hub keeps in memory.
+pub const WATCH_RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Revisions in one watch response while a watcher catches up; etcd's figure.
+pub const WATCH_RESPONSE_REVISIONS_MAX: usize = 1_000;
+/// Bytes of events in one watch response while a watcher catches up, unless one revision has more.
+/// Small enough for the receive limits that clients set.
+pub const WATCH_RESPONSE_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// The same for a watcher whose client takes responses in pieces.
+pub const WATCH_FRAGMENTED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Responses of a watch stream that its connection has not taken yet.
+pub const WATCH_STREAM_QUEUE_MAX: usize = 16;
+/// Bytes of those responses, unless one is larger by itself.
+pub const WATCH_STREAM_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Watchers on one stream.
+pub const WATCHERS_PER_STREAM_MAX: usize = 1_000_000;
+
+/// Longest time to live of a lease; etcd's figure.
+pub const LEASE_TTL_MAX: Seconds = Seconds(9_000_000_000);
+/// Leases revoked in one round of expiry.
+pub const EXPIRED_PER_ROUND_MAX: usize = 1_000;
+
+/// Added to two election timeouts it bounds how long a request may take; etcd's figure.
+pub const REQUEST_TIMEOUT_BASE: Millis = Millis(5_000);
+/// After this time an unanswered read-index round is asked again with a new context.
+pub const READ_INDEX_RETRY: Millis = Millis(500);
+
+/// Keys in one bucket of the exact counts.
+pub const COUNT_BUCKET_KEYS_MAX: u64 = 2_048;
+/// Buckets under one upper bucket of the exact counts.
+pub const COUNT_FANOUT_MAX: u64 = 512;

@@ -1,0 +1,20 @@
+//! The vocabulary: values, and the rules each value keeps about itself.
+//!
+//! Every room speaks in these words, so nothing here knows about any room. A value that exists is
+//! valid: keys are not empty, ranges say which of the four forms they have. There is no I/O, no
+//! clock and no error other than [`Fault`], which means that this member's disk or data is bad.
+
+pub mod fault;
+pub mod id;
+pub mod identity;
+pub mod key;
+pub mod limits;
+pub mod revision;
+pub mod time;
+
+pub use fault::Fault;
+pub use id::{BootNumber, ClusterId, Index, LeaseId, MemberId, RequestId, Term};
+pub use identity::Identity;
+pub use key::{Key, KeyRange};
+pub use revision::{DeleteReason, Event, EventId, EventKind, KeyValue, Revision};
+pub use time::{Millis, Seconds};

@@ -1,0 +1,9 @@
+//! What watchers are promised, rule by rule; `model.rs` has it as one property.
+
+mod behind;
+mod cases;
+mod model;
+mod store;
+mod stored;
+
+pub(super) use store::put;

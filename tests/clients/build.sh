@@ -1,0 +1,104 @@
+#!/bin/sh
+# Builds the foreign clients that the tests and benchmarks use: etcd's own Go programs and a Python
+# client. Nothing is built twice: Go compares contents, and the Python environment is keyed by its
+# requirements.
+#
+#   tests/clients/build.sh [program...]     programs: descriptors scenario etcdctl etcd-peer python
+#
+# Without arguments it builds all of them. Each program's path is printed on standard output, in the
+# order asked for; everything else goes to standard error. A program whose language is missing here is
+# skipped with a line that says so, and prints no path. A build that fails ends the script with 1.
+set -eu
+
+here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+root=$(CDPATH='' cd -- "$here/../.." && pwd)
+bin=${QUORATE_CLIENTS_BIN:-${QUORATE_CACHE:-$HOME/.cache/quorate}/bin}
+# What the go.mod files ask for; an older Go could only refuse them.
+go_minor_min=26
+
+# Go is often installed where no PATH leads.
+if ! command -v go >/dev/null 2>&1 && [ -x /usr/local/go/bin/go ]; then
+    PATH=$PATH:/usr/local/go/bin
+fi
+
+# Programs are built aside and moved into place, so that one in use is replaced whole or not at all.
+aside=$bin/.building.$$
+trap 'rm -f "$aside"' EXIT
+trap 'exit 130' INT TERM
+
+say() {
+    printf 'clients: %s\n' "$*" >&2
+}
+
+go_usable() {
+    command -v go >/dev/null 2>&1 || { missing='there is no go'; return 1; }
+    minor=$(go env GOVERSION | sed -n 's/^go1\.\([0-9]*\).*/\1/p')
+    [ "${minor:-0}" -ge "$go_minor_min" ] || { missing="go is older than 1.$go_minor_min"; return 1; }
+}
+
+# build_go PROGRAM MODULE PACKAGE
+build_go() {
+    if ! go_usable; then
+        say "SKIPPED $1: $missing"
+        return
+    fi
+    mkdir -p "$bin"
+    # Nice, and one package at a time: whoever builds this has other work on these cores.
+    (cd "$2" && nice go build -p 1 -trimpath -buildvcs=false -ldflags='-s -w' -o "$aside" "$3") >&2 || {
+        say "FAILED $1"
+        exit 1
+    }
+    mv -f "$aside" "$bin/$1"
+    printf '%s\n' "$bin/$1"
+}
+
+# The stock Python client, as one command that runs scenario.py in its own environment.
+build_python() {
+    python=$(command -v python3) || { say 'SKIPPED python: there is no python3'; return; }
+    requirements=$here/python/requirements.txt
+    key=$({ "$python" -V; cat "$requirements"; } | cksum | cut -d ' ' -f 1)
+    venv=$bin/python-$key
+    mkdir -p "$bin"
+    # Several tests may ask at once, and an environment cannot be made aside and moved.
+    if command -v flock >/dev/null 2>&1; then
+        exec 9>"$bin/.python.lock"
+        flock 9
+    fi
+    if [ ! -f "$venv/complete" ]; then
+        rm -rf "$venv"
+        "$python" -m venv "$venv" >&2 || {
+            rm -rf "$venv"
+            say 'SKIPPED python: python3 cannot make environments (venv is missing)'
+            return
+        }
+        "$venv/bin/pip" install --quiet --disable-pip-version-check \
+            --requirement "$requirements" >&2 || {
+            rm -rf "$venv"
+            say 'SKIPPED python: the packages could not be installed'
+            return
+        }
+        : >"$venv/complete"
+    fi
+    cat >"$aside" <<EOF
+#!/bin/sh
+exec "$venv/bin/python" -B -u "$here/python/scenario.py" "\$@"
+EOF
+    chmod +x "$aside"
+    mv -f "$aside" "$bin/scenario-python"
+    printf '%s\n' "$bin/scenario-python"
+}
+
+[ $# -gt 0 ] || set -- descriptors scenario etcdctl etcd-peer python
+for program in "$@"; do
+    case $program in
+    descriptors) build_go descriptors "$root/benches/peers" ./descriptors ;;
+    etcd-peer) build_go etcd-peer "$root/benches/peers" ./etcd-peer ;;
+    scenario) build_go scenario "$here/go" ./scenario ;;
+    etcdctl) build_go etcdctl "$here/etcdctl" . ;;
+    python) build_python ;;
+    *)
+        say "unknown program $program"
+        exit 2
+        ;;
+    esac
+done

@@ -1,0 +1,23 @@
+//! Black-box tests: the real binary, real sockets, real clients.
+//!
+//! Each test starts a cluster of its own on free ports, in a folder of its own, and both are gone
+//! after it, also when it fails; then the members' logs are printed. Nothing here waits for a fixed
+//! time: each wait is for a condition, with a deadline. See [`harness`].
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test may panic, and what it says is for whoever reads its output"
+)]
+
+mod cli;
+mod clients;
+mod harness;
+mod kv;
+mod lease;
+mod local_cluster;
+mod scenario;
+mod startup;
+mod watch;
