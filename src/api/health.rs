@@ -62,7 +62,7 @@ impl Health for HealthService {
 
 /// Only the member as a whole has a health.
 fn known(request: &Request<HealthCheckRequest>) -> Result<(), Status> {
-    if request.get_ref().service.is_empty() { Ok(()) } else { Err(status::unknown_service()) }
+    if request.get_ref().service.is_empty() { Ok(()) } else { Err(status::no_health_of_service()) }
 }
 
 fn response(status: ServingStatus) -> HealthCheckResponse {

@@ -128,10 +128,23 @@ pub fn unimplemented(method: &str) -> Status {
     Status::new(Unimplemented, format!("quorate does not serve {method} yet"))
 }
 
-/// There is no such service or method. Without a message, as etcd's transport says it.
+/// The service of this path has no such method.
 #[must_use]
-pub fn unknown_method() -> Status {
-    Status::new(Unimplemented, "")
+pub fn unknown_method(path: &str) -> Status {
+    let (service, method) = split(path);
+    Status::new(Unimplemented, format!("unknown method {method} for service {service}"))
+}
+
+/// There is no service as this path names it.
+#[must_use]
+pub fn unknown_service(path: &str) -> Status {
+    let (service, _) = split(path);
+    Status::new(Unimplemented, format!("unknown service {service}"))
+}
+
+fn split(path: &str) -> (&str, &str) {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.rsplit_once('/').unwrap_or((path, ""))
 }
 
 /// Authentication is off, so there is nothing to log in to. Clients go on without a token.
@@ -154,7 +167,7 @@ pub fn leader_transfer_timed_out() -> Status {
 
 /// The health service knows no service of this name.
 #[must_use]
-pub fn unknown_service() -> Status {
+pub fn no_health_of_service() -> Status {
     Status::new(NotFound, "unknown service")
 }
 

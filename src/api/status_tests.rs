@@ -113,8 +113,10 @@ fn others() {
         2,
         "etcdserver: request timed out, leader transfer took too long",
     );
-    looks_like(&unknown_service(), 5, "unknown service");
-    looks_like(&unknown_method(), 12, "");
+    looks_like(&no_health_of_service(), 5, "unknown service");
+    looks_like(&unknown_method("/a.B/C"), 12, "unknown method C for service a.B");
+    looks_like(&unknown_service("/a.B/C"), 12, "unknown service a.B");
+    looks_like(&unknown_service("/a"), 12, "unknown service a");
     looks_like(&watch_canceled(), 1, "etcdserver: watch canceled");
     looks_like(
         &message_too_large("2200000", 2_097_152),

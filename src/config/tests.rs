@@ -1,3 +1,5 @@
+//! What the settings do together: layers, refusals, and what is printed.
+
 use std::{fs, time::Duration};
 
 use super::{Config, Error, InitialMember, Inputs, Loaded, LogLevel, SETTINGS, Url, load};

@@ -64,21 +64,21 @@ pub fn open(
 /// A state that is ahead of the log (an installed checkpoint, a first state) starts the log anew.
 fn fit(log: &dyn LogStore, found: LogState, applied: Position) -> Result<LogState, Fault> {
     let hard_state = found.hard_state;
-    if found.last.index < applied.index {
-        let later = applied.term > hard_state.term;
-        let fitted = HardState {
-            term: hard_state.term.max(applied.term),
-            vote: if later { None } else { hard_state.vote },
-            commit: applied.index,
-        };
-        log.reset(applied, fitted)?;
-        return log.load();
-    }
     if hard_state.commit > found.last.index {
         return Err(Fault::new(format!(
             "the log ends at entry {}, but entry {} was committed: synced entries are lost",
             found.last.index, hard_state.commit
         )));
+    }
+    let blank = found.last == Position::default() && hard_state == HardState::default();
+    if blank && applied != ORIGIN {
+        return Err(Fault::new(format!(
+            "the log is missing beside a state that ends at entry {}: votes and acknowledged entries are lost",
+            applied.index
+        )));
+    }
+    if found.last.index < applied.index {
+        return start_anew(log, hard_state, applied);
     }
     if found.truncated.index > applied.index {
         return Err(Fault::new(format!(
@@ -87,6 +87,11 @@ fn fit(log: &dyn LogStore, found: LogState, applied: Position) -> Result<LogStat
         )));
     }
     let term = term_at(&found, applied.index);
+    if term != Some(applied.term) && hard_state.commit < applied.index {
+        // A checkpoint was installed over entries that differ and so were never committed; the
+        // process ended before the log followed.
+        return start_anew(log, hard_state, applied);
+    }
     if term != Some(applied.term) {
         return Err(Fault::new(format!(
             "entry {} is of term {} in the state, and of another in the log",
@@ -94,6 +99,22 @@ fn fit(log: &dyn LogStore, found: LogState, applied: Position) -> Result<LogStat
         )));
     }
     Ok(LogState { hard_state: hard_state.committed_to(applied.index), ..found })
+}
+
+/// Starts the log after the state, keeping the term and the vote.
+fn start_anew(
+    log: &dyn LogStore,
+    hard_state: HardState,
+    applied: Position,
+) -> Result<LogState, Fault> {
+    let later = applied.term > hard_state.term;
+    let fitted = HardState {
+        term: hard_state.term.max(applied.term),
+        vote: if later { None } else { hard_state.vote },
+        commit: applied.index,
+    };
+    log.reset(applied, fitted)?;
+    log.load()
 }
 
 fn term_at(log: &LogState, index: Index) -> Option<Term> {

@@ -1,6 +1,8 @@
 //! What the simulator calls in place of a [`Handle`](super::Handle), which waits and so needs a
 //! runtime: the same steps, with the waiting left to the caller.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use crate::{
@@ -8,6 +10,7 @@ use crate::{
     node::{Error, pending::Outcome, shared::Shared},
     state::{Command, Request, codec},
     types::{Identity, LeaseId, MemberId, Millis, RequestId, Term},
+    watch::Hub,
 };
 
 impl Shared {
@@ -17,10 +20,7 @@ impl Shared {
     /// # Errors
     ///
     /// When too much waits already. Then the command certainly does not take effect.
-    pub fn submit(
-        &self,
-        command: Command,
-    ) -> Result<(u64, oneshot::Receiver<Outcome>), Error> {
+    pub fn submit(&self, command: Command) -> Result<(u64, oneshot::Receiver<Outcome>), Error> {
         let sequence = self.pending.next_sequence();
         let (member, boot) = (self.settings.member, self.settings.boot);
         let id = RequestId { member, boot, sequence };
@@ -37,6 +37,11 @@ impl Shared {
     /// The current term and its leader, as far as known.
     pub fn leadership(&self) -> (Term, Option<MemberId>) {
         (self.term(), self.leader())
+    }
+
+    /// Where watchers of this member learn of changes.
+    pub fn watch_hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     /// The time on this member's clock.

@@ -248,10 +248,11 @@ fn write_log(
             let took = shared.clock.now_micros().saturating_sub(started);
             shared.metrics.wal_fsync_seconds.observe(seconds(took));
         }
+        // First the own replica: an answer to what is sent must not overtake the news of the sync.
+        done.inputs.into_iter().for_each(|input| mailbox.post(input));
         for (to, frame) in done.sends {
             peers.send(to, frame);
         }
-        done.inputs.into_iter().for_each(|input| mailbox.post(input));
     }
     Ok(())
 }

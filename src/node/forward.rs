@@ -46,13 +46,17 @@ impl Forwards {
         }
     }
 
-    /// Tells who leads in which term. Forwards to anybody before are given up: what became of them
-    /// shows when an entry of the new term is applied.
-    pub(super) fn follow(&mut self, under: Option<(Term, MemberId)>) {
-        if self.under != under {
-            self.under = under;
+    /// Tells the term and who else leads in it. Forwards of terms before are given up: what became
+    /// of them shows when an entry of the new term is applied. A leader that is lost sight of may
+    /// come back in the same term, so what was sent to it is kept until the term ends.
+    pub(super) fn follow(&mut self, term: Term, leader: Option<MemberId>) {
+        if self.under.is_some_and(|(known, _)| known != term) {
+            self.under = None;
             self.unanswered.clear();
             self.held_until_tick = false;
+        }
+        if let Some(leader) = leader {
+            self.under = Some((term, leader));
         }
     }
 
@@ -108,7 +112,15 @@ impl Forwards {
 pub(super) struct Forwarded {
     term: Term,
     waiting: VecDeque<(MemberId, u64, Bytes)>,
-    answers: BTreeMap<MemberId, BTreeMap<u64, Option<Proposed>>>,
+    remembered: BTreeMap<MemberId, Remembered>,
+}
+
+/// What is remembered of one member's forwards in this term.
+#[derive(Debug, Default)]
+struct Remembered {
+    answers: BTreeMap<u64, Option<Proposed>>,
+    /// Tickets up to this one are forgotten: whatever still comes under them is a late copy.
+    forgotten_to: u64,
 }
 
 impl Forwarded {
@@ -120,19 +132,29 @@ impl Forwarded {
         group: Bytes,
         term: Term,
     ) -> Option<Proposed> {
-        if self.term != term {
-            *self = Self { term, ..Self::default() };
-        }
-        let answers = self.answers.entry(from).or_default();
-        if let Some(answer) = answers.get(&ticket) {
+        self.keep_term(term);
+        let remembered = self.remembered.entry(from).or_default();
+        if let Some(answer) = remembered.answers.get(&ticket) {
             return *answer;
         }
-        answers.insert(ticket, None);
-        while answers.len() > REMEMBERED_MAX {
-            answers.pop_first();
+        if ticket <= remembered.forgotten_to {
+            return None;
+        }
+        remembered.answers.insert(ticket, None);
+        while remembered.answers.len() > REMEMBERED_MAX {
+            if let Some((forgotten, _)) = remembered.answers.pop_first() {
+                remembered.forgotten_to = forgotten;
+            }
         }
         self.waiting.push_back((from, ticket, group));
         None
+    }
+
+    /// Drops what waits from another term: it may be proposed in its own term only.
+    pub(super) fn keep_term(&mut self, term: Term) {
+        if self.term != term {
+            *self = Self { term, ..Self::default() };
+        }
     }
 
     /// The forwards that wait, oldest first, up to `bytes_max` (but at least one).
@@ -155,7 +177,8 @@ impl Forwarded {
         ticket: u64,
         proposed: Proposed,
     ) -> (MemberId, Frame) {
-        if let Some(answer) = self.answers.get_mut(&from).and_then(|all| all.get_mut(&ticket)) {
+        let remembered = self.remembered.get_mut(&from);
+        if let Some(answer) = remembered.and_then(|all| all.answers.get_mut(&ticket)) {
             *answer = Some(proposed);
         }
         (from, answer_frame(ticket, proposed))
@@ -195,7 +218,7 @@ mod tests {
     #[test]
     fn refused_requests_come_back() {
         let mut forwards = Forwards::new(BootNumber(1));
-        forwards.follow(Some((Term(2), LEADER)));
+        forwards.follow(Term(2), Some(LEADER));
         let frame = forwards.send(vec![1, 2], Bytes::from_static(b"group"), Millis(0)).unwrap().1;
         let Frame::Forward { ticket, .. } = frame else { panic!("{frame:?}") };
         assert_eq!(forwards.answered(ticket, false), [1, 2]);
@@ -208,10 +231,12 @@ mod tests {
     #[test]
     fn an_unanswered_forward_is_sent_again() {
         let mut forwards = Forwards::new(BootNumber(1));
-        forwards.follow(Some((Term(2), LEADER)));
+        forwards.follow(Term(2), Some(LEADER));
         let first = forwards.send(vec![1], Bytes::from_static(b"group"), Millis(0)).unwrap();
-        assert_eq!(forwards.tick(RESEND), [first]);
-        forwards.follow(Some((Term(3), LEADER)));
-        assert_eq!(forwards.tick(RESEND + RESEND), []);
+        assert_eq!(forwards.tick(RESEND), [first.clone()]);
+        forwards.follow(Term(2), None);
+        assert_eq!(forwards.tick(RESEND + RESEND), [first]);
+        forwards.follow(Term(3), Some(LEADER));
+        assert_eq!(forwards.tick(RESEND + RESEND + RESEND), []);
     }
 }

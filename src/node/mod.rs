@@ -20,7 +20,7 @@
 mod applier;
 mod bootstrap;
 mod clock;
-#[cfg(feature = "sim")]
+#[cfg(any(test, feature = "sim"))]
 mod direct;
 mod driver;
 mod error;
@@ -38,6 +38,8 @@ mod retention;
 mod settings;
 mod shared;
 mod task;
+#[cfg(test)]
+mod tests;
 
 
 

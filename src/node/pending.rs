@@ -7,7 +7,7 @@
 //! is safe to hand it over again, and this is how a request survives the loss of a leader.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -81,14 +81,15 @@ impl Pending {
     /// Returns their numbers and their bytes; requests that were forgotten are passed over.
     pub(super) fn hand_over(
         &self,
-        queue: &mut std::collections::VecDeque<u64>,
+        queue: &mut VecDeque<u64>,
         term: Term,
         bytes_max: usize,
     ) -> (Vec<u64>, Vec<Bytes>) {
         let mut inner = self.lock();
         let (mut sequences, mut chunks, mut bytes) = (Vec::new(), Vec::new(), 0);
         while let Some(sequence) = queue.front().copied() {
-            if let Some(waiting) = inner.waiting.get_mut(&sequence) {
+            let waiting = inner.waiting.get_mut(&sequence);
+            if let Some(waiting) = waiting.filter(|waiting| waiting.handed_over.is_none()) {
                 let full = bytes + waiting.chunk.len() > bytes_max
                     || sequences.len() >= limits::GROUP_REQUESTS_MAX;
                 if full && !sequences.is_empty() {
@@ -102,6 +103,12 @@ impl Pending {
             queue.pop_front();
         }
         (sequences, chunks)
+    }
+
+    /// Drops the numbers of requests that were forgotten.
+    pub(super) fn keep_waiting(&self, queue: &mut VecDeque<u64>) {
+        let inner = self.lock();
+        queue.retain(|sequence| inner.waiting.contains_key(sequence));
     }
 
     /// Takes back requests that were certainly not proposed.

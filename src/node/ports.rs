@@ -11,9 +11,12 @@ use bytes::Bytes;
 use crate::{
     node::Error,
     raft::{HardState, LogEntry, LogState, LogWrite, Position, ReadLog},
-    state::{View, Writes},
+    state::View,
     types::{Fault, Index, LeaseId, MemberId, Revision, Seconds, Term},
 };
+
+/// What a store is asked to write: part of the port, for whoever fulfils it without knowing the state.
+pub use crate::state::Writes;
 
 /// The raft log on disk.
 pub trait LogStore: Send + Sync {

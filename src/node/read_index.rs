@@ -99,6 +99,14 @@ impl ReadIndex {
         }
     }
 
+    /// Forgets the reads whose callers have left.
+    pub(super) fn forget_closed(&mut self) {
+        self.waiting.retain(|waiter| !waiter.is_closed());
+        for waiters in self.confirmed.values_mut() {
+            waiters.retain(|waiter| !waiter.is_closed());
+        }
+    }
+
     fn len(&self) -> usize {
         let confirmed: usize = self.confirmed.values().map(Vec::len).sum();
         self.waiting.len() + self.round.as_ref().map_or(0, |r| r.waiters.len()) + confirmed

@@ -16,6 +16,19 @@ pub(super) struct Retention {
 }
 
 impl Retention {
+    /// Takes over a log of the last run. Its bytes are taken to be spread evenly.
+    pub(super) fn of_log(after: Index, last: Index, bytes: u64) -> Self {
+        let marks = bytes / MARK_BYTES;
+        let entries = last.0.saturating_sub(after.0);
+        let mut retention = Self { appended: bytes, marks: VecDeque::new() };
+        for mark in 1..=marks {
+            let share = u128::from(entries) * u128::from(mark) / u128::from(marks);
+            let index = Index(after.0 + u64::try_from(share).unwrap_or(entries));
+            retention.marks.push_back((index, mark * MARK_BYTES));
+        }
+        retention
+    }
+
     /// Counts entries that were appended, the last of them at `last`.
     pub(super) fn appended(&mut self, last: Index, bytes: u64) {
         // A replaced suffix is counted twice, which only makes the estimate careful.
@@ -57,6 +70,15 @@ impl Retention {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The log of the last run counts: it is flushed and cut as if it had been written in this one.
+    #[test]
+    fn the_log_of_the_last_run_counts() {
+        let mut retention = Retention::of_log(Index(1), Index(101), 100 * MARK_BYTES);
+        assert_eq!(retention.bytes_after(Index(51)), 50 * MARK_BYTES);
+        retention.appended(Index(102), MARK_BYTES);
+        assert_eq!(retention.cut_keeping(11 * MARK_BYTES), Some(Index(91)));
+    }
 
     /// A cut leaves at least the bytes asked for, and not a mark more.
     #[test]

@@ -123,6 +123,22 @@ impl RaftCore {
     /// Takes a message that `from` delivered.
     pub fn step(&mut self, from: MemberId, bytes: &Bytes) -> Result<(), StepError> {
         let message = message::decode(bytes)?;
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            return Err(StepError::Unexpected); // it comes with a checkpoint, or not at all
+        }
+        self.step_message(from, message)
+    }
+
+    /// Takes the message that announces a checkpoint, which `from` has delivered with it.
+    pub fn step_snapshot(&mut self, from: MemberId, bytes: &Bytes) -> Result<(), StepError> {
+        let message = message::decode(bytes)?;
+        if message.get_msg_type() != MessageType::MsgSnapshot {
+            return Err(StepError::Unexpected);
+        }
+        self.step_message(from, message)
+    }
+
+    fn step_message(&mut self, from: MemberId, message: Message) -> Result<(), StepError> {
         self.guard(from, &message)?;
         // What the library still declines (a late answer, a dropped vote) is no fault of anyone.
         let _ = self.node.step(message);
@@ -255,8 +271,9 @@ impl RaftCore {
 
     /// Hands in entries that were read from disk, for the member they were fetched for.
     pub fn fetched(&mut self, ticket: FetchTicket, entries: Vec<LogEntry>) {
-        self.log().put_fetched(entries);
-        self.node.on_entries_fetched(ticket.0);
+        self.log().put_fetched(ticket.low, entries);
+        self.node.on_entries_fetched(ticket.context);
+        self.log().drop_fetched();
     }
 
     /// Whether a member lags so far that a snapshot must be made.
@@ -314,9 +331,11 @@ impl RaftCore {
         self.node.raft.lead_transferee.is_some()
     }
 
-    /// Whether this member has applied what it knew to be committed when it started.
+    /// Whether this member has applied what it knew to be committed when it started, and no
+    /// checkpoint is on its way into the state: a campaign reads the entries after the applied one.
     pub(super) fn may_campaign(&self) -> bool {
-        self.node.raft.raft_log.applied >= self.replay_to.0
+        let applied = Index(self.node.raft.raft_log.applied);
+        applied >= self.replay_to && applied >= self.truncated().index
     }
 
     pub(super) fn log(&self) -> &RaftLog {

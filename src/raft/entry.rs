@@ -55,6 +55,8 @@ pub struct LogState {
     pub last: Position,
     /// First entry of every run of equal terms after `truncated`, ascending.
     pub term_runs: Vec<Position>,
+    /// Bytes of the entries' data.
+    pub bytes: u64,
 }
 
 /// One write to the log: entries, hard state, or both, synced as one.

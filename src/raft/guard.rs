@@ -43,6 +43,7 @@ impl RaftCore {
         if !self.is_member(from) {
             return Err(StepError::NotAMember(from));
         }
+        guard_numbers(message)?;
         match message.get_msg_type() {
             MessageType::MsgAppend => self.guard_append(message),
             MessageType::MsgHeartbeat => self.guard_heartbeat(message),
@@ -128,6 +129,25 @@ impl RaftCore {
                     .any(|ids| ids.contains(&id.0))
             })
     }
+}
+
+/// A term of zero is a local message's, which the library believes without looking at terms; only
+/// a read request travels so. Numbers near the end of their type would overflow in its sums.
+fn guard_numbers(message: &Message) -> Result<(), StepError> {
+    let local = message.term == 0;
+    let reads = message.get_msg_type() == MessageType::MsgReadIndex;
+    only(local == reads, StepError::Malformed)?;
+    const LARGEST: u64 = u64::MAX / 2;
+    let numbers = [
+        message.term,
+        message.log_term,
+        message.index,
+        message.commit,
+        message.commit_term,
+        message.reject_hint,
+    ];
+    let small = numbers.iter().all(|number| *number <= LARGEST);
+    only(small && message.request_snapshot == 0, StepError::Malformed)
 }
 
 fn guard_snapshot(message: &Message) -> Result<(), StepError> {

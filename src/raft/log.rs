@@ -28,7 +28,10 @@ pub trait ReadLog: Send + Sync {
 
 /// What the library wants to continue with once a fetch is done.
 #[derive(Debug)]
-pub struct FetchTicket(pub(super) GetEntriesContext);
+pub struct FetchTicket {
+    pub(super) low: Index,
+    pub(super) context: GetEntriesContext,
+}
 
 /// Entries to read from disk for a member that lags.
 #[derive(Debug)]
@@ -62,6 +65,8 @@ struct Tail {
     /// Entries read for a lagging member, until it was sent them.
     fetched: Vec<LogEntry>,
     wanted: Vec<Fetch>,
+    /// Where fetches begin that are wanted or under way; none is asked for twice.
+    fetching: Vec<Index>,
     snapshot: SnapshotState,
 }
 
@@ -83,6 +88,7 @@ impl RaftLog {
             bytes: 0,
             fetched: Vec::new(),
             wanted: Vec::new(),
+            fetching: Vec::new(),
             snapshot: SnapshotState::None,
         };
         Self { tail: RefCell::new(tail), reader }
@@ -111,7 +117,7 @@ impl RaftLog {
         tail.runs.clear();
         tail.entries.clear();
         tail.bytes = 0;
-        tail.fetched.clear();
+        tail.forget_wanted(|_| true);
         tail.conf = conf;
     }
 
@@ -130,9 +136,19 @@ impl RaftLog {
         std::mem::take(&mut self.tail.borrow_mut().wanted)
     }
 
-    /// Takes entries that were read; they serve the next question for them.
-    pub(super) fn put_fetched(&self, entries: Vec<LogEntry>) {
-        self.tail.borrow_mut().fetched = entries;
+    /// Takes entries that were read; they serve the next question for them. Those that were
+    /// replaced while they were being read are of no use.
+    pub(super) fn put_fetched(&self, low: Index, entries: Vec<LogEntry>) {
+        let mut tail = self.tail.borrow_mut();
+        tail.fetching.retain(|fetching| *fetching != low);
+        let current =
+            entries.iter().all(|entry| tail.term(Index(entry.index)) == Some(Term(entry.term)));
+        tail.fetched = if current { entries } else { Vec::new() };
+    }
+
+    /// Forgets the entries that were read: whoever they were for has taken them, or will ask again.
+    pub(super) fn drop_fetched(&self) {
+        self.tail.borrow_mut().fetched.clear();
     }
 
     /// Whether the library asked for a snapshot that is not prepared.
@@ -188,8 +204,9 @@ impl Tail {
         while self.runs.back().is_some_and(|run| run.index.0 >= first.index) {
             self.runs.pop_back();
         }
-        if self.last.0 >= first.index {
-            self.fetched.clear();
+        let from = first.index;
+        if self.last.0 >= from {
+            self.forget_wanted(|fetch| fetch.high.0 > from);
         }
         let mut last_term = self.runs.back().map_or(self.truncated.term, |run| run.term);
         for entry in entries {
@@ -230,7 +247,23 @@ impl Tail {
             self.runs.push_front(Position { index: to.index.next(), term });
         }
         self.truncated = to;
+        self.forget_wanted(|fetch| fetch.low <= to.index);
+    }
+
+    /// Forgets what was read, and fetches that no longer lie in the log.
+    fn forget_wanted(&mut self, gone: impl Fn(&Fetch) -> bool) {
         self.fetched.clear();
+        for fetch in self.wanted.extract_if(.., |fetch| gone(fetch)) {
+            self.fetching.retain(|low| *low != fetch.low);
+        }
+    }
+
+    fn want(&mut self, low: Index, high: Index, bytes_max: u64, context: GetEntriesContext) {
+        if !self.fetching.contains(&low) {
+            self.fetching.push(low);
+            let ticket = FetchTicket { low, context };
+            self.wanted.push(Fetch { low, high, bytes_max, ticket });
+        }
     }
 
     fn from_memory(&self, low: u64, high: u64) -> Vec<LogEntry> {
@@ -280,12 +313,7 @@ impl Storage for RaftLog {
         let high_on_disk = high.min(tail.first_in_memory());
         let bytes_max = max_size.unwrap_or(u64::MAX);
         if context.can_async() {
-            tail.wanted.push(Fetch {
-                low: Index(low),
-                high: Index(high_on_disk),
-                bytes_max,
-                ticket: FetchTicket(context),
-            });
+            tail.want(Index(low), Index(high_on_disk), bytes_max, context);
             return Err(Error::Store(StorageError::LogTemporarilyUnavailable));
         }
         drop(tail);

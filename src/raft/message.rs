@@ -48,7 +48,8 @@ impl Scan<'_> {
 
     /// Steps over one field; `None` when it is damaged or a group.
     fn field(&mut self, shape: &Shape) -> Option<()> {
-        let tag = self.varint()?;
+        // The parser cuts longer tags down to 32 bits and so sees other fields than this would.
+        let tag = u64::from(u32::try_from(self.varint()?).ok()?);
         match tag & 7 {
             0 => self.varint().map(drop),
             1 => self.take(8).map(drop),
@@ -112,6 +113,8 @@ mod tests {
     #[test]
     fn groups_are_refused() {
         let group = [0x9b, 0x06]; // field 99, wire type 3
+        let long_tag = [0xba, 0x80, 0x80, 0x80, 0x80, 0x01, 2, group[0], group[1]]; // 7, and bit 35
+        assert_eq!(decode(&Bytes::copy_from_slice(&long_tag)), Err(StepError::Malformed));
         assert_eq!(decode(&Bytes::copy_from_slice(&group)), Err(StepError::Malformed));
         for tag in [0x3a, 0x4a] {
             let nested = [tag, 2, group[0], group[1]];

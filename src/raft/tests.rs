@@ -25,6 +25,7 @@ fn core(id: u64, members: &[u64]) -> RaftCore {
         truncated: ORIGIN,
         last: ORIGIN,
         term_runs: Vec::new(),
+        bytes: 0,
     };
     let voters = Voters { voters: members.iter().map(|id| MemberId(*id)).collect(), ..Voters::default() };
     let config = CoreConfig {
@@ -239,7 +240,25 @@ fn a_snapshot_without_members_is_refused() {
     let mut snapshot = message(MessageType::MsgSnapshot, 2, 5);
     snapshot.mut_snapshot().mut_metadata().index = 9;
     snapshot.mut_snapshot().mut_metadata().term = 5;
-    assert!(matches!(step(&mut core, &snapshot), Err(StepError::Contradiction(_))));
+    let stepped = core.step_snapshot(MemberId(2), &encode(&snapshot));
+    assert!(matches!(stepped, Err(StepError::Contradiction(_))));
+    assert_eq!(step(&mut core, &snapshot), Err(StepError::Unexpected));
+}
+
+/// Numbers that would overflow in the library's sums, and terms that it would believe blindly.
+#[test]
+fn impossible_numbers_are_refused() {
+    let mut trio = Trio::with_leader();
+    let term = trio.core(1).term().0;
+    let mut response = message(MessageType::MsgAppendResponse, 2, term);
+    response.reject = true;
+    response.reject_hint = u64::MAX;
+    assert_eq!(step(trio.core(1), &response), Err(StepError::Malformed));
+    let heartbeat = message(MessageType::MsgHeartbeat, 2, 0);
+    assert_eq!(step(trio.core(1), &heartbeat), Err(StepError::Malformed));
+    let mut read = message(MessageType::MsgReadIndex, 2, term);
+    read.set_entries(vec![entry(0, 0)].into());
+    assert_eq!(step(trio.core(1), &read), Err(StepError::Malformed));
 }
 
 /// A member that has not applied what it knew to be committed stands for no election.
@@ -250,6 +269,7 @@ fn a_replaying_member_does_not_campaign() {
         truncated: ORIGIN,
         last: Position { index: Index(2), term: Term(1) },
         term_runs: vec![Position { index: Index(2), term: Term(1) }],
+        bytes: 0,
     };
     let voters = Voters { voters: vec![MemberId(1)], ..Voters::default() };
     let config =

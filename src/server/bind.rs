@@ -31,7 +31,9 @@ pub(super) fn bind_all(urls: &[ListenUrl]) -> Result<Vec<Bound>, Error> {
             let second = SocketAddr::from((Ipv6Addr::LOCALHOST, url.port));
             match listen(second) {
                 Ok(socket) => bound.push(Bound { url: url.to_string(), socket }),
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(failed(error)),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    return Err(failed(error));
+                }
                 Err(_) => {} // The machine has no IPv6.
             }
         }

@@ -49,7 +49,9 @@ pub(super) struct Caller<S> {
 impl<S, B> HyperService<Request<Incoming>> for Caller<S>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone + Send + 'static,
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
@@ -67,15 +69,12 @@ where
             let mut phases = self.phases.clone();
             Box::pin(async move { phases.reached(Phase::Draining).await }) as Boxed<()>
         });
-        request.extensions_mut().insert(TcpConnectInfo {
-            local_addr: self.local,
-            remote_addr: Some(self.remote),
-        });
+        request
+            .extensions_mut()
+            .insert(TcpConnectInfo { local_addr: self.local, remote_addr: Some(self.remote) });
         Box::pin(async move {
             match AssertUnwindSafe(service.oneshot(request)).catch_unwind().await {
-                Ok(Ok(response)) => {
-                    Ok(response.map(|body| Lasting { body: Some(body), draining }))
-                }
+                Ok(Ok(response)) => Ok(response.map(|body| Lasting { body: Some(body), draining })),
                 Ok(Err(never)) => match never {},
                 Err(_) => {
                     // The panic itself was logged by the hook.

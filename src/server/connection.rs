@@ -38,8 +38,7 @@ use crate::{
     types::limits,
 };
 
-/// How long a new connection may take to say which protocol it speaks, and an HTTP/1.1 request to
-/// send its headers.
+/// Long enough for any network, and short enough that silent connections do not pile up.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// The bytes with which an HTTP/2 connection begins.
 const HELLO_BYTES: u64 = 24;
@@ -52,6 +51,9 @@ pub(super) struct Profile {
     /// What the listener is called in the log.
     pub(super) name: &'static str,
     pub(super) connections_max: usize,
+    /// How long a new connection may take to say which protocol it speaks, and an HTTP/1.1 request
+    /// to send its headers.
+    pub(super) hello_within: Duration,
     /// Bytes that a client may send on one stream before we read them, and on all of them.
     pub(super) stream_window: u32,
     pub(super) connection_window: u32,
@@ -66,8 +68,9 @@ impl Profile {
         let cap = limits::CLIENT_CONNECTIONS_MAX;
         let cap = open_files_max.map_or(cap, |files| cap.min(files / 2));
         Self {
-            name: "client",
+            name: "client listener",
             connections_max: usize::try_from(cap).unwrap_or(usize::MAX),
+            hello_within: HELLO_WITHIN,
             stream_window: 1024 * 1024,
             connection_window: 8 * 1024 * 1024,
             ping_every: Duration::from_secs(60),
@@ -78,8 +81,9 @@ impl Profile {
     /// For other members, which send large messages and are missed soon.
     pub(super) fn peers(election_timeout: Duration) -> Self {
         Self {
-            name: "peer",
+            name: "peer listener",
             connections_max: usize::try_from(limits::PEER_CONNECTIONS_MAX).unwrap_or(usize::MAX),
+            hello_within: HELLO_WITHIN,
             stream_window: 8 * 1024 * 1024,
             connection_window: 16 * 1024 * 1024,
             ping_every: election_timeout,
@@ -93,7 +97,7 @@ impl Profile {
         builder
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(HELLO_WITHIN)
+            .header_read_timeout(self.hello_within)
             .max_buf_size(HTTP1_BUFFER_BYTES);
         builder
             .http2()
@@ -120,7 +124,10 @@ pub(super) async fn serve<S, B>(
     mut phases: Phases,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone + Send + Sync + 'static,
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -143,7 +150,7 @@ pub(super) async fn serve<S, B>(
         sent_bytes: shared.metrics.sent_bytes.clone(),
     };
     let connection = shared.protocols.serve_connection(TokioIo::new(stream), caller);
-    let hello = sleep(HELLO_WITHIN);
+    let hello = sleep(shared.profile.hello_within);
     pin!(connection, hello);
 
     let (mut greeted, mut draining) = (false, false);

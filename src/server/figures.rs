@@ -38,10 +38,15 @@ impl StoreFigures {
     fn read(&self) -> Result<[(&'static str, &'static str, i64); 5], Fault> {
         let view = self.0.view().map_err(|error| Fault::new(error.to_string()))?;
         let size = i64::try_from(meta::logical_size(&*view)?).unwrap_or(i64::MAX);
-        let learner = member::find(&*view, self.0.member_id())?.is_some_and(|member| member.learner);
+        let learner =
+            member::find(&*view, self.0.member_id())?.is_some_and(|member| member.learner);
         Ok([
             ("etcd_debugging_mvcc_current_revision", "Current revision", meta::revision(&*view)?.0),
-            ("etcd_debugging_mvcc_compact_revision", "Compacted revision", meta::compacted(&*view)?.0),
+            (
+                "etcd_debugging_mvcc_compact_revision",
+                "Compacted revision",
+                meta::compacted(&*view)?.0,
+            ),
             ("etcd_mvcc_db_total_size_in_bytes", "Logical size", size),
             ("etcd_mvcc_db_total_size_in_use_in_bytes", "Logical size in use", size),
             ("etcd_server_is_learner", "Whether this member is a learner", i64::from(learner)),

@@ -65,7 +65,8 @@ pub(super) fn prepare(config: &Config, dir: DataDir) -> Result<Prepared, Error> 
         Some(found) if found == cluster => {}
         found => {
             let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
-            let what = format!("the state belongs to cluster {found}, the data directory to {cluster}");
+            let what =
+                format!("the state belongs to cluster {found}, the data directory to {cluster}");
             return Err(Error::Start(Fault::new(what)));
         }
     }
@@ -88,7 +89,8 @@ fn initial(config: &Config) -> Initial {
         .initial_cluster
         .iter()
         .map(|founder| {
-            let peer_urls: Vec<String> = founder.peer_urls.iter().map(ToString::to_string).collect();
+            let peer_urls: Vec<String> =
+                founder.peer_urls.iter().map(ToString::to_string).collect();
             Member {
                 id: member::member_id(&peer_urls, &config.initial_cluster_token),
                 peer_urls,
@@ -107,4 +109,96 @@ fn own_id(config: &Config) -> MemberId {
     let urls = founder.map_or(&config.initial_advertise_peer_urls, |founder| &founder.peer_urls);
     let urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
     member::member_id(&urls, &config.initial_cluster_token)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{self, Inputs};
+
+    const CLUSTER: &str = "a=http://127.0.0.1:1,b=http://127.0.0.1:2";
+
+    fn config(dir: &Path, changes: &[(&str, &str)]) -> Config {
+        let dir = dir.to_str().unwrap();
+        let url = "http://127.0.0.1:1";
+        let defaults = [
+            ("name", "a"),
+            ("data-dir", dir),
+            ("initial-advertise-peer-urls", url),
+            ("initial-cluster", CLUSTER),
+        ];
+        let text = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let mut flags: std::collections::BTreeMap<String, String> =
+            defaults.iter().map(text).collect();
+        flags.extend(changes.iter().map(text));
+        let inputs = Inputs { flags: flags.into_iter().collect(), ..Inputs::default() };
+        config::load(&inputs).unwrap().config
+    }
+
+    /// Starts a member as far as this file does, and lets go of everything again.
+    fn start(config: &Config) -> Result<(ClusterId, MemberId, BootNumber), Error> {
+        let prepared = prepare(config, DataDir::open(&config.data_dir)?)?;
+        Ok((prepared.cluster, prepared.member, prepared.boot))
+    }
+
+    /// A new directory gets the identity of the initial cluster, and keeps it: a later start needs
+    /// no initial cluster.
+    #[test]
+    fn an_identity_is_given_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = start(&config(dir.path(), &[])).unwrap();
+        assert_eq!(first.2, BootNumber(1));
+
+        let again = start(&config(dir.path(), &[])).unwrap();
+        assert_eq!(again, (first.0, first.1, BootNumber(2)));
+
+        let silent = Config { initial_cluster_is_set: false, ..config(dir.path(), &[]) };
+        assert_eq!(start(&silent).unwrap(), (first.0, first.1, BootNumber(3)));
+    }
+
+    /// A directory of another cluster, or of another member of this one, is refused by name.
+    #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        start(&config(dir.path(), &[])).unwrap();
+
+        let other = start(&config(dir.path(), &[("initial-cluster-token", "other")])).unwrap_err();
+        assert!(other.to_string().contains("belongs to cluster"), "{other}");
+        let changes = [("name", "b"), ("initial-advertise-peer-urls", "http://127.0.0.1:2")];
+        let other = start(&config(dir.path(), &changes)).unwrap_err();
+        assert!(other.to_string().contains("belongs to member"), "{other}");
+    }
+
+    /// Joining is refused in so many words, and leaves no identity behind.
+    #[test]
+    fn joining_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let joining = config(dir.path(), &[("initial-cluster-state", "existing")]);
+
+        let error = start(&joining).unwrap_err();
+
+        assert!(matches!(error, Error::JoinUnsupported(_)), "{error}");
+        assert_eq!(DataDir::open(dir.path()).unwrap().identity(), None);
+    }
+
+    /// A member that has lost its state does not begin anew under its old name.
+    #[test]
+    fn a_lost_state_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        start(&config(dir.path(), &[])).unwrap();
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                std::fs::remove_dir_all(path).unwrap();
+            } else if path.file_name().is_some_and(|name| name == "state") {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
+
+        let error = start(&config(dir.path(), &[])).unwrap_err();
+
+        assert!(matches!(error, Error::StateLost(_)), "{error}");
+    }
 }

@@ -68,7 +68,10 @@ pub(super) async fn serve<S, B>(
 ) -> io::Result<()>
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone + Send + Sync + 'static,
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
@@ -81,7 +84,10 @@ pub(super) async fn serve_from<A, S, B>(mut source: A, shared: Arc<Shared<S>>, m
 where
     A: Accept,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone + Send + Sync + 'static,
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,

@@ -18,9 +18,15 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Publishes until it has worked, or the member stops. Returns at once when nothing has changed
 /// since the last start, but not before a leader is known.
 pub(super) async fn publish(node: &Handle, config: &Config) {
-    let client_urls: Vec<String> = config.advertise_client_urls.iter().map(Url::to_string).collect();
+    let client_urls: Vec<String> =
+        config.advertise_client_urls.iter().map(Url::to_string).collect();
     let mut told = None;
+    let mut leader = node.leadership();
     loop {
+        // Without one the attempt would only wait for it, and longer than it takes.
+        if leader.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
         match attempt(node, &config.name, &client_urls).await {
             Ok(()) => return,
             Err(RequestError::Node(Error::Stopped | Error::Fault(_))) => return,

@@ -1,7 +1,11 @@
 //! The runtimes and tasks of a member: all are started here and all are waited for.
 
 use std::{
-    any::Any, backtrace::{Backtrace, BacktraceStatus}, future::Future, panic, process, thread, time::Duration
+    any::Any,
+    backtrace::{Backtrace, BacktraceStatus},
+    future::Future,
+    panic, process, thread,
+    time::Duration,
 };
 
 use tokio::{

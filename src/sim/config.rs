@@ -7,6 +7,34 @@ use crate::{
     types::{ClusterId, MemberId, Millis},
 };
 
+/// What is broken on purpose, to show that the checks find it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Planted {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Logs acknowledge writes before they are synced.
+    AcknowledgedBeforeSync,
+    /// Logs do not sync the hard state, so that a crash forgets votes and terms.
+    ForgottenVotes,
+    /// Reads do not wait until the leader is confirmed, nor for its commit index.
+    UnconfirmedReads,
+    /// The clocks of all members run half as fast again as time does.
+    FastClocks,
+}
+
+impl Planted {
+    /// What it means for logs.
+    #[must_use]
+    pub fn log_fault(self) -> LogFault {
+        match self {
+            Self::AcknowledgedBeforeSync => LogFault::AcknowledgesBeforeSync,
+            Self::ForgottenVotes => LogFault::ForgetsVotes,
+            Self::Nothing | Self::UnconfirmedReads | Self::FastClocks => LogFault::None,
+        }
+    }
+}
+
 /// What a world is like. Times are microseconds.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -40,15 +68,15 @@ pub struct Config {
     pub chaos: u64,
     /// Longest time from one fault to the next.
     pub fault_interval_max: u64,
-    /// A fault planted into every log.
-    pub log_fault: LogFault,
+    /// What is broken on purpose.
+    pub planted: Planted,
     seed: u64,
 }
 
 impl Config {
-    /// The world of a seed. `log_fault` is planted into every log.
+    /// The world of a seed, with a fault planted into it.
     #[must_use]
-    pub fn draw(seed: u64, log_fault: LogFault) -> Self {
+    pub fn draw(seed: u64, planted: Planted) -> Self {
         let mut rng = Rng::new(seed).fork(1);
         let election_timeout = *rng.pick(&[300, 500, 1_000, 1_000, 2_000]);
         let members = *rng.pick(&[3, 3, 3, 3, 5]);
@@ -76,7 +104,7 @@ impl Config {
             think_max: rng.between(20_000, 200_000),
             chaos: election_timeout * 1_000 * rng.between(10, 25),
             fault_interval_max: election_timeout * 1_000 * rng.between(1, 4),
-            log_fault,
+            planted,
             seed,
         }
     }

@@ -85,7 +85,11 @@ impl fmt::Display for ValueId {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "client {} at {}: {} called {}", self.client, self.member, self.what, self.called)?;
+        write!(
+            f,
+            "client {} at {}: {} called {}",
+            self.client, self.member, self.what, self.called
+        )?;
         match self.fate {
             Fate::Done { returned, revision, .. } => {
                 write!(f, ", returned {returned} with revision {revision}")?;

@@ -13,8 +13,8 @@ use std::{
 
 use crate::{
     node::{
-        Applier, ApplyTask, Chore, Clock, Input, LogTask, Metrics, Opened, Output, Replica, Settings,
-        Shared, carry_out_log, open,
+        Applier, ApplyTask, Chore, Clock, Input, LogTask, Metrics, Opened, Output, Replica,
+        Settings, Shared, carry_out_log, open,
         ports::{LogStore, StateStore},
     },
     raft::Position,
@@ -114,10 +114,13 @@ impl Member {
         ctx.agreement.applied(self.id, opened.applied, self.store.hash())?;
         let process = Process::new(life, &opened, &self.log, &self.store, ctx);
         self.process = Some(process.map_err(broken)?);
-        ctx.note(&[1, self.id.0, self.boot, opened.applied.index.0], format_args!(
-            "{} starts for the {}. time, applied {}, log ends at {}",
-            self.id, self.boot, opened.applied.index, opened.log.last.index
-        ));
+        ctx.note(
+            &[1, self.id.0, self.boot, opened.applied.index.0],
+            format_args!(
+                "{} starts for the {}. time, applied {}, log ends at {}",
+                self.id, self.boot, opened.applied.index, opened.log.last.index
+            ),
+        );
         Ok(())
     }
 
@@ -132,9 +135,10 @@ impl Member {
         let _ = carry_out_log(&*self.log, step);
         self.log.crash();
         self.store.crash();
-        ctx.note(&[2, self.id.0, written], format_args!(
-            "{} crashes, {written} writes under way get to disk", self.id
-        ));
+        ctx.note(
+            &[2, self.id.0, written],
+            format_args!("{} crashes, {written} writes under way get to disk", self.id),
+        );
     }
 
     /// Carries on with what `event` says has come due in its present life.
@@ -154,9 +158,7 @@ impl Member {
                 ctx.schedule.after(process.tick, Event::Tick(life));
                 Ok(())
             }
-            Event::LogWritten(_) => {
-                process.finish_log_step(&*self.log, ctx).map_err(faulty)
-            }
+            Event::LogWritten(_) => process.finish_log_step(&self.log, ctx).map_err(faulty),
             Event::Applied(_) => process.finish_apply_task(&self.store, ctx),
             Event::ChoreDone(_, chore) => {
                 let input = carry_out_chore(&self.store, chore).map_err(faulty)?;
@@ -176,6 +178,8 @@ impl Member {
             | Event::CheckpointArrival { .. }
             | Event::ClientTurn(_)
             | Event::ClientTimeout(..)
+            | Event::HolderTurn(_)
+            | Event::ObserverTurn(_)
             | Event::Fault
             | Event::Restart(_) => Ok(()), // the world's business
         }
@@ -264,7 +268,12 @@ impl Process {
     }
 
     /// Gives every worker its part.
-    fn hand_out(&mut self, output: Output, store: &SimStore, ctx: &mut Context) -> Result<(), Fault> {
+    fn hand_out(
+        &mut self,
+        output: Output,
+        store: &SimStore,
+        ctx: &mut Context,
+    ) -> Result<(), Fault> {
         for (to, frame) in output.sends {
             ctx.send(self.life.member, to, frame);
         }
@@ -304,12 +313,10 @@ impl Process {
     }
 
     fn start_apply_task(&mut self, ctx: &mut Context) {
-        if self.apply_task.is_none() {
-            if let Some(task) = self.apply_waiting.pop_front() {
-                self.apply_task = Some(task);
-                let delay = ctx.rng.below(ctx.config.apply_delay_max) + 1;
-                ctx.schedule.after(delay, Event::Applied(self.life));
-            }
+        if self.apply_task.is_none() && !self.apply_waiting.is_empty() {
+            self.apply_task = self.apply_waiting.pop_front();
+            let delay = ctx.rng.below(ctx.config.apply_delay_max) + 1;
+            ctx.schedule.after(delay, Event::Applied(self.life));
         }
     }
 
@@ -329,9 +336,12 @@ impl Process {
         if let Some(Input::Applied(position) | Input::Installed(position)) = &input {
             let hash = store.hash();
             ctx.agreement.applied(member, *position, hash)?;
-            ctx.note(&[3, member.0, position.index.0, hash], format_args!(
-                "{member} has applied {}, state {hash:x}", position.index
-            ));
+            let now = ctx.schedule.now();
+            ctx.applied_at.entry(self.shared.watch_hub().current()).or_insert(now);
+            ctx.note(
+                &[3, member.0, position.index.0, hash],
+                format_args!("{member} has applied {}, state {hash:x}", position.index),
+            );
         }
         if let Some(input) = input {
             self.post(input, ctx);
@@ -345,9 +355,10 @@ impl Process {
         if self.seen != (term, leader) {
             self.seen = (term, leader);
             let (member, leader) = (self.life.member, leader.map_or(0, |leader| leader.0));
-            ctx.note(&[14, member.0, term.0, leader], format_args!(
-                "{member} is in term {term} under {leader}"
-            ));
+            ctx.note(
+                &[14, member.0, term.0, leader],
+                format_args!("{member} is in term {term} under {leader}"),
+            );
         }
         if leader == Some(self.life.member) {
             ctx.agreement.leads(self.life.member, term)?;

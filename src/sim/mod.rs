@@ -17,8 +17,10 @@ pub mod config;
 pub mod disk;
 pub mod faults;
 pub mod history;
+pub mod holders;
 pub mod member;
 pub mod network;
+pub mod observers;
 pub mod plan;
 pub mod rng;
 pub mod schedule;
@@ -28,15 +30,15 @@ pub mod world;
 
 use crate::types::Millis;
 
-use self::{checks::Violation, disk::LogFault, world::World};
+use self::{checks::Violation, config::Planted, world::World};
 
 /// Which world to run, and how.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Decides everything.
     pub seed: u64,
-    /// A fault planted into every member's log, to show that it is found.
-    pub log_fault: LogFault,
+    /// What is broken on purpose.
+    pub planted: Planted,
     /// Whether to keep lines of what happened.
     pub with_lines: bool,
 }

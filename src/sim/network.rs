@@ -78,6 +78,10 @@ impl Network {
 
     fn delay(&mut self) -> u64 {
         let delay = self.rng.between(self.quality.delay_min, self.quality.delay_max);
-        if self.rng.chance(self.quality.stragglers) { delay * self.rng.between(2, 100) } else { delay }
+        if self.rng.chance(self.quality.stragglers) {
+            delay * self.rng.between(2, 100)
+        } else {
+            delay
+        }
     }
 }

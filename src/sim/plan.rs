@@ -6,14 +6,16 @@ use bytes::Bytes;
 use crate::{
     sim::history::{Content, Contents, KeyId, ValueId},
     state::{
-        Command, Compare, DeleteRange, Op, OpResponse, Operand, Put, Range, RangeResponse, Relation,
-        Response, RevisionFilter, Sort, Txn,
+        Command, Compare, DeleteRange, Op, OpResponse, Operand, Put, Range, RangeResponse,
+        Relation, Response, RevisionFilter, Sort, Txn,
     },
-    types::{Key, KeyRange, KeyValue},
+    types::{Key, KeyRange, KeyValue, LeaseId},
 };
 
 /// What all keys of the workload begin with.
 const PREFIX: &[u8] = b"key/";
+/// What the keys of leases begin with.
+const LEASE_PREFIX: &[u8] = b"lease/";
 
 /// What a client wants.
 #[derive(Clone, Copy, Debug)]
@@ -108,7 +110,9 @@ impl Plan {
             Self::Put(key, value) | Self::BlindPut(key, value) => {
                 wrote.insert(key, Some(value));
             }
-            Self::PutBoth(one, other, value) => wrote.extend([one, other].map(|k| (k, Some(value)))),
+            Self::PutBoth(one, other, value) => {
+                wrote.extend([one, other].map(|k| (k, Some(value))))
+            }
             Self::Swap(key, expected, value) => {
                 saw.insert(key, expected);
                 wrote.insert(key, Some(value));
@@ -203,6 +207,27 @@ pub fn key_id(key: &Key) -> Option<KeyId> {
 pub fn value_id(value: &[u8]) -> Option<ValueId> {
     let number = value.split(|byte| *byte == b' ').next()?;
     std::str::from_utf8(number).ok()?.parse().ok().map(ValueId)
+}
+
+/// Stores a key that lives on a lease and tells which.
+#[must_use]
+pub fn attach(lease: LeaseId) -> Command {
+    let bytes = [LEASE_PREFIX, lease.to_string().as_bytes()].concat();
+    Command::Put(Put {
+        key: Key::new(bytes).expect("the prefix is not empty"),
+        value: Bytes::new(),
+        lease: Some(lease),
+        prev_kv: false,
+        ignore_value: false,
+        ignore_lease: false,
+    })
+}
+
+/// Which lease's key this is.
+#[must_use]
+pub fn lease_of(key: &Key) -> Option<LeaseId> {
+    let number = std::str::from_utf8(key.as_bytes().strip_prefix(LEASE_PREFIX)?).ok()?;
+    i64::from_str_radix(number, 16).ok().map(LeaseId)
 }
 
 /// What an optional pair says of its key; `None` when its value is none of the workload's.

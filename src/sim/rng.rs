@@ -27,7 +27,7 @@ impl Rng {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         let [a, b, c, d] = &mut self.state;
         let result = b.wrapping_mul(5).rotate_left(7).wrapping_mul(9);
         let shifted = *b << 17;
@@ -44,7 +44,7 @@ impl Rng {
     /// simulation could notice.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "there is no number below 0");
-        self.next() % bound
+        self.draw() % bound
     }
 
     /// A number `low <= n <= high`.
@@ -85,7 +85,7 @@ mod tests {
         let mut at = 0;
         assert_eq!(split_mix(&mut at), 0xe220_a839_7b1d_cdaf);
         let mut rng = Rng { state: [1, 2, 3, 4] };
-        let numbers = [rng.next(), rng.next(), rng.next(), rng.next()];
+        let numbers = [rng.draw(), rng.draw(), rng.draw(), rng.draw()];
         assert_eq!(numbers, [11_520, 0, 1_509_978_240, 1_215_971_899_390_074_240]);
     }
 
@@ -94,7 +94,7 @@ mod tests {
     fn forks_are_streams_of_their_own() {
         let rng = Rng::new(7);
         let (mut a, mut b, mut rest) = (rng.fork(1), rng.fork(2), rng.clone());
-        let numbers = [a.next(), b.next(), rest.next()];
+        let numbers = [a.draw(), b.draw(), rest.draw()];
         assert!(numbers[0] != numbers[1] && numbers[1] != numbers[2] && numbers[0] != numbers[2]);
     }
 }

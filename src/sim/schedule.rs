@@ -62,6 +62,10 @@ pub enum Event {
     ClientTurn(u64),
     /// A client has waited long enough for this call.
     ClientTimeout(u64, u64),
+    /// A holder looks after its lease.
+    HolderTurn(u64),
+    /// An observer looks at its stream.
+    ObserverTurn(u64),
     /// Something breaks, or is repaired.
     Fault,
     /// A crashed member starts again.

@@ -8,6 +8,7 @@ use crate::{
     node::{Error, Input, ports::StateStore},
     sim::{
         checks::Violation,
+        config::Planted,
         history::{Content, Contents, Fate, KeyId, Operation, ValueId},
         member::Member,
         plan::{Ask, Plan},
@@ -118,7 +119,9 @@ impl Workload {
             let Some(client) = at(&mut self.clients, number) else { break };
             if let Some(call) = client.call.take_if(|call| call.member == member) {
                 match self.look(number, call, members, ctx)? {
-                    Some(call) => at(&mut self.clients, number).expect("it exists").call = Some(call),
+                    Some(call) => {
+                        at(&mut self.clients, number).expect("it exists").call = Some(call)
+                    }
                     None => self.rest(number, ctx),
                 }
             }
@@ -128,7 +131,9 @@ impl Workload {
 
     /// A client has waited long enough.
     pub fn timeout(&mut self, number: u64, calls: u64, members: &Members, ctx: &mut Context) {
-        let Some(client) = at(&mut self.clients, number).filter(|c| c.calls == calls) else { return };
+        let Some(client) = at(&mut self.clients, number).filter(|c| c.calls == calls) else {
+            return;
+        };
         let Some(call) = client.call.take() else { return };
         ctx.note(&[5, number], format_args!("client {number} gives up on {:?}", call.plan));
         let process = members.get(&call.member).and_then(Member::process);
@@ -211,11 +216,13 @@ impl Workload {
                 };
                 (Waiting::Outcome(sequence, outcome), Input::Proposal(sequence))
             }
-            Ask::Read { range, serializable: true } => {
+            Ask::Read { range, serializable }
+                if serializable || ctx.config.planted == Planted::UnconfirmedReads =>
+            {
                 self.read(number, called, plan, &range, member, ctx)?;
                 return Ok(None);
             }
-            Ask::Read { range, serializable: false } => {
+            Ask::Read { range, .. } => {
                 let (waiter, woken) = oneshot::channel();
                 (Waiting::Barrier(range, woken), Input::Read(waiter))
             }
@@ -262,9 +269,10 @@ impl Workload {
             .ok_or_else(|| Violation(format!("{:?} was answered by {answer:?}", call.plan)))?;
         self.rumours.extend(saw.iter().chain(&wrote).map(|(key, content)| (*key, *content)));
         let returned = ctx.schedule.now();
-        ctx.note(&[6, number, u64::try_from(revision.0).unwrap_or(0)], format_args!(
-            "client {number} is answered with revision {revision}"
-        ));
+        ctx.note(
+            &[6, number, u64::try_from(revision.0).unwrap_or(0)],
+            format_args!("client {number} is answered with revision {revision}"),
+        );
         self.operations.push(Operation {
             client: number,
             member: call.member,
@@ -293,9 +301,10 @@ impl Workload {
         let saw = plan.read(&response, ctx.config.keys);
         let saw = saw.ok_or_else(|| Violation(format!("{plan:?} was answered by {response:?}")))?;
         let returned = ctx.schedule.now();
-        ctx.note(&[7, number, u64::try_from(revision.0).unwrap_or(0)], format_args!(
-            "client {number} reads as of revision {revision}: {saw:?}"
-        ));
+        ctx.note(
+            &[7, number, u64::try_from(revision.0).unwrap_or(0)],
+            format_args!("client {number} reads as of revision {revision}: {saw:?}"),
+        );
         let serializable = matches!(plan, Plan::Get(_, true));
         self.operations.push(Operation {
             client: number,

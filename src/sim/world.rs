@@ -19,17 +19,19 @@ use crate::{
     sim::{
         Options, Report,
         checks::{Violation, agreement::Agreement, linearizable, revisions},
-        config::Config,
+        config::{Config, Planted},
         faults,
+        holders::Holders,
         member::Member,
         network::Network,
+        observers::Observers,
         plan,
         rng::Rng,
         schedule::{Event, Life, Schedule},
         trace::Trace,
         workload::Workload,
     },
-    state::{meta, mvcc},
+    state::{lease, meta, mvcc},
     types::{Event as Change, EventKind, Fault, MemberId, Millis, Revision},
 };
 
@@ -49,6 +51,8 @@ pub struct Context {
     pub agreement: Agreement,
     /// Whether clients go on after an answer.
     pub is_open: bool,
+    /// When each revision was first seen on some member; of several applied as one, the last.
+    pub applied_at: BTreeMap<Revision, u64>,
     /// Crashes so far.
     pub crashes: u64,
     /// Checkpoints installed so far.
@@ -61,11 +65,13 @@ pub struct World {
     ctx: Context,
     members: BTreeMap<MemberId, Member>,
     workload: Workload,
+    holders: Holders,
+    observers: Observers,
 }
 
 impl Context {
     fn new(options: &Options) -> Self {
-        let config = Config::draw(options.seed, options.log_fault);
+        let config = Config::draw(options.seed, options.planted);
         let rng = Rng::new(options.seed);
         Self {
             network: Network::new(rng.fork(2), config.quality),
@@ -74,6 +80,7 @@ impl Context {
             micros: Arc::default(),
             agreement: Agreement::default(),
             is_open: true,
+            applied_at: BTreeMap::new(),
             crashes: 0,
             installed_checkpoints: 0,
             trace: Trace::new(options.with_lines),
@@ -95,7 +102,7 @@ impl Context {
     /// How fast a member's clock runs, in thousandths.
     #[must_use]
     pub fn clock_speed(&self, member: MemberId) -> u64 {
-        995 + member.0 % 3 * 5
+        if self.config.planted == Planted::FastClocks { 1_500 } else { 995 + member.0 % 3 * 5 }
     }
 
     /// Puts a frame on its way.
@@ -119,9 +126,10 @@ impl Context {
         message: Bytes,
     ) {
         let index = checkpoint.applied.index;
-        self.note(&[13, from.member.0, to.0, index.0], format_args!(
-            "{} sends {to} a checkpoint at {index}", from.member
-        ));
+        self.note(
+            &[13, from.member.0, to.0, index.0],
+            format_args!("{} sends {to} a checkpoint at {index}", from.member),
+        );
         let arrival = self.network.arrivals(false).first().copied();
         let carried = arrival.is_some() && self.network.connects(from.member, to);
         let delay = arrival.unwrap_or(0) * 5 + 1_000;
@@ -135,11 +143,13 @@ impl World {
     #[must_use]
     pub fn run(options: &Options) -> Report {
         let mut ctx = Context::new(options);
-        let fault = ctx.config.log_fault;
+        let fault = ctx.config.planted.log_fault();
         let ids = ctx.config.members.iter();
         let members = ids.map(|id| (*id, Member::new(*id, fault))).collect();
         let workload = Workload::new(&mut ctx);
-        let mut world = Self { ctx, members, workload };
+        let holders = Holders::new(&mut ctx);
+        let observers = Observers::new(&mut ctx);
+        let mut world = Self { ctx, members, workload, holders, observers };
         let verdict = world.live();
         world.report(options.seed, verdict)
     }
@@ -154,6 +164,7 @@ impl World {
         self.run_until(self.ctx.config.chaos)?;
 
         self.ctx.is_open = false;
+        self.holders.fall_silent();
         faults::repair(&mut self.ctx);
         for member in self.ctx.config.members.clone() {
             self.ctx.schedule.after(0, Event::Restart(member));
@@ -166,7 +177,9 @@ impl World {
             self.workload.call_directly(member, false, &mut self.members, &mut self.ctx)?;
         }
         self.demand("answers from every member", 20, |world| !world.workload.is_busy())?;
+        self.demand("an end of every lease", 20, Self::no_lease_lives)?;
         self.demand("the same state on all members", 20, Self::all_agree)?;
+        self.demand("an end of what watchers are shown", 20, Self::watchers_have_seen_all)?;
         self.judge()
     }
 
@@ -210,6 +223,7 @@ impl World {
                 if member.process().is_some_and(|process| process.life() == life) {
                     member.handle(event, ctx)?;
                     self.workload.poll(life.member, members, ctx)?;
+                    self.holders.poll(life.member, members, ctx)?;
                 }
                 Ok(())
             }
@@ -229,12 +243,23 @@ impl World {
                     .map_err(|fault| Violation(format!("carrying a checkpoint: {fault}")))
             }
             Event::ClientTurn(client) => {
-                if ctx.is_open { self.workload.turn(client, members, ctx) } else { Ok(()) }
+                if ctx.is_open {
+                    self.workload.turn(client, members, ctx)
+                } else {
+                    Ok(())
+                }
             }
             Event::ClientTimeout(client, call) => {
                 self.workload.timeout(client, call, members, ctx);
                 Ok(())
             }
+            Event::HolderTurn(holder) => {
+                if ctx.is_open {
+                    self.holders.turn(holder, members, ctx);
+                }
+                Ok(())
+            }
+            Event::ObserverTurn(observer) => self.observers.turn(observer, members, ctx),
             Event::Fault => {
                 if ctx.is_open {
                     faults::strike(members, &mut self.workload, ctx);
@@ -270,7 +295,8 @@ impl World {
             for file in source.checkpoint_files(checkpoint.id)? {
                 let mut offset = 0;
                 while offset < file.len {
-                    let chunk = source.checkpoint_read(checkpoint.id, &file.name, offset, 64 * 1024)?;
+                    let chunk =
+                        source.checkpoint_read(checkpoint.id, &file.name, offset, 64 * 1024)?;
                     target.stage_write(stage, &file.name, offset, &chunk)?;
                     offset += chunk.len() as u64;
                 }
@@ -291,6 +317,19 @@ impl World {
         first.is_some_and(|(_, leader)| leader.is_some()) && leaders.iter().all(|l| *l == first)
     }
 
+    fn no_lease_lives(&self) -> bool {
+        let lives = |member: &Member| {
+            let view = member.store().view().ok()?;
+            Some(!lease::list(&*view).ok()?.is_empty())
+        };
+        self.members.values().all(|member| lives(member) == Some(false))
+    }
+
+    fn watchers_have_seen_all(&self) -> bool {
+        let newest = self.members.values().next().and_then(Member::process);
+        newest.is_some_and(|p| self.observers.have_seen(p.shared.watch_hub().current()))
+    }
+
     fn all_agree(&self) -> bool {
         let states = self.members.values().map(|m| (m.applied().ok(), m.store().hash()));
         let states: Vec<_> = states.collect();
@@ -299,31 +338,35 @@ impl World {
 
     /// The checks that need the whole run.
     fn judge(&self) -> Result<(), Violation> {
-        let survived = self.survived().map_err(|fault| Violation(fault.to_string()))?;
+        let history = self.history().map_err(|fault| Violation(fault.to_string()))?;
+        self.observers.check(&history)?;
+        self.judge_leases(&history)?;
         let operations = self.workload.operations();
-        revisions::check(operations, &survived)?;
+        revisions::check(operations, &survived(&history)?)?;
         linearizable::check(operations)
     }
 
+    /// Leases that ended, by the deletion of their keys, ended in time.
+    fn judge_leases(&self, history: &[Change]) -> Result<(), Violation> {
+        for change in history {
+            let EventKind::Delete(key, _) = &change.kind else { continue };
+            let Some(lease) = plan::lease_of(key) else { continue };
+            let revision = change.id.revision;
+            // Applied together with later ones it shows as the last of them.
+            let applied = self.ctx.applied_at.range(revision..).next();
+            let (_, applied) = applied.expect("what survived was applied");
+            self.holders.check_end(lease, revision, *applied)?;
+        }
+        Ok(())
+    }
+
     /// The history of the store, as one member tells it; all have the same.
-    fn survived(&self) -> Result<revisions::Survived, Fault> {
+    fn history(&self) -> Result<Vec<Change>, Fault> {
         let member = self.members.values().next().expect("there are members");
         let view = member.store().view()?;
         let newest = meta::revision(&*view)?;
-        let history =
-            mvcc::events(&*view, Revision::FIRST.next(), newest, usize::MAX, usize::MAX);
-        let history = history.map_err(|error| Fault::new(error.to_string()))?;
-        let mut survived = revisions::Survived::new();
-        for Change { id, kind, .. } in history.events {
-            let changed = match &kind {
-                EventKind::Put(kv) => plan::key_id(&kv.key).zip(Some(plan::value_id(&kv.value))),
-                EventKind::Delete(key, _) => plan::key_id(key).zip(Some(None)),
-            };
-            let (key, content) =
-                changed.ok_or_else(|| Fault::new(format!("{id} is of no client: {kind:?}")))?;
-            survived.entry(id.revision).or_default().insert(key, content);
-        }
-        Ok(survived)
+        let history = mvcc::events(&*view, Revision::FIRST.next(), newest, usize::MAX, usize::MAX);
+        history.map(|history| history.events).map_err(|error| Fault::new(error.to_string()))
     }
 
     fn report(self, seed: u64, verdict: Result<(), Violation>) -> Report {
@@ -344,6 +387,22 @@ impl World {
     }
 }
 
+/// What clients changed, of everything that changed.
+fn survived(history: &[Change]) -> Result<revisions::Survived, Violation> {
+    let mut survived = revisions::Survived::new();
+    for change in history.iter().filter(|change| plan::lease_of(change.key()).is_none()) {
+        let content = match &change.kind {
+            EventKind::Put(kv) => plan::value_id(&kv.value).map(Some),
+            EventKind::Delete(..) => Some(None),
+        };
+        let (key, content) = plan::key_id(change.key())
+            .zip(content)
+            .ok_or_else(|| Violation(format!("no client asked for {change:?}")))?;
+        survived.entry(change.id.revision).or_default().insert(key, content);
+    }
+    Ok(survived)
+}
+
 /// A frame as a line of the trace shows it.
 struct Shown<'a>(&'a Frame);
 
@@ -354,8 +413,12 @@ impl fmt::Display for Shown<'_> {
             Frame::Forward { ticket, term, group } => {
                 write!(f, "forward {ticket:x} for term {term}, {} bytes", group.len())
             }
-            Frame::ForwardAnswer { ticket, accepted: true } => write!(f, "forward {ticket:x}: accepted"),
-            Frame::ForwardAnswer { ticket, accepted: false } => write!(f, "forward {ticket:x}: refused"),
+            Frame::ForwardAnswer { ticket, accepted: true } => {
+                write!(f, "forward {ticket:x}: accepted")
+            }
+            Frame::ForwardAnswer { ticket, accepted: false } => {
+                write!(f, "forward {ticket:x}: refused")
+            }
         }
     }
 }

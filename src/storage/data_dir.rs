@@ -102,6 +102,12 @@ impl DataDir {
         Ok(boot)
     }
 
+    /// Data are never stored before it is written whose they are: a crash in between would leave
+    /// them to nobody.
+    pub(super) fn assert_begun(&self) {
+        assert!(self.identity().is_some(), "{} was not begun", self.path.display());
+    }
+
     /// Where the log is.
     pub(super) fn log(&self) -> PathBuf {
         self.path.join("log")
@@ -109,8 +115,11 @@ impl DataDir {
 
     fn write(&self, identity: IdentityRecord) -> Result<(), DataDirError> {
         let path = identity_path(&self.path);
-        files::replace(&path, identity.encode().as_bytes())
-            .map_err(|source| DataDirError::Io { action: "write", path, source })?;
+        files::replace(&path, identity.encode().as_bytes()).map_err(|source| DataDirError::Io {
+            action: "write",
+            path,
+            source,
+        })?;
         *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
         Ok(())
     }
@@ -157,11 +166,9 @@ fn read_identity(path: &Path) -> Result<Option<IdentityRecord>, DataDirError> {
     let text = String::from_utf8_lossy(&bytes);
     match IdentityRecord::decode(&text) {
         Ok(identity) => Ok(Some(identity)),
-        Err(Unreadable::Newer(found)) => Err(DataDirError::NewerFormat {
-            path: path.to_path_buf(),
-            found,
-            supported: FORMAT,
-        }),
+        Err(Unreadable::Newer(found)) => {
+            Err(DataDirError::NewerFormat { path: path.to_path_buf(), found, supported: FORMAT })
+        }
         Err(Unreadable::Damaged(what)) => Err(DataDirError::BadIdentity { path: file, what }),
     }
 }

@@ -84,6 +84,7 @@ impl MessageExt for Entries {
 impl Log {
     /// Opens the log of a data directory, empty when there is none.
     pub fn open(dir: &Arc<DataDir>, options: LogOptions) -> Result<Self, Fault> {
+        dir.assert_begun();
         let path = dir.log();
         let place = path.to_str().ok_or_else(|| {
             Fault::new(format!("log {}: the path is not valid text", path.display()))
@@ -153,8 +154,12 @@ impl Log {
     }
 
     /// Reads all entries: their terms, and whether each can be read at all.
-    fn term_runs(&self, truncated: Position, last: Index) -> Result<Vec<Position>, Fault> {
-        let mut runs = Vec::new();
+    fn read_through(
+        &self,
+        truncated: Position,
+        last: Index,
+    ) -> Result<(Vec<Position>, u64), Fault> {
+        let (mut runs, mut bytes) = (Vec::new(), 0);
         let mut end = truncated;
         while end.index < last {
             for entry in self.entries(end.index.next(), last.next(), LOAD_BYTES)? {
@@ -168,10 +173,11 @@ impl Log {
                 if position.term > end.term || runs.is_empty() {
                     runs.push(position);
                 }
+                bytes += entry.data.len() as u64;
                 end = position;
             }
         }
-        Ok(runs)
+        Ok((runs, bytes))
     }
 
     /// Writes a batch as one synced unit; afterwards the log has the bounds `after`.
@@ -221,9 +227,10 @@ impl LogStore for Log {
                 hard_state.commit
             )));
         }
-        let term_runs = self.term_runs(truncated, last)?;
+        let (term_runs, bytes) = self.read_through(truncated, last)?;
         let term = term_runs.last().map_or(truncated.term, |run| run.term);
-        Ok(LogState { hard_state, truncated, last: Position { index: last, term }, term_runs })
+        let last = Position { index: last, term };
+        Ok(LogState { hard_state, truncated, last, term_runs, bytes })
     }
 
     fn entries(&self, low: Index, high: Index, bytes_max: u64) -> Result<Vec<LogEntry>, Fault> {

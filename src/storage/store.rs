@@ -21,9 +21,7 @@ use bytes::Bytes;
 
 pub use self::options::StoreOptions;
 use crate::{
-    node::ports::{
-        Checkpoint, CheckpointFile, CheckpointId, OwnedView, StageId, StateStore,
-    },
+    node::ports::{Checkpoint, CheckpointFile, CheckpointId, OwnedView, StageId, StateStore},
     raft::Position,
     state::Writes,
     storage::{
@@ -55,6 +53,7 @@ impl Store {
     /// Opens the state of a data directory, empty when there is none. Removes what earlier
     /// processes left behind: copies that were being sent or received, and replaced states.
     pub fn open(dir: &Arc<DataDir>, options: StoreOptions) -> Result<Self, Fault> {
+        dir.assert_begun();
         let root = dir.path().to_path_buf();
         let number = pointer::read_or_begin(&root)?;
         pointer::remove_others(&root, number)?;

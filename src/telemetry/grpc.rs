@@ -58,9 +58,23 @@ impl GrpcMethod {
 
 /// Names of the gRPC status codes, at their number.
 const CODES: [&str; 17] = [
-    "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists",
-    "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange",
-    "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated",
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
 ];
 
 /// Methods of a service, by kind.
@@ -100,15 +114,33 @@ const SERVICES: &[Service] = &[
     Service {
         name: "etcdserverpb.Auth",
         unary: &[
-            "AuthEnable", "AuthDisable", "AuthStatus", "Authenticate", "UserAdd", "UserGet",
-            "UserList", "UserDelete", "UserChangePassword", "UserGrantRole", "UserRevokeRole",
-            "RoleAdd", "RoleGet", "RoleList", "RoleDelete", "RoleGrantPermission",
+            "AuthEnable",
+            "AuthDisable",
+            "AuthStatus",
+            "Authenticate",
+            "UserAdd",
+            "UserGet",
+            "UserList",
+            "UserDelete",
+            "UserChangePassword",
+            "UserGrantRole",
+            "UserRevokeRole",
+            "RoleAdd",
+            "RoleGet",
+            "RoleList",
+            "RoleDelete",
+            "RoleGrantPermission",
             "RoleRevokePermission",
         ],
         server_stream: &[],
         bidi_stream: &[],
     },
-    Service { name: "v3lockpb.Lock", unary: &["Lock", "Unlock"], server_stream: &[], bidi_stream: &[] },
+    Service {
+        name: "v3lockpb.Lock",
+        unary: &["Lock", "Unlock"],
+        server_stream: &[],
+        bidi_stream: &[],
+    },
     Service {
         name: "v3electionpb.Election",
         unary: &["Campaign", "Proclaim", "Leader", "Resign"],
@@ -150,10 +182,18 @@ pub(super) fn register(registry: &mut Registry) -> BTreeMap<String, GrpcMethod> 
                 let counters = array::from_fn(|code| {
                     let code = CODES.get(code).copied().unwrap_or_default();
                     let code_label = ("grpc_code", code);
-                    handled.get_or_create_owned(&[kind_label, service_label, method_label, code_label])
+                    handled.get_or_create_owned(&[
+                        kind_label,
+                        service_label,
+                        method_label,
+                        code_label,
+                    ])
                 });
-                let method =
-                    GrpcMethod { kind, started: started.get_or_create_owned(&labels), handled: counters };
+                let method = GrpcMethod {
+                    kind,
+                    started: started.get_or_create_owned(&labels),
+                    handled: counters,
+                };
                 methods.insert(format!("/{}/{name}", service.name), method);
             }
         }

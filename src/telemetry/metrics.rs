@@ -86,11 +86,13 @@ impl Metrics {
             has_leader: new.one("etcd_server_has_leader", "Whether a leader is known"),
             is_leader: new.one("etcd_server_is_leader", "Whether this member leads"),
             leader_changes_seen: new.one("etcd_server_leader_changes_seen", "Leader changes seen"),
-            proposals_committed: new.one("etcd_server_proposals_committed_total", "Committed index"),
+            proposals_committed: new
+                .one("etcd_server_proposals_committed_total", "Committed index"),
             proposals_applied: new.one("etcd_server_proposals_applied_total", "Applied index"),
             proposals_pending: new.one("etcd_server_proposals_pending", "Proposals that wait"),
             proposals_failed: new.one("etcd_server_proposals_failed", "Proposals that failed"),
-            wal_fsync_seconds: new.seconds("etcd_disk_wal_fsync_duration_seconds", "Synced log writes"),
+            wal_fsync_seconds: new
+                .seconds("etcd_disk_wal_fsync_duration_seconds", "Synced log writes"),
             backend_commit_seconds: new
                 .seconds("etcd_disk_backend_commit_duration_seconds", "Commits of applied writes"),
             ranges: new.one("etcd_mvcc_range", "Ranges served"),

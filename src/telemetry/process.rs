@@ -21,7 +21,10 @@ pub(super) struct Process {
 
 impl Process {
     /// To be made at the start of the process, which is the time it reports.
-    #[expect(clippy::disallowed_methods, reason = "wall-clock time for people, no decision rests on it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "wall-clock time for people, no decision rests on it"
+    )]
     pub(super) fn new() -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { start_seconds: i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX) }
@@ -39,7 +42,12 @@ impl Collector for Process {
         for (name, help, value) in figures {
             if let Some(value) = value {
                 let gauge = ConstGauge::new(value);
-                gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+                gauge.encode(encoder.encode_descriptor(
+                    name,
+                    help,
+                    None,
+                    gauge.metric_type(),
+                )?)?;
             }
         }
         Ok(())

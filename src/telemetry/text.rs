@@ -26,10 +26,10 @@ fn counter_name(line: &str) -> Option<&str> {
 /// A line with the name of its counter completed, if it describes one.
 fn described<'a>(line: &'a str, counters: &BTreeSet<&str>) -> Cow<'a, str> {
     for keyword in ["# HELP ", "# TYPE "] {
-        if let Some((name, rest)) = line.strip_prefix(keyword).and_then(|rest| rest.split_once(' ')) {
-            if counters.contains(name) {
-                return Cow::Owned(format!("{keyword}{name}_total {rest}"));
-            }
+        if let Some((name, rest)) = line.strip_prefix(keyword).and_then(|rest| rest.split_once(' '))
+            && counters.contains(name)
+        {
+            return Cow::Owned(format!("{keyword}{name}_total {rest}"));
         }
     }
     Cow::Borrowed(line)

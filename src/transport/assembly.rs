@@ -146,7 +146,8 @@ mod tests {
     /// A byte that changed on the way is found.
     #[test]
     fn a_changed_byte_is_refused() {
-        let flipped = SnapshotChunk { data: Bytes::from_static(b"1x"), ..chunk("a", 0, b"12", false) };
+        let flipped =
+            SnapshotChunk { data: Bytes::from_static(b"1x"), ..chunk("a", 0, b"12", false) };
 
         assert_eq!(error([flipped]), ChunkError::Checksum { file: "a".to_owned(), offset: 0 });
     }
@@ -184,7 +185,8 @@ mod tests {
     #[test]
     fn a_large_chunk_is_refused() {
         let data = Bytes::from(vec![0; limits::SNAPSHOT_CHUNK_BYTES + 1]);
-        let large = SnapshotChunk { crc32: crc32fast::hash(&data), data, ..chunk("a", 0, b"", true) };
+        let large =
+            SnapshotChunk { crc32: crc32fast::hash(&data), data, ..chunk("a", 0, b"", true) };
 
         assert_eq!(error([large]), ChunkError::ChunkTooLarge(limits::SNAPSHOT_CHUNK_BYTES + 1));
     }

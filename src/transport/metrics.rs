@@ -33,8 +33,16 @@ impl PeerMetrics {
             registry.register(name, help, family.clone());
         };
         add("etcd_network_peer_sent_bytes", "Bytes sent to a member", &self.sent_bytes);
-        add("etcd_network_peer_received_bytes", "Bytes received from a member", &self.received_bytes);
-        add("etcd_network_peer_sent_failures", "Frames and streams to a member that failed", &self.sent_failures);
+        add(
+            "etcd_network_peer_received_bytes",
+            "Bytes received from a member",
+            &self.received_bytes,
+        );
+        add(
+            "etcd_network_peer_sent_failures",
+            "Frames and streams to a member that failed",
+            &self.sent_failures,
+        );
     }
 
     pub(super) fn member(&self, member: MemberId) -> MemberMetrics {

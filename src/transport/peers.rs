@@ -151,7 +151,9 @@ impl GrpcPeers {
         for url in urls.iter() {
             match endpoint(url, config) {
                 Ok(endpoint) => channels.push(endpoint.connect_lazy()),
-                Err(reason) => warn!(peer = %to, url, reason, "member cannot be reached by this url"),
+                Err(reason) => {
+                    warn!(peer = %to, url, reason, "member cannot be reached by this url")
+                }
             }
         }
         let link = Link {

@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     ChunkError, GrpcPeers, Refusal,
@@ -48,6 +48,8 @@ pub struct PeerService {
     inbox: Arc<dyn Inbox>,
     /// Turns true when this member stops: streams end then.
     closing: watch::Receiver<bool>,
+    /// The last refusal that was told: callers try again and again.
+    told: Arc<Mutex<Option<Refusal>>>,
     /// One snapshot at a time: a second one would only fill the disk.
     snapshots: Arc<Semaphore>,
 }
@@ -55,8 +57,12 @@ pub struct PeerService {
 impl PeerService {
     /// Calls end up in `inbox`; when `closing` turns true, streams end.
     #[must_use]
-    pub fn new(peers: Arc<GrpcPeers>, inbox: Arc<dyn Inbox>, closing: watch::Receiver<bool>) -> Self {
-        Self { peers, inbox, closing, snapshots: Arc::new(Semaphore::new(1)) }
+    pub fn new(
+        peers: Arc<GrpcPeers>,
+        inbox: Arc<dyn Inbox>,
+        closing: watch::Receiver<bool>,
+    ) -> Self {
+        Self { peers, inbox, closing, told: Arc::default(), snapshots: Arc::new(Semaphore::new(1)) }
     }
 
     /// The service with its limits, for a router.
@@ -70,7 +76,13 @@ impl PeerService {
         let local = self.peers.config();
         let checked = wire::check_handshake(handshake, local, |id| self.peers.is_member(id));
         if let Err(refusal) = &checked {
-            warn!(reason = %refusal, "call of another member refused");
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.as_ref() == Some(refusal) {
+                debug!(reason = %refusal, "call of another member refused");
+            } else {
+                warn!(reason = %refusal, "call of another member refused");
+                *told = Some(refusal.clone());
+            }
         }
         checked
     }

@@ -110,7 +110,12 @@ impl Sending {
         }
     }
 
-    fn reader(&self, config: Config, sender: mpsc::Sender<SnapshotChunk>, taken: Arc<AtomicU64>) -> Reader {
+    fn reader(
+        &self,
+        config: Config,
+        sender: mpsc::Sender<SnapshotChunk>,
+        taken: Arc<AtomicU64>,
+    ) -> Reader {
         let first = SnapshotChunk {
             handshake: Some(wire::handshake(config, self.to)),
             ..SnapshotChunk::default()

@@ -12,7 +12,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{net::TcpListener, runtime::Handle, sync::{mpsc, watch}, task::JoinHandle, time::timeout};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::timeout,
+};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
@@ -21,12 +27,11 @@ use crate::{
     node::{
         Error,
         ports::{
-            Asked, Checkpoint, CheckpointFile, CheckpointId, Frame, Inbox, OwnedView, Peers, StageId,
-            StateStore, TimeLeft,
+            Asked, Checkpoint, CheckpointFile, CheckpointId, Frame, Inbox, OwnedView, Peers,
+            StageId, StateStore, TimeLeft, Writes,
         },
     },
     raft::Position,
-    state::Writes,
     types::{ClusterId, Fault, LeaseId, MemberId, Revision, Seconds},
 };
 
@@ -95,7 +100,8 @@ impl Inbox for Recorder {
 
     fn time_left_here(&self, lease: LeaseId) -> Asked<Option<TimeLeft>> {
         let left = TimeLeft { left: Seconds(lease.0), granted: Seconds(100) };
-        let answer = if self.leads { Ok((lease.0 > 0).then_some(left)) } else { Err(Error::NotLeader) };
+        let answer =
+            if self.leads { Ok((lease.0 > 0).then_some(left)) } else { Err(Error::NotLeader) };
         Box::pin(ready(answer))
     }
 }
@@ -230,11 +236,11 @@ impl TestMember {
 
     /// The next frame.
     pub(super) async fn frame(&mut self) -> Frame {
-        self.next(|it| match it {
-            Happened::Frame(_, frame) => Some(frame),
-            _ => None,
-        })
-        .await
+        let frame = |it| {
+            let Happened::Frame(_, frame) = it else { return None };
+            Some(frame)
+        };
+        self.next(frame).await
     }
 
     /// Serves what others call, on a free port.

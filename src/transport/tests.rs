@@ -74,9 +74,9 @@ async fn frames_arrive_in_order() {
     }
 
     for frame in sent {
-        let arrived = b.next(|it| match it {
-            Happened::Frame(from, frame) => Some((from, frame)),
-            _ => None,
+        let arrived = b.next(|it| {
+            let Happened::Frame(from, frame) = it else { return None };
+            Some((from, frame))
         });
         assert_eq!(arrived.await, (MemberId(A), frame));
     }
@@ -201,7 +201,8 @@ async fn leases_are_renewed_on_the_leaders_clock() {
 /// A member that does not lead says so.
 #[tokio::test]
 async fn a_follower_renews_nothing() {
-    let (a, b) = (TestMember::new(A), TestMember::with(B, false, std::collections::BTreeMap::new()));
+    let (a, b) =
+        (TestMember::new(A), TestMember::with(B, false, std::collections::BTreeMap::new()));
     let _served = introduce(&a, &b).await;
 
     assert_eq!(a.peers.renew(b.id, vec![LeaseId(5)]).await, Err(Error::NotLeader));
@@ -226,9 +227,9 @@ async fn a_snapshot_arrives_whole() {
     a.peers.send_snapshot(b.id, CHECKPOINT, Bytes::from_static(b"announce"));
 
     let (from, message, stage) = b
-        .next(|it| match it {
-            Happened::Snapshot(from, message, stage) => Some((from, message, stage)),
-            _ => None,
+        .next(|it| {
+            let Happened::Snapshot(from, message, stage) = it else { return None };
+            Some((from, message, stage))
         })
         .await;
     assert_eq!((from, message.as_ref()), (MemberId(A), b"announce".as_slice()));

@@ -5,9 +5,7 @@ use bytes::Bytes;
 use super::{Config, Refusal};
 use crate::{
     node::ports::Frame,
-    proto::internal::{
-        Forward, ForwardAnswer, Handshake, PeerFrame, peer_frame::Frame as Kind,
-    },
+    proto::internal::{Forward, ForwardAnswer, Handshake, PeerFrame, peer_frame::Frame as Kind},
     types::{ClusterId, MemberId, Term},
 };
 
@@ -126,8 +124,14 @@ mod tests {
     fn others_are_refused_by_name() {
         let refusal = |change: fn(&mut Handshake)| checked(change).unwrap_err().to_string();
 
-        assert_eq!(refusal(|it| it.protocol = 2), "peer protocol 2 is not known, this member speaks 1");
-        assert_eq!(refusal(|it| it.cluster = 0xd), "sender's cluster d is not this member's cluster c");
+        assert_eq!(
+            refusal(|it| it.protocol = 2),
+            "peer protocol 2 is not known, this member speaks 1"
+        );
+        assert_eq!(
+            refusal(|it| it.cluster = 0xd),
+            "sender's cluster d is not this member's cluster c"
+        );
         assert_eq!(refusal(|it| it.to = 0xe), "call is for member e, but this is member a");
         assert_eq!(refusal(|it| it.from = 0xa), "sender has this member's own id a");
         assert_eq!(refusal(|it| it.from = 0xf), "sender f is not a member of cluster c");

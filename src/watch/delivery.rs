@@ -49,7 +49,8 @@ impl Watchers {
     ///
     /// With a budget of zero it only matches. Watchers take turns, a response each. A poll reads
     /// history at most once; when more is needed it says so in [`Polled::more`]. After an error the
-    /// stream is to be ended: the watcher it hit has lost its turn.
+    /// stream is to be ended: the watcher it hit has lost its turn. A poll in which no watcher finds
+    /// anything takes the hub's lock once.
     pub fn poll<H: History>(
         &mut self,
         hub: &Hub,
@@ -57,26 +58,12 @@ impl Watchers {
         budget: usize,
     ) -> Result<Polled, H::Error> {
         self.scan(hub);
-        let compacted = hub.compacted_revision();
-        let mut share = Share { hub, history, compacted, may_read: true };
         let mut responses = Vec::new();
-        let (mut bytes, mut later) = (0, 0);
-        while responses.len() < budget
-            && bytes < WATCH_RESPONSE_BYTES_MAX
-            && later < self.turns.len()
-        {
-            let Some((_, id)) = self.turns.pop_first() else { break };
-            match self.serve(id, &mut share)? {
-                Served::Response(response) => {
-                    bytes += response_bytes(&response);
-                    responses.push(response);
-                    later = 0;
-                }
-                Served::Nothing => later = 0,
-                Served::Later => later += 1,
-            }
+        if !self.turns.is_empty() {
+            let compacted = hub.compacted_revision();
+            let share = Share { hub, history, compacted, may_read: true };
+            self.take_turns(share, budget, &mut responses)?;
         }
-
         if self.turns.is_empty() {
             self.piece = None;
         } else {
@@ -87,18 +74,49 @@ impl Watchers {
         Ok(Polled { responses, more })
     }
 
+    /// Serves the watchers that are behind in turn, as far as the share goes.
+    fn take_turns<H: History>(
+        &mut self,
+        mut share: Share<'_, H>,
+        budget: usize,
+        responses: &mut Vec<Response>,
+    ) -> Result<(), H::Error> {
+        // How many in a row had to be put off: when all were, nothing is left to do.
+        let mut put_off = 0;
+        let mut bytes = 0;
+        while responses.len() < budget
+            && bytes < WATCH_RESPONSE_BYTES_MAX
+            && put_off < self.turns.len()
+        {
+            let Some((_, id)) = self.turns.pop_first() else { break };
+            match self.serve(id, &mut share)? {
+                Served::Response(response) => {
+                    bytes += response_bytes(&response);
+                    responses.push(response);
+                    put_off = 0;
+                }
+                Served::Nothing => put_off = 0,
+                Served::Later => put_off += 1,
+            }
+        }
+        Ok(())
+    }
+
     /// Matches the revisions that are new in the hub. The work of a revision that no watcher wants
     /// is a lookup per event.
     pub(super) fn scan(&mut self, hub: &Hub) {
         loop {
             match hub.recent(self.scanned.next(), Revision(i64::MAX), SCAN_REVISIONS) {
-                Recent::Batches(batches) if batches.is_empty() => break,
                 Recent::Batches(batches) => {
+                    let all = batches.len() < SCAN_REVISIONS;
                     for (revision, events) in batches {
                         for event in events.iter() {
                             self.note(event);
                         }
                         self.scanned = revision;
+                    }
+                    if all {
+                        break;
                     }
                 }
                 Recent::Evicted => self.miss_up_to(hub.current()),
@@ -202,7 +220,9 @@ impl Watchers {
 
         let through = piece.read_to.min(span.last);
         let taken = watcher.take(piece.batches(span.next, through), limits, share.compacted);
-        self.piece = Some(piece);
+        // Kept for others, and for what did not fit.
+        let wanted = !self.turns.is_empty() || taken.stopped_at.is_some();
+        self.piece = wanted.then_some(piece);
         Ok(self.advance(id, span, taken, through))
     }
 

@@ -4,7 +4,7 @@ use std::{process::Stdio, time::Duration};
 
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use crate::harness::{Cluster, Port, quorate, within};
+use crate::harness::{Cluster, Port, eventually, quorate, within};
 
 /// How long things may take on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -37,6 +37,7 @@ async fn a_value_is_read_from_standard_input() {
     command
         .args(["put", "k", "--endpoints", &cluster.endpoints()])
         .stdin(Stdio::piped())
+        .stdout(Stdio::null())
         .kill_on_drop(true);
     let mut child = command.spawn().unwrap();
 
@@ -101,7 +102,12 @@ async fn a_lease_is_granted_renewed_shown_and_revoked() {
 async fn members_and_endpoints_are_listed() {
     let mut cluster = Cluster::start(3).await;
 
-    let members = cluster.quorate(&["member", "list"]).await.ok();
+    // A member publishes its name a moment after it has begun to serve.
+    let members = eventually("all members to be started", SOON, async || {
+        let members = cluster.quorate(&["member", "list"]).await.ok();
+        (!members.contains("unstarted")).then_some(members)
+    })
+    .await;
     for index in 0..3 {
         let urls = format!("{}, {}", cluster.member(index).peer_url(), cluster.endpoint(index));
         let tail = format!(", started, n{}, {urls}, false", index + 1);

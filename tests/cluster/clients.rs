@@ -183,8 +183,11 @@ async fn etcdctl_handles_leases() {
 async fn etcdctl_lists_members_and_endpoints() {
     let Some(etcdctl) = Etcdctl::against_a_follower().await else { return };
 
-    let members = etcdctl.run(&["member", "list"]).await.ok();
-    assert_eq!(members.matches(", started, n").count(), 3, "{members}");
+    eventually("all members to be started", SOON, async || {
+        let members = etcdctl.run(&["member", "list"]).await.ok();
+        (members.matches(", started, n").count() == 3).then_some(())
+    })
+    .await;
     let status = etcdctl.run(&["endpoint", "status", "--cluster", "-w", "table"]).await.ok();
     assert_eq!(status.matches("3.7.1").count(), 3, "{status}");
     assert_eq!(status.lines().filter(|line| line.contains("http://")).count(), 3, "{status}");
@@ -201,6 +204,11 @@ async fn our_command_line_answers_as_etcdctl_does() {
     etcdctl.run(&["put", "k1", "one"]).await.ok();
     etcdctl.run(&["put", "k2", "two"]).await.ok();
     etcdctl.run(&["lease", "grant", "60"]).await.ok();
+    eventually("all members to be started", SOON, async || {
+        let members = etcdctl.run(&["member", "list"]).await.ok();
+        (!members.contains("unstarted")).then_some(())
+    })
+    .await;
 
     for line in [
         "put k1 uno --prev-kv",

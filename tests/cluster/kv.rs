@@ -143,7 +143,7 @@ async fn transactions_nest() {
     let inner = Txn::new()
         .when([Compare::version("k", CompareOp::Equal, 0)])
         .and_then([TxnOp::get("k", None)])
-        .or_else([TxnOp::delete("k", None)]);
+        .or_else([TxnOp::get("other", None)]);
 
     let outer = Txn::new().and_then([TxnOp::put("k", "v", None), TxnOp::txn(inner)]);
     let response = client.txn(outer).await.unwrap();

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::State,
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::any,
 };
@@ -78,12 +78,12 @@ fn refuse_unless_get(method: &Method) -> Option<Response> {
     (method != Method::GET).then(|| refusal.into_response())
 }
 
-async fn not_found(headers: HeaderMap) -> Response {
+async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
     let grpc = headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if grpc {
-        status::unknown_method().into_http()
+        status::unknown_service(uri.path()).into_http()
     } else {
         (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
     }

@@ -83,7 +83,9 @@ impl HttpBody for GuardedBody {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    call::reword(trailers, self.message_bytes_max);
+                    if let Some(call) = &self.call {
+                        call.reword(trailers, self.message_bytes_max);
+                    }
                     let code = call::code(trailers).unwrap_or(Code::Unknown);
                     self.end(code);
                 }

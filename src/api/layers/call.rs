@@ -37,6 +37,22 @@ impl Call {
         self.record(code);
     }
 
+    /// Says what the transport library has to say in the words and with the code that clients of
+    /// etcd know. Everything else in the head or the trailers of a response stays as it is.
+    pub(super) fn reword(&self, headers: &mut HeaderMap, message_bytes_max: usize) {
+        let reworded = match code(headers) {
+            Some(Code::OutOfRange) => too_large(headers, message_bytes_max),
+            Some(Code::Unimplemented) => {
+                (!headers.contains_key(MESSAGE)).then(|| status::unknown_method(self.uri.path()))
+            }
+            _ => None,
+        };
+        if let Some(reworded) = reworded {
+            // It can only fail for a message that no header can carry; ours are plain text.
+            let _ = reworded.add_header(headers);
+        }
+    }
+
     fn record(&mut self, code: Code) {
         if self.ended {
             return;
@@ -59,19 +75,15 @@ pub(super) fn code(headers: &HeaderMap) -> Option<Code> {
     headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
 }
 
+/// Where the message of a status stands.
+const MESSAGE: &str = "grpc-message";
+
 /// What the transport library says about a message that is too large.
 const TOO_LARGE: &str = "Error, decoded message length too large: found ";
 
-/// Says what the transport library has to say in the words and with the code that clients of etcd
-/// know. Everything else in the head or the trailers of a response stays as it is.
-pub(super) fn reword(headers: &mut HeaderMap, message_bytes_max: usize) {
-    if code(headers) != Some(Code::OutOfRange) {
-        return;
-    }
-    let Some(said) = Status::from_header_map(headers) else { return };
-    let Some(rest) = said.message().strip_prefix(TOO_LARGE) else { return };
-    let received = rest.split(' ').next().unwrap_or_default();
-    let reworded = status::message_too_large(received, message_bytes_max);
-    // It can only fail for a message that no header can carry, and this one is plain text.
-    let _ = reworded.add_header(headers);
+fn too_large(headers: &HeaderMap, message_bytes_max: usize) -> Option<Status> {
+    let said = Status::from_header_map(headers)?;
+    let rest = said.message().strip_prefix(TOO_LARGE)?;
+    let received = rest.split(' ').next()?;
+    Some(status::message_too_large(received, message_bytes_max))
 }

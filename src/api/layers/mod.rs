@@ -109,7 +109,7 @@ where
         let response = self.inner.call(request);
         Box::pin(async move {
             let (mut head, body) = response.await?.into_parts();
-            call::reword(&mut head.headers, shared.message_bytes_max);
+            call.reword(&mut head.headers, shared.message_bytes_max);
             // A code in the head means that there is no body to wait for.
             if let Some(code) = call::code(&head.headers) {
                 call.end(code);

@@ -229,3 +229,17 @@ async fn messages_above_the_limit() {
     let other = bench.call(request(UNARY, &[]), compacted.clone().into_http()).await;
     assert_eq!(refusal(&other), Some((11, compacted.message().to_owned())));
 }
+
+/// A method that its service does not have is named; a status with words of its own keeps them.
+#[tokio::test]
+async fn unknown_methods_are_named() {
+    let bench = Bench::new();
+    let unknown = Status::new(Code::Unimplemented, "");
+    let response = bench.call(request("/etcdserverpb.KV/Nope", &[]), unknown.into_http()).await;
+    let expected = (12, "unknown method Nope for service etcdserverpb.KV".to_owned());
+    assert_eq!(refusal(&response), Some(expected));
+
+    let unserved = Status::unimplemented("not yet");
+    let response = bench.call(request(UNARY, &[]), unserved.into_http()).await;
+    assert_eq!(refusal(&response), Some((12, "not yet".to_owned())));
+}

@@ -7,7 +7,8 @@ use tonic::transport::Endpoint;
 
 use super::plan::MemberSpec;
 use crate::proto::etcdserverpb::{
-    StatusRequest, StatusResponse, maintenance_client::MaintenanceClient,
+    MemberListRequest, StatusRequest, cluster_client::ClusterClient,
+    maintenance_client::MaintenanceClient,
 };
 
 /// How often a member is asked. It is a local call that costs next to nothing.
@@ -15,19 +16,17 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a member may take to answer before it is asked again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Waits until every member serves and knows a leader, and returns the leader's name.
+/// Waits until every member serves, knows a leader and has told the others its name, and returns
+/// the leader's name.
 pub(super) async fn wait(members: &[MemberSpec]) -> String {
     loop {
         let mut leader = None;
         let mut all = true;
         for member in members {
-            match status(member).await {
-                Some(status) if status.leader != 0 => {
-                    if status.header.is_some_and(|header| header.member_id == status.leader) {
-                        leader = Some(member.name.clone());
-                    }
-                }
-                Some(_) | None => all = false,
+            match look(member).await {
+                Some(Serving::Leading) => leader = Some(member.name.clone()),
+                Some(Serving::Following) => {}
+                None => all = false,
             }
         }
         match leader {
@@ -37,10 +36,24 @@ pub(super) async fn wait(members: &[MemberSpec]) -> String {
     }
 }
 
-async fn status(member: &MemberSpec) -> Option<StatusResponse> {
+/// What a member does that serves.
+enum Serving {
+    Leading,
+    Following,
+}
+
+async fn look(member: &MemberSpec) -> Option<Serving> {
     let endpoint = Endpoint::from_shared(member.client_url()).ok()?;
-    let channel =
-        endpoint.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT).connect().await.ok()?;
-    let response = MaintenanceClient::new(channel).status(StatusRequest {}).await.ok()?;
-    Some(response.into_inner())
+    let endpoint = endpoint.connect_timeout(CALL_TIMEOUT).timeout(CALL_TIMEOUT);
+    let channel = endpoint.connect().await.ok()?;
+    let status = MaintenanceClient::new(channel.clone()).status(StatusRequest {}).await.ok()?;
+    let status = status.into_inner();
+    let local = MemberListRequest { linearizable: false };
+    let list = ClusterClient::new(channel).member_list(local).await.ok()?.into_inner();
+    // A member that has not told its name yet is shown as not started.
+    if status.leader == 0 || list.members.iter().any(|member| member.name.is_empty()) {
+        return None;
+    }
+    let leads = status.header.is_some_and(|header| header.member_id == status.leader);
+    Some(if leads { Serving::Leading } else { Serving::Following })
 }

@@ -80,7 +80,7 @@ impl Replica {
             reads: ReadIndex::new(settings.member, settings.boot),
             writing: Writing::default(),
             snapshots: Snapshots::default(),
-            retention: Retention::default(),
+            retention: Retention::of_log(log.truncated.index, log.last.index, log.bytes),
             core,
             queue: VecDeque::new(),
             own: VecDeque::new(),
@@ -135,12 +135,18 @@ impl Replica {
     fn tick(&mut self, now: Millis) {
         self.core.tick(self.writing.is_busy());
         self.output.sends.extend(self.forwards.tick(now));
+        self.reads.forget_closed();
+        self.forget_abandoned();
+        self.age_prepared();
         self.expire_leases(now);
     }
 
     fn receive(&mut self, from: MemberId, frame: Frame) {
         match frame {
-            Frame::Raft(bytes) => self.step(from, &bytes),
+            Frame::Raft(bytes) => {
+                let stepped = self.core.step(from, &bytes);
+                self.judge(from, stepped);
+            }
             Frame::Forward { ticket, term, group } => {
                 self.receive_forward(from, ticket, term, group);
             }
@@ -151,8 +157,8 @@ impl Replica {
         }
     }
 
-    fn step(&mut self, from: MemberId, bytes: &Bytes) {
-        match self.core.step(from, bytes) {
+    fn judge(&mut self, from: MemberId, stepped: Result<(), StepError>) {
+        match stepped {
             Ok(()) => {}
             Err(StepError::Fault(fault)) => self.output.fault = Some(fault),
             Err(error @ (StepError::Malformed
@@ -197,10 +203,11 @@ impl Replica {
             None => tracing::info!(%term, "no leader"),
         }
         let follows = leader.filter(|leader| *leader != member);
-        self.forwards.follow(follows.map(|leader| (term, leader)));
+        self.forwards.follow(term, follows);
+        self.forwarded.keep_term(term);
         if leader != Some(member) {
             self.own.clear();
-            self.release_prepared();
+            self.drop_prepared();
             self.shared.lessor().demote();
         }
     }

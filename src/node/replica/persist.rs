@@ -80,7 +80,14 @@ impl Replica {
         if let Some(hard_state) = ready.write.hard_state {
             self.writing.hard_state = hard_state;
         }
-        let after_sync: Vec<_> = ready.after_sync.into_iter().map(frame).collect();
+        // A checkpoint is a leader's to send; what waits for a sync is a follower's. One that was
+        // announced by a leader that stepped down in the same round stays at home.
+        let (announcing, plain): (Vec<_>, Vec<_>) =
+            ready.after_sync.into_iter().partition(|message| message.snapshot.is_some());
+        let after_sync: Vec<_> = plain.into_iter().map(frame).collect();
+        if !announcing.is_empty() {
+            self.drop_prepared();
+        }
         if let Some(position) = ready.snapshot {
             assert!(ready.write.entries.is_empty(), "entries come with a snapshot");
             self.install(ready.number, position, after_sync);
@@ -159,7 +166,8 @@ impl Replica {
         let kept =
             if lags { settings.log_kept_for_laggards_bytes } else { settings.log_kept_bytes };
         let Some(cut) = self.retention.cut_keeping(kept) else { return };
-        let cut = cut.min(self.flushed);
+        // Another thread tells what is flushed, and may be ahead of what this one knows to be applied.
+        let cut = cut.min(self.flushed).min(self.applied.index);
         if cut <= self.core.truncated().index {
             return;
         }

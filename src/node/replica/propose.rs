@@ -41,8 +41,20 @@ impl Replica {
             // term without its leader ends, and then the log itself tells what became of the requests.
             return;
         }
+        if group.len() > limits::PEER_MESSAGE_BYTES_MAX || codec::decode_group(group.clone()).is_err() {
+            // In the log it would stop every member.
+            tracing::warn!(peer = %from, "forwarded requests do not decode");
+            return;
+        }
         if let Some(answer) = self.forwarded.receive(from, ticket, group, term) {
             self.output.sends.push((from, answer_frame(ticket, answer)));
+        }
+    }
+
+    /// Lets go of requests whose callers left while they waited for a leader.
+    pub(super) fn forget_abandoned(&mut self) {
+        if self.queue.len() > limits::PENDING_PROPOSALS_MAX {
+            self.shared.pending.keep_waiting(&mut self.queue);
         }
     }
 
@@ -68,8 +80,8 @@ impl Replica {
 
     /// Proposes the end of leases that ran out on this leader's clock.
     pub(super) fn expire_leases(&mut self, now: Millis) {
-        if self.core.role() != Role::Leader {
-            return;
+        if self.core.role() != Role::Leader || self.own.len() >= limits::EXPIRED_PER_ROUND_MAX {
+            return; // a log that takes nothing must not pile them up
         }
         let term = self.core.term();
         let expired = {

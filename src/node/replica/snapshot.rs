@@ -9,7 +9,7 @@ use crate::{
         replica::Replica,
         task::{ApplyTask, Chore, LogTask},
     },
-    raft::Position,
+    raft::{Position, Role},
     types::{Fault, MemberId},
 };
 
@@ -18,11 +18,20 @@ use crate::{
 pub(super) struct Snapshots {
     making: bool,
     /// Made for a lagging member that has not asked for it again yet.
-    prepared: Option<CheckpointId>,
+    prepared: Option<Prepared>,
     /// Received, until consensus has decided whether to install it.
     received: Option<StageId>,
     installing: Option<Installing>,
 }
+
+#[derive(Debug)]
+struct Prepared {
+    id: CheckpointId,
+    ticks_left: u32,
+}
+
+/// Ticks after which a checkpoint that nobody came for is let go: it holds on to disk space.
+const PREPARED_TICKS_MAX: u32 = 300;
 
 #[derive(Debug)]
 struct Installing {
@@ -55,7 +64,8 @@ impl Replica {
             return;
         }
         self.snapshots.received = Some(stage);
-        self.step(from, message);
+        let stepped = self.core.step_snapshot(from, message);
+        self.judge(from, stepped);
         self.drain_ready();
         self.output.dropped_stages.extend(self.snapshots.received.take());
     }
@@ -106,32 +116,38 @@ impl Replica {
 
     /// The prepared checkpoint is on its way; whoever sends it releases it.
     pub(super) fn prepared_is_sent(&mut self, id: CheckpointId) {
-        if self.snapshots.prepared == Some(id) {
-            self.snapshots.prepared = None;
-        }
+        self.snapshots.prepared.take_if(|prepared| prepared.id == id);
     }
 
-    /// Lets go of a checkpoint that nobody came for.
-    pub(super) fn release_prepared(&mut self) {
-        if let Some(id) = self.snapshots.prepared.take() {
-            self.core.put_snapshot(None);
-            self.output.released_checkpoints.push(id);
+    /// Lets go of a checkpoint that nobody came for, and of the wish for one.
+    pub(super) fn drop_prepared(&mut self) {
+        self.core.put_snapshot(None);
+        let prepared = self.snapshots.prepared.take();
+        self.output.released_checkpoints.extend(prepared.map(|prepared| prepared.id));
+    }
+
+    /// Lets a tick pass for a checkpoint that waits to be asked for.
+    pub(super) fn age_prepared(&mut self) {
+        if let Some(prepared) = &mut self.snapshots.prepared {
+            prepared.ticks_left = prepared.ticks_left.saturating_sub(1);
+            if prepared.ticks_left == 0 {
+                self.drop_prepared();
+            }
         }
     }
 
     pub(super) fn checkpoint_made(&mut self, made: Result<Checkpoint, Fault>) {
         self.snapshots.making = false;
-        self.release_prepared();
+        self.drop_prepared();
         match made {
-            Ok(checkpoint) => {
-                self.snapshots.prepared = Some(checkpoint.id);
+            Ok(checkpoint) if self.core.role() == Role::Leader => {
                 let name = Bytes::copy_from_slice(&checkpoint.id.0.to_be_bytes());
                 self.core.put_snapshot(Some((checkpoint.applied, name)));
+                let prepared = Prepared { id: checkpoint.id, ticks_left: PREPARED_TICKS_MAX };
+                self.snapshots.prepared = Some(prepared);
             }
-            Err(fault) => {
-                tracing::warn!("no checkpoint could be made: {fault}");
-                self.core.put_snapshot(None);
-            }
+            Ok(checkpoint) => self.output.released_checkpoints.push(checkpoint.id),
+            Err(fault) => tracing::warn!("no checkpoint could be made: {fault}"),
         }
     }
 }

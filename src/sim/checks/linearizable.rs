@@ -92,10 +92,10 @@ fn search(steps: &[Step]) -> Result<(), Outcome> {
         }
         longest = longest.max(taken.below + taken.above.len());
         for next in taken.candidates(steps) {
-            if let Some(after) = taken.take(next, steps) {
-                if seen.insert(after.clone()) {
-                    open.push(after);
-                }
+            if let Some(after) = taken.take(next, steps)
+                && seen.insert(after.clone())
+            {
+                open.push(after);
             }
         }
         if seen.len() > STEPS_MAX {
@@ -158,7 +158,12 @@ mod tests {
 
     const KEY: KeyId = KeyId(1);
 
-    fn operation(called: u64, fate: Fate, saw: Option<Content>, wrote: Option<Content>) -> Operation {
+    fn operation(
+        called: u64,
+        fate: Fate,
+        saw: Option<Content>,
+        wrote: Option<Content>,
+    ) -> Operation {
         let contents = |content: Option<Content>| content.map(|c| (KEY, c)).into_iter().collect();
         Operation {
             client: called,
@@ -218,7 +223,13 @@ mod tests {
             // a value that nobody wrote
             vec![get(0, 1, Some(9))],
             // two reads disagree on an order
-            vec![put(0, 9, 1), put(0, 9, 2), get(10, 11, Some(1)), get(12, 13, Some(2)), get(14, 15, Some(1))],
+            vec![
+                put(0, 9, 1),
+                put(0, 9, 2),
+                get(10, 11, Some(1)),
+                get(12, 13, Some(2)),
+                get(14, 15, Some(1)),
+            ],
             // two swaps from the same value
             vec![put(0, 1, 1), cas(2, 9, 1, 2), cas(2, 9, 1, 3)],
             // the effect of a lost answer before its call

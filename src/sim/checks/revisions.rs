@@ -38,7 +38,9 @@ pub fn check(operations: &[Operation], survived: &Survived) -> Result<(), Violat
         }
     }
     match survived.keys().find(|revision| !explained.contains(revision)) {
-        Some(revision) => Err(Violation(format!("nobody asked for what revision {revision} changed"))),
+        Some(revision) => {
+            Err(Violation(format!("nobody asked for what revision {revision} changed")))
+        }
         None => Ok(()),
     }
 }
@@ -180,12 +182,22 @@ mod tests {
         Operation { client: 1, member: MemberId(1), what: "test", called, saw, wrote, fate }
     }
 
-    fn write(called: u64, returned: u64, revision: i64, wrote: &[(KeyId, Option<u64>)]) -> Operation {
+    fn write(
+        called: u64,
+        returned: u64,
+        revision: i64,
+        wrote: &[(KeyId, Option<u64>)],
+    ) -> Operation {
         let revision = Revision(revision);
         operation(called, Fate::Done { returned, revision, serializable: false }, wrote)
     }
 
-    fn read(called: u64, revision: i64, saw: &[(KeyId, Option<u64>)], serializable: bool) -> Operation {
+    fn read(
+        called: u64,
+        revision: i64,
+        saw: &[(KeyId, Option<u64>)],
+        serializable: bool,
+    ) -> Operation {
         let revision = Revision(revision);
         let fate = Fate::Done { returned: called + 1, revision, serializable };
         Operation { saw: contents(saw), ..operation(called, fate, &[]) }
@@ -219,6 +231,7 @@ mod tests {
         let one = survived(&[(2, &[(K1, Some(1))])]);
         let first = write(0, 10, 2, &[(K1, Some(1))]);
         let twice = survived(&[(2, &[(K1, Some(1))]), (3, &[(K1, Some(1))])]);
+        let swapped = survived(&[(2, &[(K2, Some(2))]), (3, &[(K1, Some(1))])]);
         let half = survived(&[(2, &[(K1, Some(1))]), (3, &[(K1, Some(2))])]);
         for (what, operations, survived) in [
             ("lost", vec![first.clone()], Survived::new()),
@@ -232,7 +245,7 @@ mod tests {
             (
                 "order",
                 vec![write(0, 10, 3, &[(K1, Some(1))]), write(20, 30, 2, &[(K2, Some(2))])],
-                super::tests::survived(&[(2, &[(K2, Some(2))]), (3, &[(K1, Some(1))])]),
+                swapped,
             ),
         ] {
             assert!(check(&operations, &survived).is_err(), "{what}");

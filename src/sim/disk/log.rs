@@ -131,6 +131,7 @@ impl Image {
             truncated: self.truncated,
             last: self.last(),
             term_runs: runs,
+            bytes: self.entries.values().map(|entry| entry.data.len() as u64).sum(),
         }
     }
 

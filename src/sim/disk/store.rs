@@ -8,9 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    node::ports::{
-        Checkpoint, CheckpointFile, CheckpointId, OwnedView, StageId, StateStore,
-    },
+    node::ports::{Checkpoint, CheckpointFile, CheckpointId, OwnedView, StageId, StateStore},
     raft::Position,
     sim::disk::image::Image,
     state::{Writes, meta},

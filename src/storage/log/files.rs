@@ -7,7 +7,8 @@
 //! written is the last. Any other cut is refused, the file is left as it is, and opening fails.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -17,6 +18,11 @@ use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission};
 type Inner = DefaultFileSystem;
 type InnerHandle = <Inner as FileSystem>::Handle;
 
+/// What each file begins with: who wrote it, in which format, and that records are not aligned. The
+/// engine takes an alignment at its word, and asks for memory of that size.
+const HEAD: &[u8] =
+    b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0";
+const MAGIC_BYTES: usize = 53;
 /// How the names of appended files end; rewritten ones are copies, and may end in several unsynced
 /// records.
 const APPENDED: &str = ".raftlog";
@@ -69,7 +75,12 @@ impl FileSystem for LogFiles {
     }
 
     fn open<P: AsRef<Path>>(&self, path: P, permission: Permission) -> io::Result<LogFile> {
-        Ok(self.file(self.inner.open(&path, permission)?, path.as_ref()))
+        let file = self.file(self.inner.open(&path, permission)?, path.as_ref());
+        if file.has_foreign_head()? {
+            let why = format!("log file {} is damaged in its head", file.path.display());
+            return Err(file.refuse(why));
+        }
+        Ok(file)
     }
 
     fn delete<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
@@ -94,8 +105,7 @@ impl Handle for LogFile {
     /// its own.
     fn truncate(&self, offset: usize) -> io::Result<()> {
         if let Some(why) = self.objection(offset)? {
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
-            return Err(io::Error::other(why));
+            return Err(self.refuse(why));
         }
         self.inner.truncate(offset)
     }
@@ -110,6 +120,20 @@ impl Handle for LogFile {
 }
 
 impl LogFile {
+    fn refuse(&self, why: String) -> io::Error {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+        io::Error::other(why)
+    }
+
+    /// Whether this is a file of the engine, but not as we have it write them.
+    fn has_foreign_head(&self) -> io::Result<bool> {
+        let mut head = Vec::with_capacity(HEAD.len());
+        File::open(&self.path)?.take(HEAD.len() as u64).read_to_end(&mut head)?;
+        // A file that was only begun, or written ahead, is the engine's to deal with.
+        let begun = head.len() == HEAD.len() && head.get(..MAGIC_BYTES) == HEAD.get(..MAGIC_BYTES);
+        Ok(begun && head != HEAD)
+    }
+
     /// Why this file must not be cut at `offset`, if there is a reason.
     fn objection(&self, offset: usize) -> io::Result<Option<String>> {
         let Some(sequence) = appended_sequence(&self.path) else { return Ok(None) };
@@ -160,9 +184,8 @@ fn find_record(content: &[u8], start: usize, signature: u32) -> Option<usize> {
         }
         let end = content.len().min(start + ZEROS.len());
         let mut places = start..end;
-        let found = places.find(|at| {
-            content.get(*at..).is_some_and(|rest| starts_with_record(rest, signature))
-        });
+        let found = places
+            .find(|at| content.get(*at..).is_some_and(|rest| starts_with_record(rest, signature)));
         if found.is_some() {
             return found;
         }

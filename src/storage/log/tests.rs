@@ -4,7 +4,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    storage::{DataDirError, testing::{crash, data_dir, temporary}},
+    storage::{
+        DataDirError,
+        testing::{crash, data_dir, temporary},
+    },
     types::MemberId,
 };
 
@@ -28,11 +31,8 @@ fn entry(index: u64, term: u64) -> LogEntry {
 }
 
 fn entry_of(index: u64, term: u64, len: usize) -> LogEntry {
-    let mut entry = LogEntry::default();
-    entry.index = index;
-    entry.term = term;
-    entry.data = vec![u8::try_from(index % 251).unwrap(); len].into();
-    entry
+    let data = vec![u8::try_from(index % 251).unwrap(); len].into();
+    LogEntry { index, term, data, ..LogEntry::default() }
 }
 
 fn position(index: u64, term: u64) -> Position {
@@ -137,11 +137,7 @@ fn entries_that_do_not_join_are_refused() {
     let log = open(&dir);
     append(&log, (1..=4).map(|index| entry(index, 1)).collect());
     log.truncate(position(2, 1)).unwrap();
-    for entries in [
-        vec![entry(6, 1)],
-        vec![entry(2, 1)],
-        vec![entry(5, 1), entry(7, 1)],
-    ] {
+    for entries in [vec![entry(6, 1)], vec![entry(2, 1)], vec![entry(5, 1), entry(7, 1)]] {
         let refused = log.write(LogWrite { entries, hard_state: Some(hard_state(9, 4)) });
         assert!(refused.unwrap_err().to_string().contains("do not join a log of 3 to 4"));
     }
@@ -211,12 +207,10 @@ fn reset_begins_anew() {
 fn dropped_entries_give_up_their_files() {
     let dir = temporary();
     let log = open(&dir);
-    for index in 1..=2_000 {
-        append(&log, vec![entry_of(index, 1, 4096)]);
-        if index % 20 == 0 {
-            commit(&log, hard_state(1, index));
-            log.truncate(position(index - 10, 1)).unwrap();
-        }
+    for end in (40..=2_000).step_by(40) {
+        append(&log, (end - 39..=end).map(|index| entry_of(index, 1, 4096)).collect());
+        commit(&log, hard_state(1, end));
+        log.truncate(position(end - 10, 1)).unwrap();
     }
     let bytes: u64 = files_of(&dir).iter().map(|file| file.metadata().unwrap().len()).sum();
     assert!(bytes < 4 * SMALL.purge_bytes, "{bytes} bytes of files for ten entries");
@@ -239,8 +233,8 @@ fn dropped_entries_do_not_come_back() {
     let dir = temporary();
     let log = open(&dir);
     let fill = || {
-        for _ in 0..200 {
-            append(&log, vec![entry_of(11, 1, 4096)]);
+        for _ in 0..10 {
+            append(&log, vec![entry_of(11, 1, 64 * 1024)]);
         }
         log.purge().unwrap();
     };
@@ -257,7 +251,7 @@ fn dropped_entries_do_not_come_back() {
     assert!(log.entries(Index(5), Index(6), u64::MAX).is_err());
 }
 
-/// A record that a crash left half written is dropped, and only it.
+/// A record that a crash left half written is dropped, wherever it was cut, and only it.
 #[test]
 fn a_torn_last_record_is_dropped() {
     let dir = temporary();
@@ -268,15 +262,45 @@ fn a_torn_last_record_is_dropped() {
     let killed = crash(&dir);
     let file = newest_file(&killed);
     let content = fs::read(&file).unwrap();
-    let middle = place_of(&content, 5, 500) + 250;
-    // What follows was never written: it is zero, as files are allocated ahead.
-    let torn: Vec<u8> = content.iter().take(middle).copied().chain(vec![0; 9000]).collect();
-    fs::write(&file, torn).unwrap();
+    // Behind the footer of entry 4. Files are allocated ahead, so zeros may follow what was written.
+    let start = place_of(&content, 4, 500) + 500 + 60;
+    let end = place_of(&content, 5, 500) + 500;
+    for cut in (start..end).step_by(53) {
+        for zeros in [0, 9_000] {
+            let torn = content.iter().take(cut).copied().chain(vec![0; zeros]);
+            fs::write(&file, torn.collect::<Vec<u8>>()).unwrap();
+            let log = open(&killed);
+            assert_eq!(log.load().unwrap().last, position(4, 1), "cut at {cut}");
+            append(&log, vec![entry(5, 2)]);
+            assert_eq!(log.load().unwrap().last, position(5, 2));
+        }
+    }
+}
 
-    let log = open(&killed);
-    assert_eq!(log.load().unwrap().last, position(4, 1));
-    append(&log, vec![entry(5, 2)]);
-    assert_eq!(log.load().unwrap().last, position(5, 2));
+/// No single flipped bit takes away more than the last record without a word.
+#[test]
+fn a_flipped_bit_is_noticed() {
+    let dir = temporary();
+    let log = open(&dir);
+    for index in 1..=20 {
+        append(&log, vec![entry_of(index, 1, 500)]);
+    }
+    commit(&log, hard_state(1, 19));
+    let killed = crash(&dir);
+    let file = newest_file(&killed);
+    let content = fs::read(&file).unwrap();
+    let end = place_of(&content, 20, 500);
+    let mut noticed = 0;
+    for at in (0..end).step_by(127) {
+        let mut damaged = content.clone();
+        damaged[at] ^= 1 << (at % 8);
+        fs::write(&file, damaged).unwrap();
+        match Log::open(&data_dir(&killed), SMALL).and_then(|log| log.load()) {
+            Err(_) => noticed += 1,
+            Ok(state) => assert_eq!((state.last, at > 0), (position(20, 1), true), "byte {at}"),
+        }
+    }
+    assert_eq!(noticed, end.div_ceil(127), "every byte before the last record counts");
 }
 
 /// A damaged record with valid ones behind it is no crash: the log is refused, and the file left
@@ -293,9 +317,7 @@ fn a_damaged_record_in_the_middle_is_refused() {
     let mut content = fs::read(&file).unwrap();
     // The first byte behind the data of entry 20 belongs to the footer of its record.
     let footer = place_of(&content, 20, 500) + 500;
-    for at in footer..footer + 24 {
-        content[at] ^= 0x40;
-    }
+    content[footer..footer + 24].iter_mut().for_each(|byte| *byte ^= 0x40);
     fs::write(&file, &content).unwrap();
 
     let fault = open_fault(&killed);

@@ -4,6 +4,9 @@
 //! however long it takes to send them. A staged one is another member's, file by file; it becomes
 //! a state directory by a rename once all of it is synced.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     fmt::Display,

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 
 use rocksdb::{
-    BlockBasedOptions, BottommostLevelCompaction, Cache, ColumnFamilyDescriptor, CompactOptions,
-    DBCompressionType, LogLevel, Options,
+    BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType, LogLevel, Options,
 };
 
 use crate::{
@@ -110,12 +109,4 @@ impl Shared {
         options.set_bottommost_compression_type(DBCompressionType::Zstd);
         options
     }
-}
-
-/// For a compaction that visits every file.
-#[cfg(test)]
-pub(super) fn full_compaction() -> CompactOptions {
-    let mut options = CompactOptions::default();
-    options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
-    options
 }

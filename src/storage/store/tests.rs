@@ -1,5 +1,6 @@
-use std::{fs, ops::ControlFlow, path::Path};
+use std::{fs, ops::ControlFlow};
 
+use rocksdb::{BottommostLevelCompaction, CompactOptions};
 use tempfile::TempDir;
 
 use super::*;
@@ -9,13 +10,13 @@ use crate::{
         schema::{self, ver},
     },
     storage::{
-        store::{options::full_compaction, view::handle},
+        store::view::handle,
         testing::{crash, data_dir, temporary},
     },
     types::{Index, Term},
 };
 
-fn open(dir: &TempDir) -> Store {
+pub(super) fn open(dir: &TempDir) -> Store {
     Store::open(&data_dir(dir), StoreOptions::default()).unwrap()
 }
 
@@ -27,7 +28,7 @@ fn open_fault(dir: &TempDir) -> String {
 }
 
 /// Writes of one commit: the same key and value in every family, and the applied index.
-fn writes(key: &'static str, value: &'static str, applied: u64) -> Writes {
+pub(super) fn writes(key: &'static str, value: &'static str, applied: u64) -> Writes {
     let mut writes = Writes::default();
     for family in Family::ALL {
         writes.records.insert((family, key.into()), Some(value.into()));
@@ -45,12 +46,12 @@ fn compacted(to: i64) -> Writes {
     writes
 }
 
-fn position(index: u64) -> Position {
+pub(super) fn position(index: u64) -> Position {
     Position { index: Index(index), term: Term(u64::from(index > 0)) }
 }
 
 /// What every family has under `key`; all must have the same.
-fn everywhere(view: &dyn View, key: &str) -> Option<String> {
+pub(super) fn everywhere(view: &dyn View, key: &str) -> Option<String> {
     let mut values = Family::ALL.map(|family| {
         let value = view.get(family, key.as_bytes()).unwrap();
         value.map(|value| String::from_utf8(value.to_vec()).unwrap())
@@ -71,31 +72,12 @@ fn keys(view: &dyn View, start: &str, end: Option<&str>, direction: Direction) -
     keys
 }
 
-/// Sends a checkpoint of one store to another, in chunks of odd size.
-fn send(from: &Store, checkpoint: Checkpoint, to: &Store) -> StageId {
-    let stage = to.stage().unwrap();
-    for file in from.checkpoint_files(checkpoint.id).unwrap() {
-        let mut offset = 0;
-        loop {
-            let data = from.checkpoint_read(checkpoint.id, &file.name, offset, 777).unwrap();
-            to.stage_write(stage, &file.name, offset, &data).unwrap();
-            offset += data.len() as u64;
-            if data.is_empty() {
-                break;
-            }
-        }
-        assert_eq!(offset, file.len);
-    }
-    stage
-}
-
-fn states(dir: &Path) -> Vec<String> {
-    let list = fs::read_dir(dir).unwrap();
-    let mut names: Vec<_> =
-        list.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.retain(|name| name.starts_with("state-"));
-    names.sort();
-    names
+/// Visits every file of a family.
+fn compact(database: &Database, family: Family) {
+    let mut options = CompactOptions::default();
+    options.set_bottommost_level_compaction(BottommostLevelCompaction::Force);
+    let (db, all) = (database.db(), None::<&[u8]>);
+    db.compact_range_cf_opt(handle(db, family), all, all, &options);
 }
 
 /// A view shows the commits before it and none after it, in all families alike.
@@ -181,9 +163,7 @@ fn files_of_a_dropped_range_are_freed() {
     store.commit(fill).unwrap();
     store.flush().unwrap();
     let database = store.current();
-    let events = handle(database.db(), Family::Events);
-    let all = (None::<&[u8]>, None::<&[u8]>);
-    database.db().compact_range_cf_opt(events, all.0, all.1, &full_compaction());
+    compact(&database, Family::Events);
     let files = || {
         let files = database.db().live_files().unwrap().into_iter();
         let files = files.filter(|file| file.column_family_name == "evt");
@@ -296,10 +276,7 @@ fn history(store: &Store) {
 
 /// The ends of the records left after a compaction of all files.
 fn left(store: &Store) -> Vec<i64> {
-    let database = store.current();
-    let versions = handle(database.db(), Family::Versions);
-    let all = (None::<&[u8]>, None::<&[u8]>);
-    database.db().compact_range_cf_opt(versions, all.0, all.1, &full_compaction());
+    compact(&store.current(), Family::Versions);
     let view = store.view().unwrap();
     let lives = |end: &i64| view.get(Family::Versions, format!("key{end}").as_bytes());
     ENDS.into_iter().filter(|end| lives(end).unwrap().is_some()).collect()
@@ -348,171 +325,6 @@ fn the_mark_is_known_at_start() {
     store.commit(compacted(5)).unwrap();
     drop(store);
     assert_eq!(left(&open(&dir)), [6, 9]);
-}
-
-/// A checkpoint holds the state with the index it says, whatever is committed meanwhile, and
-/// becomes another member's state, for good.
-#[test]
-fn a_checkpoint_becomes_the_state_elsewhere() {
-    let (leader_dir, follower_dir) = (temporary(), temporary());
-    let (leader, follower) = (open(&leader_dir), open(&follower_dir));
-    leader.commit(writes("a", "1", 7)).unwrap();
-    let checkpoint = leader.checkpoint().unwrap();
-    leader.commit(writes("a", "2", 8)).unwrap();
-    leader.flush().unwrap();
-    assert_eq!(checkpoint.applied, position(7));
-
-    follower.commit(writes("a", "old", 2)).unwrap();
-    let before = follower.view().unwrap();
-    let stage = send(&leader, checkpoint, &follower);
-    assert_eq!(follower.install(stage).unwrap(), position(7));
-
-    assert_eq!(everywhere(&*before, "a").as_deref(), Some("old"));
-    assert_eq!(everywhere(&*follower.view().unwrap(), "a").as_deref(), Some("1"));
-    assert_eq!(follower.flushed().unwrap(), position(7));
-    assert_eq!(states(follower_dir.path()), ["state-1", "state-2"], "a view reads the old one");
-    drop(before);
-    assert_eq!(states(follower_dir.path()), ["state-2"]);
-
-    follower.commit(writes("b", "3", 9)).unwrap();
-    let killed = crash(&follower_dir);
-    drop(follower);
-    let store = open(&follower_dir);
-    assert_eq!(everywhere(&*store.view().unwrap(), "b").as_deref(), Some("3"));
-    assert_eq!(open(&killed).flushed().unwrap(), position(7));
-
-    leader.checkpoint_release(checkpoint.id);
-    leader.checkpoint_release(checkpoint.id);
-    assert!(leader.checkpoint_files(checkpoint.id).is_err());
-}
-
-/// Two members can be sent the same checkpoint, and a member can install one after the other.
-#[test]
-fn installs_follow_each_other() {
-    let (leader_dir, follower_dir) = (temporary(), temporary());
-    let (leader, follower) = (open(&leader_dir), open(&follower_dir));
-    for index in 1..=3 {
-        leader.commit(writes("a", "1", index)).unwrap();
-        let checkpoint = leader.checkpoint().unwrap();
-        let stage = send(&leader, checkpoint, &follower);
-        assert_eq!(follower.install(stage).unwrap(), position(index));
-        leader.checkpoint_release(checkpoint.id);
-    }
-    assert_eq!(states(follower_dir.path()), ["state-4"]);
-}
-
-/// A crash at any point of an install leaves the old state or the new one, and the next start
-/// removes the other.
-#[test]
-fn a_crash_within_an_install_leaves_one_state() {
-    let (leader_dir, follower_dir) = (temporary(), temporary());
-    let (leader, follower) = (open(&leader_dir), open(&follower_dir));
-    follower.commit(writes("a", "old", 2)).unwrap();
-    follower.flush().unwrap();
-    leader.commit(writes("a", "new", 7)).unwrap();
-    let checkpoint = leader.checkpoint().unwrap();
-    let stage = send(&leader, checkpoint, &follower);
-    let received = crash(&follower_dir);
-    let _reader = follower.view().unwrap();
-    follower.install(stage).unwrap();
-    let installed = crash(&follower_dir);
-
-    // Received, but not renamed.
-    let store = open(&received);
-    assert_eq!(everywhere(&*store.view().unwrap(), "a").as_deref(), Some("old"));
-    assert_eq!(fs::read_dir(received.path().join("staging")).unwrap().count(), 0);
-    drop(store);
-
-    // Renamed, and pointed at or not: the image has both states, because a view still reads the old.
-    for (pointer, value) in [("state-1\n", "old"), ("state-2\n", "new")] {
-        let both = crash(&installed);
-        fs::write(both.path().join("state"), pointer).unwrap();
-        assert_eq!(states(both.path()), ["state-1", "state-2"]);
-        let store = open(&both);
-        assert_eq!(everywhere(&*store.view().unwrap(), "a").as_deref(), Some(value));
-        assert_eq!(states(both.path()), [pointer.trim()]);
-    }
-}
-
-/// Names that leave the stage's directory, gaps and overlaps are refused, and leave the stage as it
-/// was.
-#[test]
-fn a_stage_takes_plain_files_in_order() {
-    let dir = temporary();
-    let store = open(&dir);
-    let stage = store.stage().unwrap();
-    let long = "x".repeat(65);
-    for name in ["", ".", "..", "a/b", "../a", "/a", ".a", "a\0", "a b", "a\\b", &long] {
-        let fault = store.stage_write(stage, name, 0, b"x").unwrap_err().to_string();
-        assert!(fault.contains("is not a checkpoint's file"), "{fault}");
-    }
-    store.stage_write(stage, "000007.sst", 0, b"abc").unwrap();
-    assert!(store.stage_write(stage, "000007.sst", 0, b"abc").is_err());
-    assert!(store.stage_write(stage, "000007.sst", 4, b"e").is_err());
-    store.stage_write(stage, "000007.sst", 3, b"d").unwrap();
-    let staged = dir.path().join("staging").join(stage.0.to_string());
-    assert_eq!(fs::read(staged.join("000007.sst")).unwrap(), b"abcd");
-    assert_eq!(fs::read_dir(&staged).unwrap().count(), 1);
-
-    store.stage_drop(stage);
-    store.stage_drop(stage);
-    assert!(!staged.exists());
-    assert!(store.stage_write(stage, "CURRENT", 0, b"x").is_err());
-    assert!(store.install(stage).is_err());
-}
-
-/// Only so many checkpoints are received at once.
-#[test]
-fn stages_are_bounded() {
-    let dir = temporary();
-    let store = open(&dir);
-    let stages: Vec<_> = (0..4).map(|_| store.stage().unwrap()).collect();
-    assert!(store.stage().is_err());
-    store.stage_drop(stages[0]);
-    store.stage().unwrap();
-}
-
-/// What cannot be opened does not become the state.
-#[test]
-fn a_broken_checkpoint_is_not_installed() {
-    let (leader_dir, follower_dir) = (temporary(), temporary());
-    let (leader, follower) = (open(&leader_dir), open(&follower_dir));
-    follower.commit(writes("a", "old", 2)).unwrap();
-    leader.commit(writes("a", "new", 7)).unwrap();
-    let checkpoint = leader.checkpoint().unwrap();
-    let stage = send(&leader, checkpoint, &follower);
-    let staged = follower_dir.path().join("staging").join(stage.0.to_string());
-    let table = leader.checkpoint_files(checkpoint.id).unwrap();
-    let table = table.iter().find(|file| file.name.ends_with(".sst")).unwrap();
-    fs::remove_file(staged.join(&table.name)).unwrap();
-
-    assert!(follower.install(stage).is_err());
-    assert_eq!(everywhere(&*follower.view().unwrap(), "a").as_deref(), Some("old"));
-    follower.flush().unwrap();
-    drop(follower);
-    let follower = open(&follower_dir);
-    assert_eq!(everywhere(&*follower.view().unwrap(), "a").as_deref(), Some("old"));
-    assert_eq!(states(follower_dir.path()), ["state-1"]);
-
-    // A whole one is installed after the broken one.
-    let stage = send(&leader, checkpoint, &follower);
-    assert_eq!(follower.install(stage).unwrap(), position(7));
-}
-
-/// A start removes copies that were being sent or received.
-#[test]
-fn copies_do_not_outlive_the_process() {
-    let dir = temporary();
-    let store = open(&dir);
-    store.commit(writes("a", "1", 1)).unwrap();
-    store.checkpoint().unwrap();
-    store.stage().unwrap();
-    drop(store);
-    let store = open(&dir);
-    for folder in ["checkpoints", "staging"] {
-        assert_eq!(fs::read_dir(dir.path().join(folder)).unwrap().count(), 0);
-    }
-    assert_eq!(everywhere(&*store.view().unwrap(), "a").as_deref(), Some("1"));
 }
 
 /// A state without its pointer, and a pointer without its state, are refused instead of beginning

@@ -187,7 +187,7 @@ impl History for Racing<'_> {
 #[test]
 fn history_overtaken_by_compaction_does_not_count() {
     for (compacted, expected) in
-        [(4, "0@0 compacted 4"), (3, "0@6 put a 3.0, put a 4.0, put a 5.0")]
+        [(4, "0@0 compacted 4"), (3, "0@6 put a 3.0, put a 4.0, put a 5.0, put a 6.0")]
     {
         let mut store = Store::keeping(1);
         let mut watchers = Watchers::new(&store.hub);

@@ -110,7 +110,7 @@ fn history_tells_what_was_published() {
     late.create(&stored.hub, Create { start: Revision(1), ..everything() });
 
     assert_eq!(events_of(&mut late, &stored), live);
-    assert_eq!(live.len(), 10);
+    assert_eq!(live.len(), 11);
 }
 
 /// The keys of a lease go in one response, in key order; an expiry looks like any other delete.

@@ -27,7 +27,8 @@ impl Port {
         let offset = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
         for _ in 0..COUNT {
             let step = NEXT.fetch_add(1, Ordering::Relaxed);
-            let number = FIRST + (u32::from(offset) * 7 + u32::from(step)) as u16 % COUNT;
+            let place = (u32::from(offset) * 7 + u32::from(step)) % u32::from(COUNT);
+            let number = FIRST + u16::try_from(place).unwrap();
             let Ok(claim) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else { continue };
             if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
                 return Self { number, _claim: claim };
@@ -38,17 +39,15 @@ impl Port {
 
     /// So many ports in a row.
     pub(crate) fn free_row(count: usize) -> Vec<Self> {
-        loop {
-            let mut row: Vec<Self> = Vec::new();
-            while row.len() < count {
-                let port = Self::free();
-                if row.last().is_some_and(|last| last.number + 1 != port.number) {
-                    row.clear();
-                }
-                row.push(port);
+        let mut row: Vec<Self> = Vec::new();
+        while row.len() < count {
+            let port = Self::free();
+            if row.last().is_some_and(|last| last.number + 1 != port.number) {
+                row.clear();
             }
-            return row;
+            row.push(port);
         }
+        row
     }
 
     pub(crate) fn number(&self) -> u16 {

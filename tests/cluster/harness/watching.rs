@@ -27,10 +27,9 @@ pub(crate) struct Watching {
 
 impl Watching {
     pub(crate) async fn open(client: &mut Client, key: &str, options: WatchOptions) -> Self {
-        let (watcher, mut stream) =
-            within("a watch", DELIVERY, client.watch(key, Some(options))).await.unwrap();
-        let created = within("a created watch", DELIVERY, stream.message()).await.unwrap().unwrap();
-        assert!(created.created(), "the first response is not a creation: {created:?}");
+        // The client has taken the response that confirms the watch.
+        let opening = client.watch(key, Some(options));
+        let (watcher, stream) = within("a watch", DELIVERY, opening).await.unwrap();
         Self { watcher, stream, waiting: VecDeque::new() }
     }
 

@@ -1,0 +1,521 @@
+//! A cluster in memory that does what a test tells it, step by step, and nothing by itself.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::{
+    node::{
+        Applier, ApplyTask, Chore, Clock, Initial, Input, LogTask, Metrics, Replica, Settings, Shared,
+        carry_out_log, housekeeper, open,
+        pending::Outcome,
+        ports::{
+            Checkpoint, CheckpointFile, CheckpointId, Frame, LogStore, OwnedView, StageId,
+            StateStore,
+        },
+    },
+    raft::{HardState, LogEntry, LogState, LogWrite, Position, Role},
+    state::{Command, Member, Writes, meta, mvcc, testing::{MapView, get}},
+    types::{BootNumber, ClusterId, Fault, Index, KeyValue, MemberId, Millis, Revision, Term},
+};
+
+const TICK: u64 = 100;
+
+/// Frames that get lost on the way.
+pub(super) type Lost = fn(MemberId, &Frame) -> bool;
+
+/// Members in memory, and the frames between them.
+pub(super) struct Cluster {
+    members: Vec<OneMember>,
+    clock: Arc<TestClock>,
+    frames: VecDeque<(MemberId, MemberId, Frame)>,
+    cut_off: BTreeSet<u64>,
+    /// Frames from these members are held back in `held`.
+    pub(super) hold: BTreeSet<u64>,
+    pub(super) held: Vec<(MemberId, MemberId, Frame)>,
+    /// Frames from cut-off members, and those this one names, get lost.
+    pub(super) lost: Lost,
+    tune: fn(&mut Settings),
+}
+
+struct OneMember {
+    log: Arc<MemoryLog>,
+    store: Arc<MemoryStore>,
+    boot: u64,
+    process: Option<Process>,
+}
+
+/// The running part of a member.
+pub(super) struct Process {
+    pub(super) shared: Arc<Shared>,
+    pub(super) replica: Replica,
+    applier: Applier,
+    log_tasks: VecDeque<LogTask>,
+    apply_tasks: VecDeque<ApplyTask>,
+    /// While set, nothing is written, or applied.
+    pub(super) log_hangs: bool,
+    pub(super) apply_hangs: bool,
+    /// Why it stopped, if it did.
+    pub(super) fault: Option<Fault>,
+}
+
+#[derive(Debug, Default)]
+struct TestClock(AtomicU64);
+
+impl Clock for TestClock {
+    fn now_micros(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) * 1_000
+    }
+}
+
+impl Cluster {
+    /// Members 1 to `size` of a new cluster, all running.
+    pub(super) fn new(size: u64, tune: fn(&mut Settings)) -> Self {
+        let member = |_| OneMember {
+            log: Arc::default(),
+            store: Arc::default(),
+            boot: 0,
+            process: None,
+        };
+        let mut cluster = Self {
+            members: (0..size).map(member).collect(),
+            clock: Arc::default(),
+            frames: VecDeque::new(),
+            cut_off: BTreeSet::new(),
+            hold: BTreeSet::new(),
+            held: Vec::new(),
+            lost: |_, _| false,
+            tune,
+        };
+        (1..=size).for_each(|id| cluster.start(id));
+        cluster
+    }
+
+    /// A cluster of three that member 1 leads.
+    pub(super) fn led_by_one() -> Self {
+        let mut cluster = Self::new(3, |_| {});
+        cluster.elect(1);
+        cluster
+    }
+
+    pub(super) fn member(&mut self, id: u64) -> &mut Process {
+        let index = usize::try_from(id - 1).unwrap();
+        self.members[index].process.as_mut().expect("the member runs")
+    }
+
+    pub(super) fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    /// Starts a member on what its last run left.
+    pub(super) fn start(&mut self, id: u64) {
+        let members = (1..=self.members.len() as u64)
+            .map(|id| Member { id: MemberId(id), ..Member::default() })
+            .collect();
+        let initial = Initial { cluster: ClusterId(7), members };
+        let member = &mut self.members[usize::try_from(id - 1).unwrap()];
+        member.boot += 1;
+        let (boot, log, store) = (BootNumber(member.boot), member.log.clone(), member.store.clone());
+        let opened = open(&*log, &*store, &initial).unwrap();
+        let mut settings = Settings::new(ClusterId(7), MemberId(id), boot);
+        (self.tune)(&mut settings);
+        let shared = Shared::new(settings, Metrics::default(), self.clock.clone(), store).unwrap();
+        let replica =
+            Replica::new(shared.clone(), &opened.log, &opened.voters, opened.applied, log).unwrap();
+        member.process = Some(Process {
+            applier: Applier::new(shared.clone(), opened.applied),
+            shared,
+            replica,
+            log_tasks: VecDeque::new(),
+            apply_tasks: VecDeque::new(),
+            log_hangs: false,
+            apply_hangs: false,
+            fault: None,
+        });
+    }
+
+    /// Ends a member's process: its state falls back to what was flushed, its log to what was synced.
+    pub(super) fn crash(&mut self, id: u64) {
+        let member = &mut self.members[usize::try_from(id - 1).unwrap()];
+        member.process = None;
+        member.store.lock().crash();
+        self.frames.retain(|(from, to, _)| from.0 != id && to.0 != id);
+    }
+
+    /// From now on nothing reaches the member, and nothing comes from it.
+    pub(super) fn cut_off(&mut self, id: u64) {
+        self.cut_off.insert(id);
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.cut_off.clear();
+        self.lost = |_, _| false;
+    }
+
+    /// Makes `id` the leader, of whoever can be reached.
+    pub(super) fn elect(&mut self, id: u64) {
+        for _ in 0..200 {
+            match self.leader() {
+                Some(leader) if leader == id => return,
+                Some(leader) => self.give(leader, Input::HandOver(Some(MemberId(id)))),
+                None => {}
+            }
+            self.tick();
+        }
+        panic!("member {id} was not elected");
+    }
+
+    /// Waits until some member that is not cut off leads.
+    pub(super) fn elect_any(&mut self) -> u64 {
+        for _ in 0..200 {
+            if let Some(leader) = self.leader() {
+                return leader;
+            }
+            self.tick();
+        }
+        panic!("nobody was elected");
+    }
+
+    /// The member that leads, of those that are not cut off.
+    pub(super) fn leader(&self) -> Option<u64> {
+        let running = (1..).zip(&self.members).filter(|(id, _)| !self.cut_off.contains(id));
+        let mut leaders = running.filter_map(|(id, member)| {
+            let process = member.process.as_ref()?;
+            (process.replica.role() == Role::Leader).then_some((process.shared.leadership().0, id))
+        });
+        leaders.by_ref().max().map(|(_, id)| id)
+    }
+
+    /// Lets a tick pass everywhere.
+    pub(super) fn tick(&mut self) {
+        self.clock.0.fetch_add(TICK, Ordering::Relaxed);
+        for id in 1..=self.members.len() as u64 {
+            self.hand_in(id, Input::Tick);
+        }
+        self.settle();
+    }
+
+    /// Lets time pass, in ticks.
+    pub(super) fn pass(&mut self, time: Millis) {
+        (0..time.0 / TICK).for_each(|_| self.tick());
+    }
+
+    /// Hands an input to a member and lets its consequences happen.
+    pub(super) fn give(&mut self, id: u64, input: Input) {
+        self.hand_in(id, input);
+        self.settle();
+    }
+
+    /// Hands an input to a member without its consequences.
+    pub(super) fn hand_in(&mut self, id: u64, input: Input) {
+        let now = self.now();
+        if let Some(process) = &mut self.members[usize::try_from(id - 1).unwrap()].process {
+            if process.fault.is_none() {
+                process.replica.handle(now, input);
+            }
+        }
+    }
+
+    /// Hands in the frames that were held back, all within one round of their receivers.
+    pub(super) fn release_held(&mut self) {
+        for (from, to, frame) in std::mem::take(&mut self.held) {
+            self.hand_in(to.0, Input::Frame(from, frame));
+        }
+    }
+
+    /// Has a member propose a command; the outcome comes when it is applied there.
+    pub(super) fn propose(
+        &mut self,
+        id: u64,
+        command: impl Into<Command>,
+    ) -> oneshot::Receiver<Outcome> {
+        let (sequence, outcome) = self.member(id).shared.submit(command.into()).unwrap();
+        self.give(id, Input::Proposal(sequence));
+        outcome
+    }
+
+    /// Asks a member for a read barrier.
+    pub(super) fn read(&mut self, id: u64) -> oneshot::Receiver<()> {
+        let (waiter, woken) = oneshot::channel();
+        self.give(id, Input::Read(waiter));
+        woken
+    }
+
+    /// The pair a member holds under a key.
+    pub(super) fn pair(&mut self, id: u64, key: &str) -> Option<KeyValue> {
+        let view = self.member(id).shared.view().unwrap();
+        mvcc::range(&*view, &get(key).0).unwrap().kvs.pop()
+    }
+
+    /// How often a key was put since it was created, as each member has it.
+    pub(super) fn versions(&mut self, key: &str) -> Vec<i64> {
+        let ids = 1..=self.members.len() as u64;
+        ids.map(|id| self.pair(id, key).map_or(0, |pair| pair.version)).collect()
+    }
+
+    /// Lets everything happen that can happen without time passing.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let mut busy = false;
+            for id in 1..=self.members.len() as u64 {
+                busy |= self.work(id);
+            }
+            for (from, to, frame) in std::mem::take(&mut self.frames) {
+                if self.hold.contains(&from.0) {
+                    self.held.push((from, to, frame));
+                    continue;
+                }
+                let cut = self.cut_off.contains(&from.0) || self.cut_off.contains(&to.0);
+                if !cut && !(self.lost)(from, &frame) {
+                    self.hand_in(to.0, Input::Frame(from, frame));
+                    busy = true;
+                }
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("the cluster never comes to rest");
+    }
+
+    /// One round of one member and of its workers; tells whether there was anything to do.
+    fn work(&mut self, id: u64) -> bool {
+        let now = self.now();
+        let member = &mut self.members[usize::try_from(id - 1).unwrap()];
+        let log = member.log.clone();
+        let Some(process) = member.process.as_mut().filter(|p| p.fault.is_none()) else {
+            return false;
+        };
+        let output = process.replica.finish_round(now);
+        process.fault = output.fault;
+        let mut busy = !output.sends.is_empty() || !output.snapshots.is_empty();
+        let mut sends = output.sends;
+        process.log_tasks.extend(output.log);
+        process.apply_tasks.extend(output.apply);
+        for id in output.released_checkpoints {
+            member.store.checkpoint_release(id);
+        }
+        for stage in output.dropped_stages {
+            member.store.stage_drop(stage);
+        }
+        for chore in output.chores {
+            process.replica.handle(now, housekeeper::carry_out(&process.shared, chore).unwrap());
+            busy = true;
+        }
+        if !process.log_hangs && !process.log_tasks.is_empty() {
+            let done = carry_out_log(&*log, process.log_tasks.drain(..).collect()).unwrap();
+            sends.extend(done.sends);
+            done.inputs.into_iter().for_each(|input| process.replica.handle(now, input));
+            busy = true;
+        }
+        while let Some(task) = process.apply_tasks.pop_front_if(|_| !process.apply_hangs) {
+            if let Some(input) = process.applier.carry_out(task).unwrap() {
+                process.replica.handle(now, input);
+            }
+            busy = true;
+        }
+        self.frames.extend(sends.into_iter().map(|(to, frame)| (MemberId(id), to, frame)));
+        for (to, checkpoint, message) in output.snapshots {
+            self.send_snapshot(id, to, checkpoint, message);
+        }
+        busy
+    }
+
+    fn send_snapshot(&mut self, from: u64, to: MemberId, checkpoint: Checkpoint, message: Bytes) {
+        let source = self.members[usize::try_from(from - 1).unwrap()].store.clone();
+        let image = source.lock().checkpoints.get(&checkpoint.id).cloned().expect("not released");
+        source.checkpoint_release(checkpoint.id);
+        let arrived = !self.cut_off.contains(&from) && !self.cut_off.contains(&to.0);
+        if arrived {
+            let store = self.members[usize::try_from(to.0 - 1).unwrap()].store.clone();
+            let stage = store.stage().unwrap();
+            store.lock().stages.insert(stage, image);
+            self.hand_in(to.0, Input::Snapshot { from: MemberId(from), stage, message });
+        }
+        self.hand_in(from, Input::SnapshotSent { to, id: checkpoint.id, arrived });
+    }
+
+    /// Brings a member's state to disk, and returns what its replica is to hear of it.
+    pub(super) fn flush(&mut self, id: u64) -> Input {
+        housekeeper::carry_out(&self.member(id).shared, Chore::Flush).unwrap()
+    }
+
+    /// Checkpoints and stages that a member still keeps.
+    pub(super) fn kept_checkpoints(&self, id: u64) -> usize {
+        let disk = self.members[usize::try_from(id - 1).unwrap()].store.lock();
+        disk.checkpoints.len() + disk.stages.len()
+    }
+}
+
+/// A log in memory. Every write is synced.
+#[derive(Debug, Default)]
+pub(super) struct MemoryLog(Mutex<Records>);
+
+#[derive(Debug, Default)]
+struct Records {
+    hard_state: HardState,
+    truncated: Position,
+    entries: BTreeMap<Index, LogEntry>,
+}
+
+impl MemoryLog {
+    fn lock(&self) -> MutexGuard<'_, Records> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn position(entry: &LogEntry) -> Position {
+    Position { index: Index(entry.index), term: Term(entry.term) }
+}
+
+impl LogStore for MemoryLog {
+    fn load(&self) -> Result<LogState, Fault> {
+        let log = self.lock();
+        let mut term_runs: Vec<Position> = Vec::new();
+        for at in log.entries.values().map(position) {
+            if term_runs.last().is_none_or(|run| run.term != at.term) {
+                term_runs.push(at);
+            }
+        }
+        let last = log.entries.values().next_back().map_or(log.truncated, position);
+        let bytes = log.entries.values().map(|entry| entry.data.len() as u64).sum();
+        Ok(LogState { hard_state: log.hard_state, truncated: log.truncated, last, term_runs, bytes })
+    }
+
+    fn entries(&self, low: Index, high: Index, _: u64) -> Result<Vec<LogEntry>, Fault> {
+        let found: Vec<_> = self.lock().entries.range(low..high).map(|(_, e)| e.clone()).collect();
+        let whole = found.len() as u64 == high.0 - low.0;
+        whole.then_some(found).ok_or_else(|| Fault::new(format!("{low} to {high} is not in the log")))
+    }
+
+    fn write(&self, write: LogWrite) -> Result<(), Fault> {
+        let mut log = self.lock();
+        if let Some(first) = write.entries.first() {
+            log.entries.split_off(&Index(first.index));
+        }
+        log.entries.extend(write.entries.into_iter().map(|entry| (Index(entry.index), entry)));
+        log.hard_state = write.hard_state.unwrap_or(log.hard_state);
+        Ok(())
+    }
+
+    fn truncate(&self, to: Position) -> Result<(), Fault> {
+        let mut log = self.lock();
+        log.entries = log.entries.split_off(&to.index.next());
+        log.truncated = to;
+        Ok(())
+    }
+
+    fn reset(&self, to: Position, hard_state: HardState) -> Result<(), Fault> {
+        *self.lock() = Records { hard_state, truncated: to, entries: BTreeMap::new() };
+        Ok(())
+    }
+}
+
+/// A state in memory that forgets at a crash what was not flushed.
+#[derive(Debug, Default)]
+pub(super) struct MemoryStore(Mutex<Disk>);
+
+#[derive(Debug, Default)]
+struct Disk {
+    current: MapView,
+    flushed: MapView,
+    checkpoints: BTreeMap<CheckpointId, MapView>,
+    stages: BTreeMap<StageId, MapView>,
+    named: u64,
+}
+
+impl Disk {
+    fn crash(&mut self) {
+        self.current = self.flushed.clone();
+        self.checkpoints.clear();
+        self.stages.clear();
+    }
+}
+
+impl MemoryStore {
+    fn lock(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap()
+    }
+}
+
+fn applied(view: &MapView) -> Result<Position, Fault> {
+    meta::applied(view).map(|(index, term)| Position { index, term })
+}
+
+impl StateStore for MemoryStore {
+    fn view(&self) -> Result<OwnedView, Fault> {
+        Ok(Box::new(self.lock().current.clone()))
+    }
+
+    fn commit(&self, writes: Writes) -> Result<(), Fault> {
+        self.lock().current.commit(writes);
+        Ok(())
+    }
+
+    fn flushed(&self) -> Result<Position, Fault> {
+        applied(&self.lock().flushed)
+    }
+
+    fn flush(&self) -> Result<(), Fault> {
+        let mut disk = self.lock();
+        disk.flushed = disk.current.clone();
+        Ok(())
+    }
+
+    fn set_compacted(&self, _: Revision) {}
+
+    fn check(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, Fault> {
+        let mut disk = self.lock();
+        disk.named += 1;
+        let (id, image) = (CheckpointId(disk.named), disk.current.clone());
+        let applied = applied(&image)?;
+        disk.checkpoints.insert(id, image);
+        Ok(Checkpoint { id, applied })
+    }
+
+    fn checkpoint_files(&self, _: CheckpointId) -> Result<Vec<CheckpointFile>, Fault> {
+        Err(Fault::new("checkpoints have no files here"))
+    }
+
+    fn checkpoint_read(&self, _: CheckpointId, _: &str, _: u64, _: usize) -> Result<Bytes, Fault> {
+        Err(Fault::new("checkpoints have no files here"))
+    }
+
+    fn checkpoint_release(&self, id: CheckpointId) {
+        self.lock().checkpoints.remove(&id);
+    }
+
+    fn stage(&self) -> Result<StageId, Fault> {
+        let mut disk = self.lock();
+        disk.named += 1;
+        let id = StageId(disk.named);
+        disk.stages.insert(id, MapView::default());
+        Ok(id)
+    }
+
+    fn stage_write(&self, _: StageId, _: &str, _: u64, _: &[u8]) -> Result<(), Fault> {
+        Err(Fault::new("checkpoints have no files here"))
+    }
+
+    fn stage_drop(&self, id: StageId) {
+        self.lock().stages.remove(&id);
+    }
+
+    fn install(&self, id: StageId) -> Result<Position, Fault> {
+        let mut disk = self.lock();
+        let image = disk.stages.remove(&id).ok_or_else(|| Fault::new("no such stage"))?;
+        (disk.current, disk.flushed) = (image.clone(), image);
+        applied(&disk.current)
+    }
+}

@@ -1,0 +1,224 @@
+//! A member that runs: its node, its faces to clients and to other members, and how they end.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use tokio::{
+    runtime::Handle as RuntimeHandle, select, sync::watch, task::spawn_blocking, time::timeout,
+};
+use tonic::service::Routes;
+use tracing::{info, warn};
+
+use super::{
+    Error, Sockets,
+    bind::Bound,
+    connection::Profile,
+    face::Face,
+    figures::{self, StoreFigures},
+    identity::Prepared,
+    listener, publish,
+    stop::Requests,
+};
+use crate::{
+    api,
+    config::{Config, ListenUrl, Url},
+    node::{self, Handle, MonotonicClock, Settings, Stop, Threads, ports::Peers},
+    state::meta,
+    telemetry::Metrics,
+    transport::{self, GrpcPeers, PeerMetrics, PeerService},
+    types::{Fault, MemberId, Millis},
+};
+
+/// How long calls that run may go on after the member was asked to stop.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+/// How long streams of other members may take to end; nothing depends on them by then.
+const PEERS_END_WITHIN: Duration = Duration::from_secs(1);
+/// How long the member's threads may take to end and to bring the state to disk.
+const THREADS_END_WITHIN: Duration = Duration::from_secs(30);
+
+/// A member that runs.
+pub(super) struct Member {
+    node: Handle,
+    threads: Threads,
+    links: GrpcLinks,
+    clients: Face,
+    peers: Face,
+}
+
+/// Both directions of what goes between members.
+struct GrpcLinks {
+    out: Arc<GrpcPeers>,
+    /// Ends the streams that come in.
+    closing: watch::Sender<bool>,
+}
+
+impl Member {
+    /// Starts everything. The caller's runtime serves clients, `peer_runtime` the other members.
+    pub(super) fn start(
+        config: &Config,
+        prepared: Prepared,
+        sockets: Sockets,
+        peer_runtime: &RuntimeHandle,
+    ) -> Result<Self, Error> {
+        let Prepared { cluster, member, boot, log, store, opened } = prepared;
+        let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
+        info!(version, %cluster, %member, %boot, %data_dir, "starting");
+
+        let metrics = Metrics::new();
+        let peer_metrics = PeerMetrics::default();
+        metrics.register(|registry| peer_metrics.register(registry));
+        let identity =
+            transport::Config { cluster, member, election_timeout: config.election_timeout };
+        let out = GrpcPeers::new(identity, peer_runtime.clone(), store.clone(), peer_metrics);
+        let settings = Settings {
+            heartbeat: millis(config.heartbeat_interval),
+            election_timeout: millis(config.election_timeout),
+            request_bytes_max: config.max_request_bytes,
+            ..Settings::new(cluster, member, boot)
+        };
+        let (figures, clock) = (figures::of_node(&metrics), Arc::new(MonotonicClock::default()));
+        let (node, threads) =
+            node::start(settings, figures, clock, &opened, log, store, out.clone())
+                .map_err(Error::Start)?;
+        out.attach(Arc::new(node.clone()));
+        out.set_members(&addresses(&node).map_err(Error::Start)?);
+        metrics.register(|registry| {
+            registry.register_collector(Box::new(StoreFigures(node.clone())));
+        });
+
+        let (closing, closed) = watch::channel(false);
+        let service = PeerService::new(Arc::clone(&out), Arc::new(node.clone()), closed);
+        let mut peers = Face::new(peer_runtime.clone());
+        peers.serve(
+            sockets.peers,
+            &listener::Shared::new(
+                Routes::new(service.into_server()).prepare(),
+                Profile::peers(config.election_timeout),
+                metrics.peers.clone(),
+            ),
+        );
+        let clients = client_face(config, &node, &metrics, (sockets.clients, sockets.metrics));
+        Ok(Self { node, threads, links: GrpcLinks { out, closing }, clients, peers })
+    }
+
+    /// Serves until the member is asked to stop, has a fault, or loses one of its parts.
+    pub(super) async fn until_stopped(
+        mut self,
+        config: &Config,
+        mut requests: Requests,
+    ) -> Result<(), Error> {
+        let announced = async {
+            publish::publish(&self.node, config).await;
+            announce(config);
+            pending::<()>().await;
+        };
+        let failed = select! {
+            () = requests.first() => None,
+            stop = self.node.stopped() => Some(match stop {
+                Stop::Fault(fault) => Error::Stopped(fault),
+                Stop::Asked => Error::Ended("the node"),
+            }),
+            name = self.clients.ended() => Some(Error::Ended(name)),
+            name = self.peers.ended() => Some(Error::Ended(name)),
+            () = announced => None,
+        };
+        match failed {
+            None => {
+                // Not waited for: it only matters when it comes before the end.
+                tokio::spawn(requests.second());
+                self.stop().await
+            }
+            Some(error) => {
+                self.abandon().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The orderly end. Other members are heard until the last call of a client is answered, since
+    /// the answers come from the log that they send.
+    async fn stop(self) -> Result<(), Error> {
+        self.clients.refuse();
+        // Alone there is nobody to hand over to, and no point in waiting for it.
+        let others = addresses(&self.node).map_or(0, |members| members.len().saturating_sub(1));
+        if others > 0 && !self.node.hand_over(None).await {
+            info!("no other member took over leadership");
+        }
+        if !self.clients.drain(DRAIN_WITHIN).await {
+            warn!("calls were cut off: they ran on for too long");
+        }
+        self.links.closing.send_replace(true);
+        self.peers.drain(PEERS_END_WITHIN).await;
+        self.node.shutdown();
+        let ended = timeout(THREADS_END_WITHIN, spawn_blocking(|| self.threads.join())).await;
+        self.links.out.close();
+        match ended {
+            Ok(Ok(Ok(()))) => {
+                info!("stopped");
+                Ok(())
+            }
+            Ok(Ok(Err(fault))) => Err(Error::Stopped(fault)),
+            Ok(Err(_)) => Err(Error::Ended("the thread that waits for the others")),
+            Err(_) => Err(Error::Stopped(Fault::new("its threads did not end in time"))),
+        }
+    }
+
+    /// The quick end of a member that cannot be trusted any more: nobody is answered, nothing is
+    /// written. Its threads are given a moment, so that the engines are not torn down under them.
+    async fn abandon(self) {
+        self.links.closing.send_replace(true);
+        self.clients.drain(Duration::ZERO).await;
+        self.peers.drain(Duration::ZERO).await;
+        self.node.shutdown();
+        // The reason is known already.
+        let _ = timeout(PEERS_END_WITHIN, spawn_blocking(|| self.threads.join())).await;
+        self.links.out.close();
+    }
+}
+
+/// The listeners for clients, and those for metrics and health alone.
+fn client_face(
+    config: &Config,
+    node: &Handle,
+    metrics: &Arc<Metrics>,
+    (clients, probes): (Vec<Bound>, Vec<Bound>),
+) -> Face {
+    let profile = Profile::clients(Metrics::open_fds_max());
+    let figures = || metrics.clients.clone();
+    let api = api::Config {
+        request_bytes_max: config.max_request_bytes,
+        txn_ops_max: config.max_txn_ops,
+        ..api::Config::default()
+    };
+    let mut face = Face::new(RuntimeHandle::current());
+    let service = api::routes(node.clone(), Arc::clone(metrics), api);
+    face.serve(clients, &listener::Shared::new(service, profile, figures()));
+    let service = api::http::routes(node.clone(), Arc::clone(metrics));
+    face.serve(probes, &listener::Shared::new(service, profile, figures()));
+    face
+}
+
+/// Tells whoever waits for it, a test or a service manager, that requests can be sent.
+fn announce(config: &Config) {
+    let listening = |urls: &[ListenUrl]| join(urls.iter().map(ListenUrl::to_string));
+    info!(
+        client_urls = listening(&config.listen_client_urls),
+        peer_urls = listening(&config.listen_peer_urls),
+        advertised = join(config.advertise_client_urls.iter().map(Url::to_string)),
+        "ready to serve client requests"
+    );
+}
+
+fn join(urls: impl Iterator<Item = String>) -> String {
+    urls.collect::<Vec<_>>().join(",")
+}
+
+/// Where the members listen, as of the state as it is now.
+fn addresses(node: &Handle) -> Result<Vec<(MemberId, Vec<String>)>, Fault> {
+    let view = node.view().map_err(|error| Fault::new(error.to_string()))?;
+    let members = meta::members(&*view)?;
+    Ok(members.into_iter().map(|member| (member.id, member.peer_urls)).collect())
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
