@@ -61,8 +61,9 @@ lint: packages-test ## Check the lints
 	$(CARGO) clippy $(FLAGS) --all-targets -- -D warnings
 
 .PHONY: doc
-doc: packages ## Build the documentation of the code
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(FLAGS) --no-deps --lib
+doc: packages ## Build the documentation of the code, private items too
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' $(CARGO) doc $(FLAGS) \
+		--no-deps --lib --document-private-items
 
 .PHONY: deny
 deny: ## Check licenses, sources and advisories of the dependencies

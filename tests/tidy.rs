@@ -185,10 +185,10 @@ fn literal_or_comment(rest: &str, before: Option<char>) -> usize {
         let raw = rest.trim_start_matches('b');
         if let Some(hashes) = raw.strip_prefix('r') {
             let fence = &hashes[..hashes.len() - hashes.trim_start_matches('#').len()];
-            if hashes[fence.len()..].starts_with('"') {
-                let open = rest.len() - hashes.len() + fence.len() + 1;
+            if let Some(inside) = hashes[fence.len()..].strip_prefix('"') {
+                let open = rest.len() - inside.len();
                 let close = format!("\"{fence}");
-                return to(rest[open..].find(&close).map(|end| open + end), close.len());
+                return to(inside.find(&close).map(|end| open + end), close.len());
             }
         }
     }
@@ -352,6 +352,28 @@ fn every_room_is_on_the_map() {
     let complaints: Vec<_> =
         missing.map(|room| format!("ARCHITECTURE.md:1: room `{room}` is not in it")).collect();
     assert_none(&complaints);
+}
+
+/// The README lists exactly the calls that answer UNIMPLEMENTED.
+#[test]
+fn the_readme_lists_what_is_unimplemented() {
+    let mut refused = BTreeSet::new();
+    for source in sources("src/api").iter().filter(|source| !source.path.ends_with("tests.rs")) {
+        for rest in source.text.split("unimplemented(\"").skip(1) {
+            let name = rest.split('"').next().unwrap();
+            refused.extend(name.split_once('/').map(|(service, call)| format!("{service}/{call}")));
+        }
+    }
+    let mut listed = BTreeSet::new();
+    for row in read("README.md").lines().filter(|line| line.starts_with("| `")) {
+        let mut names = row.split('`').skip(1).step_by(2);
+        let service = names.next().unwrap();
+        if service.ends_with(|c: char| c.is_alphabetic()) && service.contains("pb.") {
+            listed.extend(names.map(|call| format!("{service}/{call}")));
+        }
+    }
+    assert!(!refused.is_empty(), "how unimplemented calls are written has changed");
+    assert_eq!(listed, refused, "the README's table, and the calls in src/api");
 }
 
 /// Nothing in the project points to a place that exists on its author's machine only.

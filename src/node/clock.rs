@@ -22,7 +22,10 @@ pub struct MonotonicClock {
 }
 
 impl Default for MonotonicClock {
-    #[expect(clippy::disallowed_methods, reason = "the shell owns the clock that others are passed")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the shell owns the clock that others are passed"
+    )]
     fn default() -> Self {
         Self { start: Instant::now() }
     }

@@ -13,9 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::{
     node::{
-        Applier, Clock, Error, Handle, Metrics, Opened, Replica, Settings,
-        housekeeper,
-        log_writer,
+        Applier, Clock, Error, Handle, Metrics, Opened, Replica, Settings, housekeeper, log_writer,
         metrics::seconds,
         ports::{LogStore, Peers, StateStore},
         shared::{Shared, Stop},
@@ -60,6 +58,9 @@ impl Mailbox {
     }
 }
 
+/// What a thread does until the member stops.
+type Body = Box<dyn FnOnce(&Arc<Shared>) -> Result<(), Fault> + Send>;
+
 /// The threads of a running member.
 pub struct Threads {
     threads: Vec<thread::JoinHandle<()>>,
@@ -102,13 +103,8 @@ pub fn start(
     peers: Arc<dyn Peers>,
 ) -> Result<(Handle, Threads), Fault> {
     let shared = Shared::new(settings, metrics, clock, store)?;
-    let replica = Replica::new(
-        shared.clone(),
-        &opened.log,
-        &opened.voters,
-        opened.applied,
-        log.clone(),
-    )?;
+    let replica =
+        Replica::new(shared.clone(), &opened.log, &opened.voters, opened.applied, log.clone())?;
     let applier = Applier::new(shared.clone(), opened.applied);
 
     let (inputs, received) = unbounded();
@@ -119,7 +115,7 @@ pub fn start(
     let workers = Workers { log_tasks, apply_tasks, chores, peers: peers.clone() };
 
     let mut threads = Vec::new();
-    let mut spawn = |name: &str, body: Box<dyn FnOnce(&Arc<Shared>) -> Result<(), Fault> + Send>| {
+    let mut spawn = |name: &str, body: Body| {
         let shared = shared.clone();
         threads.push(spawn_thread(name, move || {
             if let Err(fault) = body(&shared) {
@@ -130,9 +126,7 @@ pub fn start(
     let driver = Driver { replica, received, mailbox: mailbox.clone(), workers };
     spawn("driver", Box::new(move |shared| driver.run(shared)));
     let (post, send) = (mailbox.clone(), peers.clone());
-    spawn("log", Box::new(move |shared| {
-        write_log(shared, &*log, &log_received, &post, &*send)
-    }));
+    spawn("log", Box::new(move |shared| write_log(shared, &*log, &log_received, &post, &*send)));
     let post = mailbox.clone();
     spawn("apply", Box::new(move |_| apply(applier, &apply_received, &post)));
     let post = mailbox.clone();
@@ -142,7 +136,7 @@ pub fn start(
     Ok((Handle::new(shared, mailbox, peers), threads))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the member's own threads are started here and only here")]
+/// The member's own threads are started here and nowhere else.
 fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> thread::JoinHandle<()> {
     thread::Builder::new()
         .name(format!("quorate-{name}"))
@@ -257,7 +251,11 @@ fn write_log(
     Ok(())
 }
 
-fn apply(mut applier: Applier, tasks: &Receiver<ApplyTask>, mailbox: &Mailbox) -> Result<(), Fault> {
+fn apply(
+    mut applier: Applier,
+    tasks: &Receiver<ApplyTask>,
+    mailbox: &Mailbox,
+) -> Result<(), Fault> {
     while let Ok(task) = tasks.recv() {
         if let Some(input) = applier.carry_out(task)? {
             mailbox.post(input);

@@ -1,9 +1,6 @@
 //! Why a member cannot answer now.
 
-use crate::{
-    state::Refused,
-    types::Fault,
-};
+use crate::{state::Refused, types::Fault};
 
 /// Why a member cannot answer now. `may_have_happened` tells the two kinds of failure apart that a
 /// client must treat differently.

@@ -16,8 +16,10 @@ use crate::{
 const UNANSWERED_MAX: usize = 2;
 /// After this time an unanswered forward is sent again.
 const RESEND: Millis = Millis(300);
-/// Answers remembered for each member: far more than it can still ask about.
+/// Answers remembered for each member: more than it can still ask about.
 const REMEMBERED_MAX: usize = 256;
+/// How many younger forwards may overtake one without an answer.
+const OVERTAKING_MAX: u64 = 128;
 
 /// The follower's side.
 #[derive(Debug)]
@@ -61,8 +63,14 @@ impl Forwards {
     }
 
     /// The term to forward in, if a forward may leave now.
+    ///
+    /// One that got lost is not overtaken by more than the leader remembers, or the leader would take
+    /// its repetition for a late copy.
     pub(super) fn open_term(&self) -> Option<Term> {
-        let free = self.unanswered.len() < UNANSWERED_MAX && !self.held_until_tick;
+        let oldest =
+            self.unanswered.first_key_value().map_or(self.last_ticket, |(ticket, _)| *ticket);
+        let remembered = self.last_ticket.saturating_sub(oldest) < OVERTAKING_MAX;
+        let free = self.unanswered.len() < UNANSWERED_MAX && !self.held_until_tick && remembered;
         self.under.filter(|_| free).map(|(term, _)| term)
     }
 

@@ -21,7 +21,10 @@ use crate::{
         shared::Shared,
         task::Input,
     },
-    state::{self, Answer, Command, Range, RangeResponse, Refused, Request, Txn, TxnResponse, codec, meta},
+    state::{
+        self, Answer, Command, Range, RangeResponse, Refused, Request, Txn, TxnResponse, codec,
+        meta,
+    },
     types::{
         ClusterId, Identity, Index, LeaseId, MemberId, Millis, RequestId, Revision, Seconds, Term,
         limits,
@@ -91,7 +94,11 @@ impl Handle {
     /// A refusal by the state, or why there is no outcome. After [`Error::TimedOut`],
     /// [`Error::Stopped`] and [`Error::Fault`] the command may still take effect; after the others it
     /// certainly does not.
-    pub async fn propose(&self, identity: Identity, command: Command) -> Result<Answer, RequestError> {
+    pub async fn propose(
+        &self,
+        identity: Identity,
+        command: Command,
+    ) -> Result<Answer, RequestError> {
         let shared = self.shared();
         let lag = shared.committed().0.saturating_sub(shared.applied().0);
         if lag > limits::APPLY_LAG_ENTRIES_MAX {

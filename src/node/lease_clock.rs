@@ -27,9 +27,11 @@ impl Handle {
                 let answer = match known {
                     None => Err(Error::NoLeader),
                     Some(id) if id == self.member_id() => self.renew_one(lease).await,
-                    Some(id) => self.peers().renew(id, vec![lease]).await.and_then(|ttls| {
-                        ttls.first().copied().ok_or(Error::NotLeader)
-                    }),
+                    Some(id) => self
+                        .peers()
+                        .renew(id, vec![lease])
+                        .await
+                        .and_then(|ttls| ttls.first().copied().ok_or(Error::NotLeader)),
                 };
                 match answer {
                     Ok(ttl) => return Ok(ttl),
@@ -113,7 +115,11 @@ impl Handle {
 
     /// Renews a lease as of `asked`. One whose end is already proposed is not saved by a renewal:
     /// the answer waits until the end is applied.
-    async fn renew_confirmed(&self, lease: LeaseId, asked: Millis) -> Result<Option<Seconds>, Error> {
+    async fn renew_confirmed(
+        &self,
+        lease: LeaseId,
+        asked: Millis,
+    ) -> Result<Option<Seconds>, Error> {
         let mut revisions = self.watch_hub().subscribe();
         loop {
             revisions.mark_unchanged();
@@ -137,7 +143,10 @@ impl Handle {
         leader: &mut watch::Receiver<Option<MemberId>>,
     ) -> Result<(), Error> {
         match error {
-            Error::NoLeader | Error::NotLeader | Error::LeaderChanged | Error::TooManyRequests
+            Error::NoLeader
+            | Error::NotLeader
+            | Error::LeaderChanged
+            | Error::TooManyRequests
             | Error::TimedOut(
                 TimeoutCause::Unknown
                 | TimeoutCause::ConnectionLost

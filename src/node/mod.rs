@@ -41,8 +41,6 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-
-
 pub use self::{
     applier::Applier,
     bootstrap::{Initial, Opened, open},

@@ -54,7 +54,10 @@ impl Retention {
         let after = self.marks.partition_point(|(mark, _)| *mark <= index);
         let up_to = match after.checked_sub(1).and_then(|at| self.marks.get(at)) {
             Some((_, bytes)) => *bytes,
-            None => self.marks.front().map_or(self.appended, |(_, bytes)| bytes - MARK_BYTES.min(*bytes)),
+            None => self
+                .marks
+                .front()
+                .map_or(self.appended, |(_, bytes)| bytes - MARK_BYTES.min(*bytes)),
         };
         self.appended - up_to
     }

@@ -1,14 +1,19 @@
 //! What a member promises, on a cluster in memory that is driven step by step.
 
 mod cluster;
+mod disk;
 
 use tokio::sync::oneshot;
 
 use crate::{
+    lease::Renewal,
     node::{Input, Settings, pending::Outcome, ports::Frame},
     raft::Role,
-    state::testing::{grant, put},
-    types::{LeaseId, MemberId, Millis, limits},
+    state::{
+        Request, codec, lease,
+        testing::{grant, put},
+    },
+    types::{Identity, LeaseId, MemberId, Millis, RequestId, limits},
 };
 
 use self::cluster::Cluster;
@@ -132,6 +137,20 @@ fn a_lost_forward_is_sent_again_in_the_same_term() {
     assert_eq!(cluster.versions("k"), [1, 1, 1]);
 }
 
+/// A forward that gets lost under load is not forgotten because many younger ones pass it.
+#[test]
+fn a_lost_forward_is_not_overtaken_for_good() {
+    let mut cluster = Cluster::led_by_one();
+    cluster.lost = is_forward;
+    let mut first = cluster.propose(2, put("k"));
+    cluster.lost = |_, _| false;
+    let mut younger: Vec<_> = (0..600).map(|_| cluster.propose(2, put("k"))).collect();
+    cluster.pass(Millis(1_000));
+    assert!(answered(&mut first));
+    assert!(younger.iter_mut().all(answered));
+    assert_eq!(cluster.versions("k"), [601; 3]);
+}
+
 /// A leader accepts a forward, but its answer gets lost, and it steps down. The same forward, sent
 /// again, must not be called refused: the entry stands in the log.
 #[test]
@@ -187,15 +206,12 @@ fn a_forward_does_not_outlive_the_term_it_was_made_for() {
 
 /// A frame that is repeated long after, when its answer is forgotten, is not proposed again.
 #[test]
-fn rr_12_a_forward_is_proposed_once_however_late_it_is_repeated() {
+fn a_forward_is_proposed_once_however_late_it_is_repeated() {
     let mut cluster = Cluster::led_by_one();
     let (term, _) = cluster.member(1).shared.leadership();
-    let group = {
-        let command = put("k").into();
-        let id = crate::types::RequestId { member: MemberId(2), ..Default::default() };
-        let identity = crate::types::Identity::anonymous();
-        crate::state::codec::encode_group(&[crate::state::Request { id, identity, command }])
-    };
+    let id = RequestId { member: MemberId(2), ..RequestId::default() };
+    let request = Request { id, identity: Identity::anonymous(), command: put("k").into() };
+    let group = codec::encode_group(&[request]);
     for _ in 0..2 {
         for ticket in 1..=300 {
             let group = group.clone();
@@ -255,7 +271,7 @@ fn a_cluster_starts_again_from_its_logs() {
 
 /// A member that was away while the log was cut gets a checkpoint, and nothing of it stays behind.
 #[test]
-fn rr_17_who_was_away_for_long_gets_a_checkpoint() {
+fn who_was_away_for_long_gets_a_checkpoint() {
     let mut cluster = Cluster::new(3, keep_no_log);
     cluster.elect(1);
     cluster.cut_off(3);
@@ -394,7 +410,7 @@ fn a_lease_ends_when_its_time_is_over() {
 
 /// A new leader gives every lease its whole time again, from its own beginning.
 #[test]
-fn rr_29_a_new_leader_ends_no_lease_early() {
+fn a_new_leader_ends_no_lease_early() {
     let mut cluster = Cluster::led_by_one();
     assert!(answered(&mut cluster.propose(1, grant(5))));
     assert!(answered(&mut cluster.propose(1, put("k").attached_to(5))));
@@ -411,8 +427,30 @@ fn rr_29_a_new_leader_ends_no_lease_early() {
     assert_eq!(cluster.member(1).shared.renew(LeaseId(5), promoted), None);
 }
 
+/// A leader that is cut off for longer than a lease's time ends nothing: by the clock of the new
+/// leader, where it is renewed, the lease goes on.
+#[test]
+fn rr_29_a_leader_that_was_cut_off_ends_no_lease() {
+    let mut cluster = Cluster::led_by_one();
+    assert!(answered(&mut cluster.propose(1, grant(5))));
+    assert!(answered(&mut cluster.propose(1, put("k").attached_to(5))));
+    let ttl = ttl(&mut cluster);
+    cluster.cut_off(1);
+    let leader = cluster.elect_any();
+    let until = cluster.now() + ttl + ttl;
+    while cluster.now() < until {
+        cluster.tick();
+        let now = cluster.now();
+        let renewal = cluster.member(leader).shared.renew(LeaseId(5), now);
+        assert!(matches!(renewal, Some(Renewal::Renewed(_))), "{renewal:?}");
+    }
+    cluster.heal();
+    cluster.pass(Millis(1_000));
+    assert_eq!(cluster.versions("k"), [1, 1, 1]);
+}
+
 fn ttl(cluster: &mut Cluster) -> Millis {
     let view = cluster.member(1).shared.view().unwrap();
-    let lease = crate::state::lease::find(&*view, LeaseId(5)).unwrap().unwrap();
+    let lease = lease::find(&*view, LeaseId(5)).unwrap().unwrap();
     lease.granted.to_millis()
 }

@@ -182,7 +182,9 @@ impl RaftCore {
         let best = voters
             .iter()
             .filter(|id| *id != self.config.id.0)
-            .filter_map(|id| prs.get(id).map(|progress| (progress.recent_active, progress.matched, id)))
+            .filter_map(|id| {
+                prs.get(id).map(|progress| (progress.recent_active, progress.matched, id))
+            })
             .max();
         best.map(|(_, _, id)| MemberId(id))
     }
@@ -213,7 +215,8 @@ impl RaftCore {
             return None;
         }
         let mut raw = self.node.ready();
-        let mut ready = Ready { number: raw.number(), must_sync: raw.must_sync(), ..Ready::default() };
+        let mut ready =
+            Ready { number: raw.number(), must_sync: raw.must_sync(), ..Ready::default() };
 
         ready.messages = raw.take_messages().into_iter().map(outgoing).collect();
         ready.write = LogWrite {
@@ -387,7 +390,9 @@ impl RaftCore {
             ^ self.campaigns.rotate_left(51);
         let span = self.config.election_ticks as u64;
         let ticks = span + split_mix(mix) % span;
-        self.node.raft.set_randomized_election_timeout(usize::try_from(ticks).unwrap_or(usize::MAX));
+        self.node
+            .raft
+            .set_randomized_election_timeout(usize::try_from(ticks).unwrap_or(usize::MAX));
     }
 }
 

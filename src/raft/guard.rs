@@ -1,8 +1,7 @@
 //! What is checked before a message reaches the raft library, which aborts on impossible input.
 
 use raft_rs::{
-    Storage as _,
-    StateRole,
+    StateRole, Storage as _,
     eraftpb::{Message, MessageType},
 };
 
@@ -120,14 +119,12 @@ impl RaftCore {
     }
 
     fn is_member(&self, id: MemberId) -> bool {
-        self.log()
-            .initial_state()
-            .is_ok_and(|state| {
-                let conf = &state.conf_state;
-                [conf.get_voters(), conf.get_learners(), conf.get_voters_outgoing()]
-                    .iter()
-                    .any(|ids| ids.contains(&id.0))
-            })
+        self.log().initial_state().is_ok_and(|state| {
+            let conf = &state.conf_state;
+            [conf.get_voters(), conf.get_learners(), conf.get_voters_outgoing()]
+                .iter()
+                .any(|ids| ids.contains(&id.0))
+        })
     }
 }
 
@@ -138,7 +135,10 @@ fn guard_numbers(message: &Message) -> Result<(), StepError> {
     let reads = message.get_msg_type() == MessageType::MsgReadIndex;
     only(local == reads, StepError::Malformed)?;
     const LARGEST: u64 = u64::MAX / 2;
+    let metadata = message.get_snapshot().get_metadata();
     let numbers = [
+        metadata.index,
+        metadata.term,
         message.term,
         message.log_term,
         message.index,

@@ -266,13 +266,13 @@ impl Tail {
         }
     }
 
-    fn from_memory(&self, low: u64, high: u64) -> Vec<LogEntry> {
+    fn in_memory(&self, low: u64, high: u64) -> Vec<LogEntry> {
         let skip = usize::try_from(low - self.first_in_memory()).unwrap_or(usize::MAX);
         let take = usize::try_from(high - low).unwrap_or(usize::MAX);
         self.entries.iter().skip(skip).take(take).cloned().collect()
     }
 
-    fn from_fetched(&mut self, low: u64, high: u64) -> Option<Vec<LogEntry>> {
+    fn take_fetched(&mut self, low: u64, high: u64) -> Option<Vec<LogEntry>> {
         if self.fetched.first()?.index != low {
             return None;
         }
@@ -300,13 +300,17 @@ impl Storage for RaftLog {
         if low <= tail.truncated.index.0 {
             return Err(Error::Store(StorageError::Compacted));
         }
-        assert!(high <= tail.last.0 + 1, "entries up to {high} of a log that ends at {}", tail.last);
+        assert!(
+            high <= tail.last.0 + 1,
+            "entries up to {high} of a log that ends at {}",
+            tail.last
+        );
         if low >= tail.first_in_memory() {
-            let mut entries = tail.from_memory(low, high);
+            let mut entries = tail.in_memory(low, high);
             limit_size(&mut entries, max_size);
             return Ok(entries);
         }
-        if let Some(mut entries) = tail.from_fetched(low, high) {
+        if let Some(mut entries) = tail.take_fetched(low, high) {
             limit_size(&mut entries, max_size);
             return Ok(entries);
         }
@@ -363,11 +367,12 @@ impl RaftLog {
 }
 
 pub(super) fn hard_state_to_raft(state: &HardState) -> RaftHardState {
-    let mut raft = RaftHardState::default();
-    raft.term = state.term.0;
-    raft.vote = state.vote.map_or(0, |member| member.0);
-    raft.commit = state.commit.0;
-    raft
+    RaftHardState {
+        term: state.term.0,
+        vote: state.vote.map_or(0, |member| member.0),
+        commit: state.commit.0,
+        ..RaftHardState::default()
+    }
 }
 
 pub(super) fn hard_state_from_raft(raft: &RaftHardState) -> HardState {

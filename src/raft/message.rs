@@ -17,7 +17,7 @@ pub(super) fn encode(message: &Message) -> Bytes {
 pub(super) fn decode(bytes: &Bytes) -> Result<Message, StepError> {
     // Message holds entries and a snapshot; the snapshot holds metadata, which holds a ConfState.
     // Only those are walked into: everything else is a number or plain bytes.
-    if !Scan(bytes).is_free_of_groups(&MESSAGE) {
+    if !Scan(bytes).free_of_groups(&MESSAGE) {
         return Err(StepError::Malformed);
     }
     Message::parse_from_carllerche_bytes(bytes).map_err(|_| StepError::Malformed)
@@ -37,7 +37,7 @@ const MESSAGE: Shape = Shape { children: &[(7, &LEAF), (9, &SNAPSHOT)] };
 struct Scan<'a>(&'a [u8]);
 
 impl Scan<'_> {
-    fn is_free_of_groups(mut self, shape: &Shape) -> bool {
+    fn free_of_groups(mut self, shape: &Shape) -> bool {
         while !self.0.is_empty() {
             if self.field(shape).is_none() {
                 return false;
@@ -57,7 +57,7 @@ impl Scan<'_> {
                 let len = usize::try_from(self.varint()?).ok()?;
                 let body = self.take(len)?;
                 let child = shape.children.iter().find(|(number, _)| *number == tag >> 3);
-                child.is_none_or(|(_, child)| Scan(body).is_free_of_groups(child)).then_some(())
+                child.is_none_or(|(_, child)| Scan(body).free_of_groups(child)).then_some(())
             }
             5 => self.take(4).map(drop),
             _ => None,

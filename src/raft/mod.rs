@@ -21,8 +21,6 @@ mod ready;
 #[cfg(test)]
 mod tests;
 
-
-
 pub use self::{
     core::{CoreConfig, ProposeError, RaftCore, Role},
     entry::{HardState, LogEntry, LogState, LogWrite, Position, Voters, carries_requests},

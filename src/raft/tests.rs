@@ -27,7 +27,8 @@ fn core(id: u64, members: &[u64]) -> RaftCore {
         term_runs: Vec::new(),
         bytes: 0,
     };
-    let voters = Voters { voters: members.iter().map(|id| MemberId(*id)).collect(), ..Voters::default() };
+    let voters =
+        Voters { voters: members.iter().map(|id| MemberId(*id)).collect(), ..Voters::default() };
     let config = CoreConfig {
         id: MemberId(id),
         heartbeat_ticks: 1,
@@ -272,8 +273,13 @@ fn a_replaying_member_does_not_campaign() {
         bytes: 0,
     };
     let voters = Voters { voters: vec![MemberId(1)], ..Voters::default() };
-    let config =
-        CoreConfig { id: MemberId(1), heartbeat_ticks: 1, election_ticks: 10, applied: Index(1), seed: 7 };
+    let config = CoreConfig {
+        id: MemberId(1),
+        heartbeat_ticks: 1,
+        election_ticks: 10,
+        applied: Index(1),
+        seed: 7,
+    };
     struct OneEntry;
     impl ReadLog for OneEntry {
         fn entries(&self, _: Index, _: Index, _: u64) -> Result<Vec<LogEntry>, Fault> {

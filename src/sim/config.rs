@@ -102,7 +102,7 @@ impl Config {
             keys: *rng.pick(&[2, 3, 5]),
             value_bytes: if heavy { 6 * 1024 } else { 0 },
             think_max: rng.between(20_000, 200_000),
-            chaos: election_timeout * 1_000 * rng.between(10, 25),
+            chaos: (election_timeout * 1_000 * rng.between(10, 25)).max(8_000_000),
             fault_interval_max: election_timeout * 1_000 * rng.between(1, 4),
             planted,
             seed,

@@ -1,8 +1,8 @@
 //! [`Overlay`]: writes on top of a view, readable before they are stored.
 
 use std::{
+    borrow::Borrow,
     cmp::Ordering,
-    collections::BTreeMap,
     iter::Peekable,
     ops::{Bound, ControlFlow},
 };
@@ -19,38 +19,36 @@ use crate::{
 /// One lies over the stored state for a batch of entries, and one over that for each request.
 pub struct Overlay<'a> {
     base: &'a dyn View,
-    records: BTreeMap<Family, BTreeMap<Bytes, Option<Bytes>>>,
-    dropped_ranges: Vec<(Family, Bytes, Bytes)>,
+    writes: Writes,
 }
 
 impl<'a> Overlay<'a> {
     /// No writes yet, on top of `base`.
     #[must_use]
     pub fn new(base: &'a dyn View) -> Self {
-        Self { base, records: BTreeMap::new(), dropped_ranges: Vec::new() }
+        Self { base, writes: Writes::default() }
     }
 
     /// Writes a record.
     pub fn put(&mut self, family: Family, key: impl Into<Bytes>, value: impl Into<Bytes>) {
-        self.records.entry(family).or_default().insert(key.into(), Some(value.into()));
+        self.writes.records.insert((family, key.into()), Some(value.into()));
     }
 
     /// Deletes a record.
     pub fn delete(&mut self, family: Family, key: impl Into<Bytes>) {
-        self.records.entry(family).or_default().insert(key.into(), None);
+        self.writes.records.insert((family, key.into()), None);
     }
 
-    /// Deletes the records `start <= key < end`, which no reader may still ask for: those of the base
-    /// stay visible here.
+    /// Deletes the records `start <= key < end`, which no reader may still ask for: those of the
+    /// base stay visible here.
     pub fn drop_range(&mut self, family: Family, start: Bytes, end: Bytes) {
         if end <= start {
             return;
         }
         // Stored writes come after dropped ranges, so what was written here before goes now.
-        if let Some(records) = self.records.get_mut(&family) {
-            records.retain(|key, _| *key < start || end <= *key);
-        }
-        self.dropped_ranges.push((family, start, end));
+        let (from, to) = ((family, start), (family, end));
+        self.writes.records.retain(|key, _| *key < from || to <= *key);
+        self.writes.dropped_ranges.push((family, from.1, to.1));
     }
 
     /// Puts `writes` on top of those that are here.
@@ -58,27 +56,19 @@ impl<'a> Overlay<'a> {
         for (family, start, end) in writes.dropped_ranges {
             self.drop_range(family, start, end);
         }
-        for ((family, key), value) in writes.records {
-            self.records.entry(family).or_default().insert(key, value);
-        }
+        self.writes.records.extend(writes.records);
     }
 
     /// All writes, to be stored as one unit.
     #[must_use]
     pub fn into_writes(self) -> Writes {
-        let of_family = |(family, records): (Family, BTreeMap<Bytes, Option<Bytes>>)| {
-            records.into_iter().map(move |(key, value)| ((family, key), value))
-        };
-        Writes {
-            records: self.records.into_iter().flat_map(of_family).collect(),
-            dropped_ranges: self.dropped_ranges,
-        }
+        self.writes
     }
 }
 
 impl View for Overlay<'_> {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Fault> {
-        match self.records.get(&family).and_then(|records| records.get(key)) {
+        match self.writes.records.get(&(family, key) as &dyn RecordKey) {
             Some(written) => Ok(written.clone()),
             None => self.base.get(family, key),
         }
@@ -95,16 +85,67 @@ impl View for Overlay<'_> {
         if end.is_some_and(|end| end <= start) {
             return Ok(());
         }
-        let Some(records) = self.records.get(&family) else {
-            return self.base.scan(family, start, end, direction, visit);
+        let from = (family, start);
+        let to = match end {
+            Some(end) => Some((family, end)),
+            None => family.next().map(|next| (next, &[][..])),
         };
-        let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
-        let written = records.range::<[u8], _>(bounds);
+        let to: Option<&dyn RecordKey> = to.as_ref().map(|to| to as &dyn RecordKey);
+        let bounds = (
+            Bound::Included(&from as &dyn RecordKey),
+            to.map_or(Bound::Unbounded, Bound::Excluded),
+        );
+        let written = self.writes.records.range::<dyn RecordKey, _>(bounds);
+        let written = written.map(|((_, key), value)| (key, value));
         let base = |visit: &mut Visit<'_>| self.base.scan(family, start, end, direction, visit);
         match direction {
             Direction::Forward => merge(written.peekable(), Ordering::Less, base, visit),
             Direction::Backward => merge(written.rev().peekable(), Ordering::Greater, base, visit),
         }
+    }
+}
+
+/// A key of [`Writes::records`], owned or borrowed. A map of owned keys can be searched for a
+/// borrowed one only through a type that both can be seen as; without it every look-up would copy.
+trait RecordKey {
+    fn parts(&self) -> (Family, &[u8]);
+}
+
+impl RecordKey for (Family, Bytes) {
+    fn parts(&self) -> (Family, &[u8]) {
+        (self.0, &self.1)
+    }
+}
+
+impl RecordKey for (Family, &[u8]) {
+    fn parts(&self) -> (Family, &[u8]) {
+        *self
+    }
+}
+
+impl<'k> Borrow<dyn RecordKey + 'k> for (Family, Bytes) {
+    fn borrow(&self) -> &(dyn RecordKey + 'k) {
+        self
+    }
+}
+
+impl PartialEq for dyn RecordKey + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn RecordKey + '_ {}
+
+impl PartialOrd for dyn RecordKey + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn RecordKey + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
     }
 }
 

@@ -26,8 +26,8 @@ pub(super) fn execute(txn: &mut WriteTxn<'_>, body: &Txn) -> Result<TxnResponse,
 }
 
 /// Carries out a transaction that only reads, without the log. It must be
-/// [read-only](is_read_only). Who reads a stored state must look at the compacted mark once more
-/// if it reads at an older revision; see [`mvcc::settled`].
+/// [read-only](is_read_only). As with [`mvcc::range`], whoever reads a stored state at an older
+/// revision must look afterwards whether that revision is compacted by now.
 pub fn read_only(view: &dyn View, body: &Txn) -> Result<TxnResponse, ApplyError> {
     assert!(is_read_only(body), "a transaction that may write goes through the log");
     execute(&mut WriteTxn::begin(view)?, body)

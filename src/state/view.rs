@@ -43,6 +43,12 @@ impl Family {
         Self::Auth,
     ];
 
+    /// The family after this one in that order.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        Self::ALL.into_iter().find(|other| *other > self)
+    }
+
     /// The family's name on disk.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,6 +1,7 @@
 //! Runs the simulator over many seeds, and shows that it finds what is planted.
 //!
-//! `QUORATE_SIM_SEED` names the seed of `one_seed`; `make sim SEED=n` sets it.
+//! `QUORATE_SIM_SEED` names the seed of `one_seed`, and the first of `many_seeds`, which takes
+//! `QUORATE_SIM_COUNT` of them; `make sim SEED=n` sets the first.
 
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test may")]
@@ -91,17 +92,14 @@ fn a_few_hundred_seeds() {
     assert_eventful(&reports);
 }
 
-/// The same over many seeds.
+/// The same over many seeds, from `QUORATE_SIM_SEED` on, `QUORATE_SIM_COUNT` of them.
 #[test]
 #[ignore = "takes long"]
 fn many_seeds() {
-    let (reports, failed) = run_all(1_000_000..1_000_000 + SEEDS_LONG, Planted::Nothing);
-    assert!(
-        failed.is_empty(),
-        "{} of {SEEDS_LONG} seeds failed\n{}",
-        failed.len(),
-        failed.join("\n")
-    );
+    let first = number("QUORATE_SIM_SEED").unwrap_or(1_000_000);
+    let count = number("QUORATE_SIM_COUNT").unwrap_or(SEEDS_LONG);
+    let (reports, failed) = run_all(first..first + count, Planted::Nothing);
+    assert!(failed.is_empty(), "{} of {count} seeds failed\n{}", failed.len(), failed.join("\n"));
     assert_eventful(&reports);
 }
 
@@ -145,8 +143,7 @@ fn planted_faults_are_found() {
 #[test]
 #[ignore = "for `make sim SEED=n`"]
 fn one_seed() {
-    #[expect(clippy::disallowed_methods, reason = "the seed comes from the command line of make")]
-    let seed = env::var("QUORATE_SIM_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let seed = number("QUORATE_SIM_SEED").unwrap_or(1);
     let options = Options { seed, with_lines: true, ..Options::default() };
     let report = sim::run(&options);
     if let Err(violation) = &report.verdict {
@@ -163,4 +160,10 @@ fn one_seed() {
         report.elections,
         report.trace_hash,
     );
+}
+
+/// A number from the environment; one that is none is a mistake to be told of.
+#[expect(clippy::disallowed_methods, reason = "what to run is said on the command line of make")]
+fn number(name: &str) -> Option<u64> {
+    env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
 }

@@ -98,7 +98,9 @@ impl Replica {
         match input {
             Input::Tick => self.tick(now),
             Input::Frame(from, frame) => self.receive(from, frame),
-            Input::Snapshot { from, stage, message } => self.receive_snapshot(from, stage, &message),
+            Input::Snapshot { from, stage, message } => {
+                self.receive_snapshot(from, stage, &message)
+            }
             Input::Proposal(sequence) => self.queue.push_back(sequence),
             Input::Read(waiter) => self.reads.wait(waiter),
             Input::Persisted(number) => self.persisted(number),
@@ -108,7 +110,7 @@ impl Replica {
             Input::Flushed(position) => self.flushed(position),
             Input::CheckpointMade(made) => self.checkpoint_made(made),
             Input::Unreachable(member) => self.core.report_unreachable(member),
-            Input::SnapshotSent { to, arrived, .. } => self.core.report_snapshot(to, arrived),
+            Input::SnapshotSent { to, id, arrived } => self.snapshot_sent(to, id, arrived),
             Input::HandOver(to) => self.hand_over(to),
             Input::Stop => self.shared.stop(Stop::Asked),
         }
@@ -161,22 +163,24 @@ impl Replica {
         match stepped {
             Ok(()) => {}
             Err(StepError::Fault(fault)) => self.output.fault = Some(fault),
-            Err(error @ (StepError::Malformed
-            | StepError::NotForUs(_)
-            | StepError::NotAMember(_)
-            | StepError::Unexpected
-            | StepError::Contradiction(_))) => {
+            Err(
+                error @ (StepError::Malformed
+                | StepError::NotForUs(_)
+                | StepError::NotAMember(_)
+                | StepError::Unexpected
+                | StepError::Contradiction(_)),
+            ) => {
                 tracing::warn!(peer = %from, "message refused: {error}");
             }
         }
     }
 
     fn hand_over(&mut self, to: Option<MemberId>) {
-        if let Some(to) = to.or_else(|| self.core.best_successor()) {
-            if self.core.role() == Role::Leader {
-                tracing::info!(peer = %to, "handing leadership over");
-                self.core.transfer_leader(to);
-            }
+        if let Some(to) = to.or_else(|| self.core.best_successor())
+            && self.core.role() == Role::Leader
+        {
+            tracing::info!(peer = %to, "handing leadership over");
+            self.core.transfer_leader(to);
         }
     }
 

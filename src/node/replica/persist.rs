@@ -16,6 +16,9 @@ use crate::{
 /// neither queue grows without bound.
 const ROUNDS_MAX: usize = 64;
 
+/// How many times what is usually kept of the log may be kept while a checkpoint is being sent.
+const SENDING_KEEPS_TIMES: u64 = 4;
+
 /// Rounds that are on their way to disk, and batches that are being applied.
 #[derive(Debug, Default)]
 pub(super) struct Writing {
@@ -120,7 +123,7 @@ impl Replica {
             Some(snapshot) => match checkpoint_id(&snapshot.data) {
                 Some(id) => {
                     let checkpoint = Checkpoint { id, applied: snapshot.position };
-                    self.prepared_is_sent(id);
+                    self.prepared_is_sent(checkpoint);
                     self.output.snapshots.push((message.to, checkpoint, message.bytes));
                 }
                 None => self.core.report_snapshot(message.to, false),
@@ -160,12 +163,20 @@ impl Replica {
         self.flushing = false;
         self.flushed = self.flushed.max(position.index);
         let settings = &self.shared.settings;
-        let lags = self.core.slowest_match().is_some_and(|slowest| {
-            self.retention.bytes_after(slowest) > settings.log_kept_bytes
-        });
+        let lags = self
+            .core
+            .slowest_match()
+            .is_some_and(|slowest| self.retention.bytes_after(slowest) > settings.log_kept_bytes);
         let kept =
             if lags { settings.log_kept_for_laggards_bytes } else { settings.log_kept_bytes };
-        let Some(cut) = self.retention.cut_keeping(kept) else { return };
+        let Some(mut cut) = self.retention.cut_keeping(kept) else { return };
+        if let Some(needed) = self.snapshots.needed_after() {
+            // Or the member would need the next checkpoint as soon as it has this one. It must not
+            // keep the log for ever either.
+            let most = kept.saturating_mul(SENDING_KEEPS_TIMES);
+            let least = self.retention.cut_keeping(most).unwrap_or_default();
+            cut = cut.min(needed.max(least));
+        }
         // Another thread tells what is flushed, and may be ahead of what this one knows to be applied.
         let cut = cut.min(self.flushed).min(self.applied.index);
         if cut <= self.core.truncated().index {

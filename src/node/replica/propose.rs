@@ -3,11 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    node::{
-        forward::answer_frame,
-        replica::Replica,
-        task::Proposed,
-    },
+    node::{forward::answer_frame, replica::Replica, task::Proposed},
     raft::Role,
     state::{Command, Request, RevokeCause, codec},
     types::{Identity, LeaseId, MemberId, Millis, RequestId, Term, limits},
@@ -41,7 +37,9 @@ impl Replica {
             // term without its leader ends, and then the log itself tells what became of the requests.
             return;
         }
-        if group.len() > limits::PEER_MESSAGE_BYTES_MAX || codec::decode_group(group.clone()).is_err() {
+        if group.len() > limits::PEER_MESSAGE_BYTES_MAX
+            || codec::decode_group(group.clone()).is_err()
+        {
             // In the log it would stop every member.
             tracing::warn!(peer = %from, "forwarded requests do not decode");
             return;

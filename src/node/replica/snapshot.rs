@@ -1,16 +1,18 @@
 //! Checkpoints: made for members that lag behind the log, installed when this one does.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::{
     node::{
         ports::{Checkpoint, CheckpointId, Frame, StageId},
-        retention::Retention,
         replica::Replica,
+        retention::Retention,
         task::{ApplyTask, Chore, LogTask},
     },
     raft::{Position, Role},
-    types::{Fault, MemberId},
+    types::{Fault, Index, MemberId},
 };
 
 /// Checkpoints under way.
@@ -19,6 +21,8 @@ pub(super) struct Snapshots {
     making: bool,
     /// Made for a lagging member that has not asked for it again yet.
     prepared: Option<Prepared>,
+    /// On their way, with the entry each ends at: what comes after it is needed next.
+    sending: BTreeMap<CheckpointId, Index>,
     /// Received, until consensus has decided whether to install it.
     received: Option<StageId>,
     installing: Option<Installing>,
@@ -46,6 +50,11 @@ impl Snapshots {
     /// the log starts anew behind it.
     pub(super) fn is_installing(&self) -> bool {
         self.installing.is_some()
+    }
+
+    /// The entry after which the log is needed by members that are being sent a checkpoint.
+    pub(super) fn needed_after(&self) -> Option<Index> {
+        self.sending.values().min().copied()
     }
 
     /// Rounds up to `number` are synced. Returns what is installed, when that was the last step:
@@ -78,7 +87,8 @@ impl Replica {
         after_sync: Vec<(MemberId, Frame)>,
     ) {
         let Some(stage) = self.snapshots.received.take() else {
-            self.output.fault = Some(Fault::new("a snapshot without a checkpoint is to be installed"));
+            self.output.fault =
+                Some(Fault::new("a snapshot without a checkpoint is to be installed"));
             return;
         };
         tracing::info!(index = %position.index, "installing a checkpoint");
@@ -115,8 +125,15 @@ impl Replica {
     }
 
     /// The prepared checkpoint is on its way; whoever sends it releases it.
-    pub(super) fn prepared_is_sent(&mut self, id: CheckpointId) {
-        self.snapshots.prepared.take_if(|prepared| prepared.id == id);
+    pub(super) fn prepared_is_sent(&mut self, checkpoint: Checkpoint) {
+        self.snapshots.prepared.take_if(|prepared| prepared.id == checkpoint.id);
+        self.snapshots.sending.insert(checkpoint.id, checkpoint.applied.index);
+    }
+
+    /// A checkpoint has arrived, or has not.
+    pub(super) fn snapshot_sent(&mut self, to: MemberId, id: CheckpointId, arrived: bool) {
+        self.snapshots.sending.remove(&id);
+        self.core.report_snapshot(to, arrived);
     }
 
     /// Lets go of a checkpoint that nobody came for, and of the wish for one.

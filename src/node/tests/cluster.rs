@@ -1,9 +1,9 @@
 //! A cluster in memory that does what a test tells it, step by step, and nothing by itself.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -13,17 +13,15 @@ use tokio::sync::oneshot;
 
 use crate::{
     node::{
-        Applier, ApplyTask, Chore, Clock, Initial, Input, LogTask, Metrics, Replica, Settings, Shared,
-        carry_out_log, housekeeper, open,
+        Applier, ApplyTask, Chore, Clock, Initial, Input, LogTask, Metrics, Replica, Settings,
+        Shared, carry_out_log, housekeeper, open,
         pending::Outcome,
-        ports::{
-            Checkpoint, CheckpointFile, CheckpointId, Frame, LogStore, OwnedView, StageId,
-            StateStore,
-        },
+        ports::{Checkpoint, Frame, StateStore},
+        tests::disk::{MemoryLog, MemoryStore},
     },
-    raft::{HardState, LogEntry, LogState, LogWrite, Position, Role},
-    state::{Command, Member, Writes, meta, mvcc, testing::{MapView, get}},
-    types::{BootNumber, ClusterId, Fault, Index, KeyValue, MemberId, Millis, Revision, Term},
+    raft::Role,
+    state::{Command, Member, mvcc, testing::get},
+    types::{BootNumber, ClusterId, Fault, KeyValue, MemberId, Millis},
 };
 
 const TICK: u64 = 100;
@@ -78,12 +76,8 @@ impl Clock for TestClock {
 impl Cluster {
     /// Members 1 to `size` of a new cluster, all running.
     pub(super) fn new(size: u64, tune: fn(&mut Settings)) -> Self {
-        let member = |_| OneMember {
-            log: Arc::default(),
-            store: Arc::default(),
-            boot: 0,
-            process: None,
-        };
+        let member =
+            |_| OneMember { log: Arc::default(), store: Arc::default(), boot: 0, process: None };
         let mut cluster = Self {
             members: (0..size).map(member).collect(),
             clock: Arc::default(),
@@ -106,8 +100,7 @@ impl Cluster {
     }
 
     pub(super) fn member(&mut self, id: u64) -> &mut Process {
-        let index = usize::try_from(id - 1).unwrap();
-        self.members[index].process.as_mut().expect("the member runs")
+        self.members[at(id)].process.as_mut().expect("the member runs")
     }
 
     pub(super) fn now(&self) -> Millis {
@@ -120,9 +113,10 @@ impl Cluster {
             .map(|id| Member { id: MemberId(id), ..Member::default() })
             .collect();
         let initial = Initial { cluster: ClusterId(7), members };
-        let member = &mut self.members[usize::try_from(id - 1).unwrap()];
+        let member = &mut self.members[at(id)];
         member.boot += 1;
-        let (boot, log, store) = (BootNumber(member.boot), member.log.clone(), member.store.clone());
+        let (boot, log, store) =
+            (BootNumber(member.boot), member.log.clone(), member.store.clone());
         let opened = open(&*log, &*store, &initial).unwrap();
         let mut settings = Settings::new(ClusterId(7), MemberId(id), boot);
         (self.tune)(&mut settings);
@@ -143,9 +137,9 @@ impl Cluster {
 
     /// Ends a member's process: its state falls back to what was flushed, its log to what was synced.
     pub(super) fn crash(&mut self, id: u64) {
-        let member = &mut self.members[usize::try_from(id - 1).unwrap()];
+        let member = &mut self.members[at(id)];
         member.process = None;
-        member.store.lock().crash();
+        member.store.crash();
         self.frames.retain(|(from, to, _)| from.0 != id && to.0 != id);
     }
 
@@ -216,7 +210,7 @@ impl Cluster {
     /// Hands an input to a member without its consequences.
     pub(super) fn hand_in(&mut self, id: u64, input: Input) {
         let now = self.now();
-        if let Some(process) = &mut self.members[usize::try_from(id - 1).unwrap()].process {
+        if let Some(process) = &mut self.members[at(id)].process {
             if process.fault.is_none() {
                 process.replica.handle(now, input);
             }
@@ -288,7 +282,7 @@ impl Cluster {
     /// One round of one member and of its workers; tells whether there was anything to do.
     fn work(&mut self, id: u64) -> bool {
         let now = self.now();
-        let member = &mut self.members[usize::try_from(id - 1).unwrap()];
+        let member = &mut self.members[at(id)];
         let log = member.log.clone();
         let Some(process) = member.process.as_mut().filter(|p| p.fault.is_none()) else {
             return false;
@@ -329,14 +323,13 @@ impl Cluster {
     }
 
     fn send_snapshot(&mut self, from: u64, to: MemberId, checkpoint: Checkpoint, message: Bytes) {
-        let source = self.members[usize::try_from(from - 1).unwrap()].store.clone();
-        let image = source.lock().checkpoints.get(&checkpoint.id).cloned().expect("not released");
+        let source = self.members[at(from)].store.clone();
+        let image = source.image(checkpoint.id);
         source.checkpoint_release(checkpoint.id);
         let arrived = !self.cut_off.contains(&from) && !self.cut_off.contains(&to.0);
         if arrived {
-            let store = self.members[usize::try_from(to.0 - 1).unwrap()].store.clone();
-            let stage = store.stage().unwrap();
-            store.lock().stages.insert(stage, image);
+            let store = self.members[at(to.0)].store.clone();
+            let stage = store.put_stage(image);
             self.hand_in(to.0, Input::Snapshot { from: MemberId(from), stage, message });
         }
         self.hand_in(from, Input::SnapshotSent { to, id: checkpoint.id, arrived });
@@ -349,173 +342,10 @@ impl Cluster {
 
     /// Checkpoints and stages that a member still keeps.
     pub(super) fn kept_checkpoints(&self, id: u64) -> usize {
-        let disk = self.members[usize::try_from(id - 1).unwrap()].store.lock();
-        disk.checkpoints.len() + disk.stages.len()
+        self.members[at(id)].store.kept_checkpoints()
     }
 }
 
-/// A log in memory. Every write is synced.
-#[derive(Debug, Default)]
-pub(super) struct MemoryLog(Mutex<Records>);
-
-#[derive(Debug, Default)]
-struct Records {
-    hard_state: HardState,
-    truncated: Position,
-    entries: BTreeMap<Index, LogEntry>,
-}
-
-impl MemoryLog {
-    fn lock(&self) -> MutexGuard<'_, Records> {
-        self.0.lock().unwrap()
-    }
-}
-
-fn position(entry: &LogEntry) -> Position {
-    Position { index: Index(entry.index), term: Term(entry.term) }
-}
-
-impl LogStore for MemoryLog {
-    fn load(&self) -> Result<LogState, Fault> {
-        let log = self.lock();
-        let mut term_runs: Vec<Position> = Vec::new();
-        for at in log.entries.values().map(position) {
-            if term_runs.last().is_none_or(|run| run.term != at.term) {
-                term_runs.push(at);
-            }
-        }
-        let last = log.entries.values().next_back().map_or(log.truncated, position);
-        let bytes = log.entries.values().map(|entry| entry.data.len() as u64).sum();
-        Ok(LogState { hard_state: log.hard_state, truncated: log.truncated, last, term_runs, bytes })
-    }
-
-    fn entries(&self, low: Index, high: Index, _: u64) -> Result<Vec<LogEntry>, Fault> {
-        let found: Vec<_> = self.lock().entries.range(low..high).map(|(_, e)| e.clone()).collect();
-        let whole = found.len() as u64 == high.0 - low.0;
-        whole.then_some(found).ok_or_else(|| Fault::new(format!("{low} to {high} is not in the log")))
-    }
-
-    fn write(&self, write: LogWrite) -> Result<(), Fault> {
-        let mut log = self.lock();
-        if let Some(first) = write.entries.first() {
-            log.entries.split_off(&Index(first.index));
-        }
-        log.entries.extend(write.entries.into_iter().map(|entry| (Index(entry.index), entry)));
-        log.hard_state = write.hard_state.unwrap_or(log.hard_state);
-        Ok(())
-    }
-
-    fn truncate(&self, to: Position) -> Result<(), Fault> {
-        let mut log = self.lock();
-        log.entries = log.entries.split_off(&to.index.next());
-        log.truncated = to;
-        Ok(())
-    }
-
-    fn reset(&self, to: Position, hard_state: HardState) -> Result<(), Fault> {
-        *self.lock() = Records { hard_state, truncated: to, entries: BTreeMap::new() };
-        Ok(())
-    }
-}
-
-/// A state in memory that forgets at a crash what was not flushed.
-#[derive(Debug, Default)]
-pub(super) struct MemoryStore(Mutex<Disk>);
-
-#[derive(Debug, Default)]
-struct Disk {
-    current: MapView,
-    flushed: MapView,
-    checkpoints: BTreeMap<CheckpointId, MapView>,
-    stages: BTreeMap<StageId, MapView>,
-    named: u64,
-}
-
-impl Disk {
-    fn crash(&mut self) {
-        self.current = self.flushed.clone();
-        self.checkpoints.clear();
-        self.stages.clear();
-    }
-}
-
-impl MemoryStore {
-    fn lock(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap()
-    }
-}
-
-fn applied(view: &MapView) -> Result<Position, Fault> {
-    meta::applied(view).map(|(index, term)| Position { index, term })
-}
-
-impl StateStore for MemoryStore {
-    fn view(&self) -> Result<OwnedView, Fault> {
-        Ok(Box::new(self.lock().current.clone()))
-    }
-
-    fn commit(&self, writes: Writes) -> Result<(), Fault> {
-        self.lock().current.commit(writes);
-        Ok(())
-    }
-
-    fn flushed(&self) -> Result<Position, Fault> {
-        applied(&self.lock().flushed)
-    }
-
-    fn flush(&self) -> Result<(), Fault> {
-        let mut disk = self.lock();
-        disk.flushed = disk.current.clone();
-        Ok(())
-    }
-
-    fn set_compacted(&self, _: Revision) {}
-
-    fn check(&self) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn checkpoint(&self) -> Result<Checkpoint, Fault> {
-        let mut disk = self.lock();
-        disk.named += 1;
-        let (id, image) = (CheckpointId(disk.named), disk.current.clone());
-        let applied = applied(&image)?;
-        disk.checkpoints.insert(id, image);
-        Ok(Checkpoint { id, applied })
-    }
-
-    fn checkpoint_files(&self, _: CheckpointId) -> Result<Vec<CheckpointFile>, Fault> {
-        Err(Fault::new("checkpoints have no files here"))
-    }
-
-    fn checkpoint_read(&self, _: CheckpointId, _: &str, _: u64, _: usize) -> Result<Bytes, Fault> {
-        Err(Fault::new("checkpoints have no files here"))
-    }
-
-    fn checkpoint_release(&self, id: CheckpointId) {
-        self.lock().checkpoints.remove(&id);
-    }
-
-    fn stage(&self) -> Result<StageId, Fault> {
-        let mut disk = self.lock();
-        disk.named += 1;
-        let id = StageId(disk.named);
-        disk.stages.insert(id, MapView::default());
-        Ok(id)
-    }
-
-    fn stage_write(&self, _: StageId, _: &str, _: u64, _: &[u8]) -> Result<(), Fault> {
-        Err(Fault::new("checkpoints have no files here"))
-    }
-
-    fn stage_drop(&self, id: StageId) {
-        self.lock().stages.remove(&id);
-    }
-
-    fn install(&self, id: StageId) -> Result<Position, Fault> {
-        let mut disk = self.lock();
-        let image = disk.stages.remove(&id).ok_or_else(|| Fault::new("no such stage"))?;
-        (disk.current, disk.flushed) = (image.clone(), image);
-        applied(&disk.current)
-    }
+fn at(id: u64) -> usize {
+    usize::try_from(id - 1).unwrap()
 }

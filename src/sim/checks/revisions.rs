@@ -173,7 +173,9 @@ mod tests {
         pairs.iter().map(|(key, value)| (*key, value.map(ValueId))).collect()
     }
 
-    fn survived(revisions: &[(i64, &[(KeyId, Option<u64>)])]) -> Survived {
+    type Changes<'a> = &'a [(KeyId, Option<u64>)];
+
+    fn survived(revisions: &[(i64, Changes<'_>)]) -> Survived {
         revisions.iter().map(|(r, pairs)| (Revision(*r), contents(pairs))).collect()
     }
 

@@ -32,8 +32,9 @@ pub struct History {
 /// The pair before a change is there only if its revision can still be read. That is decided by
 /// number, since compaction takes its time and differs between members.
 ///
-/// The reader of a stored state must look at the compacted mark once more afterwards, even after
-/// a fault; see [`settled`](super::settled).
+/// Compaction may drop old versions from under a view. Whoever reads a stored state must look
+/// afterwards, even after a fault, whether the compacted mark has moved: what was read counts only
+/// if it has not.
 pub fn events(
     view: &dyn View,
     from: Revision,

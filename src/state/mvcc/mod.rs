@@ -6,19 +6,19 @@
 
 mod compact;
 pub(super) mod count;
+mod count_past;
 mod delete;
 mod history;
 mod put;
 mod range;
 mod read;
 
-pub(super) use compact::compact;
+pub(super) use compact::{compact, ensure_kept};
 pub(super) use delete::delete_range;
 pub(super) use put::{check_put, put, put_checked};
 pub(super) use range::{check_revision, range_within};
 pub(super) use read::visit_live;
 
-pub use compact::{ensure_kept, settled};
 pub use history::{History, events};
 pub use range::range;
 

@@ -8,17 +8,17 @@ use crate::{
         SortTarget, View, meta,
         meta::Store,
         mvcc::{
-            count,
+            count, count_past,
             read::{At, Wanted, collect},
         },
     },
-    types::{Fault, KeyValue, Revision},
+    types::{Fault, KeyRange, KeyValue, Revision},
 };
 
 /// Reads a range by itself: a revision of 0 or less means the newest one.
 ///
-/// The reader of a stored state must look at the compacted mark once more when it has read at an
-/// older revision; see [`settled`](super::settled).
+/// Compaction may drop old versions from under a view. Whoever reads a stored state at an older
+/// revision must look afterwards whether that revision is compacted by now.
 pub fn range(view: &dyn View, range: &Range) -> Result<RangeResponse, ApplyError> {
     let store = meta::store(view)?;
     let asked = Revision(range.revision);
@@ -54,12 +54,12 @@ pub(in crate::state) fn range_within(
         return Ok(RangeResponse {
             kvs: Vec::new(),
             more: false,
-            count: to_signed(count_at(view, at, range)?),
+            count: to_signed(count_at(view, at, &range.range)?),
         });
     }
 
     let found = collect(view, at, plan(range))?;
-    let count = found.total.map_or_else(|| count_at(view, at, range), Ok)?;
+    let count = found.total.map_or_else(|| count_at(view, at, &range.range), Ok)?;
     let mut kvs = found.pairs;
     sort(&mut kvs, range);
     let limit = usize::try_from(range.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
@@ -98,13 +98,10 @@ fn plan(range: &Range) -> Wanted<'_> {
 }
 
 /// Keys of the range that live at a revision.
-fn count_at(view: &dyn View, at: At, range: &Range) -> Result<u64, Fault> {
+fn count_at(view: &dyn View, at: At, range: &KeyRange) -> Result<u64, Fault> {
     match at {
-        At::Newest => count::live_keys(view, &range.range),
-        At::Past(_) => {
-            let nothing = Wanted { take: 0, filter: RevisionFilter::default(), ..plan(range) };
-            Ok(collect(view, at, nothing)?.total.unwrap_or(0))
-        }
+        At::Newest => count::live_keys(view, range),
+        At::Past(revision) => count_past::keys_at(view, range, revision),
     }
 }
 

@@ -77,7 +77,6 @@ pub(super) fn collect(view: &dyn View, at: At, wanted: Wanted<'_>) -> Result<Fou
         (At::Newest, _) => collect_live(view, wanted, None),
         (At::Past(revision), KeyRange::One(key)) => {
             let mut found = Collector::new(wanted);
-            found.count_all = true;
             if let Some(record) = record_at(view, key, revision)? {
                 let _ends_anyway = found.add(PairRef::parse(&record)?)?;
             }
@@ -85,11 +84,32 @@ pub(super) fn collect(view: &dyn View, at: At, wanted: Wanted<'_>) -> Result<Fou
         }
         (At::Past(revision), KeyRange::HalfOpen(..) | KeyRange::From(_)) => {
             // The key of a pair that lived then is in exactly one of the two, so the first pairs
-            // of both together are among the first pairs of each.
+            // of both together are among the first pairs of each, and those of the second cannot
+            // lie behind the last of the first when that has enough.
             let live = collect_live(view, wanted, Some(revision))?;
-            let old = collect_old(view, wanted, revision)?;
+            let rest = match (live.total, live.pairs.last()) {
+                (None, Some(last)) => up_to(wanted, &last.key),
+                (Some(_), _) | (None, None) => wanted.range.clone(),
+            };
+            let old = collect_old(view, Wanted { range: &rest, ..wanted }, revision)?;
             Ok(merge(live, old, wanted))
         }
+    }
+}
+
+/// The part of the range that a reader has passed when it is at `key`.
+fn up_to(wanted: Wanted<'_>, key: &Key) -> KeyRange {
+    let end = match wanted.direction {
+        Direction::Forward => KeyRange::One(key.clone()).end(),
+        Direction::Backward => wanted.range.end(),
+    };
+    let start = match wanted.direction {
+        Direction::Forward => wanted.range.start().clone(),
+        Direction::Backward => key.clone(),
+    };
+    match end {
+        Some(end) => KeyRange::HalfOpen(start, end),
+        None => KeyRange::From(start),
     }
 }
 
@@ -129,8 +149,6 @@ fn collect_live(
     not_after: Option<Revision>,
 ) -> Result<Found, Fault> {
     let mut found = Collector::new(wanted);
-    // At an older revision nothing but reading on tells how many keys lived.
-    found.count_all = not_after.is_some();
     visit_live(view, wanted.range, wanted.direction, &mut |record| {
         let pair = PairRef::parse(record)?;
         if not_after.is_some_and(|revision| pair.mod_revision > revision) {
@@ -144,23 +162,32 @@ fn collect_live(
 /// Pairs that lived at `revision` and have been replaced or deleted since.
 fn collect_old(view: &dyn View, wanted: Wanted<'_>, revision: Revision) -> Result<Found, Fault> {
     let mut found = Collector::new(wanted);
-    found.count_all = true;
-    if wanted.range.is_empty() {
-        return Ok(found.finish());
+    visit_old(view, wanted.range, wanted.direction, revision, &mut |record| {
+        found.add(PairRef::parse(record)?)
+    })?;
+    Ok(found.finish())
+}
+
+/// Visits the records of the pairs that lived at `revision` and have been replaced or deleted since.
+pub(super) fn visit_old(
+    view: &dyn View,
+    range: &KeyRange,
+    direction: Direction,
+    revision: Revision,
+    visit: &mut VisitRecord<'_>,
+) -> Result<(), Fault> {
+    if range.is_empty() {
+        return Ok(());
     }
-    let start = ver::first_of(wanted.range.start().as_bytes());
-    let end = wanted.range.end().map(|end| ver::first_of(end.as_bytes()));
-    view.scan(Family::Versions, &start, end.as_deref(), wanted.direction, &mut |key, value| {
+    let start = ver::first_of(range.start().as_bytes());
+    let end = range.end().map(|end| ver::first_of(end.as_bytes()));
+    view.scan(Family::Versions, &start, end.as_deref(), direction, &mut |key, value| {
         if ver::modified(key)? > revision {
             return Ok(ControlFlow::Continue(()));
         }
         let (ended, record) = ver::split(value)?;
-        if ended <= revision {
-            return Ok(ControlFlow::Continue(()));
-        }
-        found.add(PairRef::parse(record)?)
-    })?;
-    Ok(found.finish())
+        if ended <= revision { Ok(ControlFlow::Continue(())) } else { visit(record) }
+    })
 }
 
 fn merge(live: Found, old: Found, wanted: Wanted<'_>) -> Found {
@@ -175,19 +202,17 @@ fn merge(live: Found, old: Found, wanted: Wanted<'_>) -> Found {
     Found { pairs, total: live.total.zip(old.total).map(|(live, old)| live + old) }
 }
 
-/// Gathers what passes, and counts everything.
+/// Gathers what passes until there is enough, and counts everything up to there.
 struct Collector<'a> {
     wanted: Wanted<'a>,
     pairs: Vec<KeyValue>,
     seen: u64,
-    /// Read on when there are pairs enough.
-    count_all: bool,
     stopped: bool,
 }
 
 impl<'a> Collector<'a> {
     fn new(wanted: Wanted<'a>) -> Self {
-        Self { wanted, pairs: Vec::new(), seen: 0, count_all: false, stopped: false }
+        Self { wanted, pairs: Vec::new(), seen: 0, stopped: false }
     }
 
     fn add(&mut self, pair: PairRef<'_>) -> Result<ControlFlow<()>, Fault> {
@@ -196,7 +221,7 @@ impl<'a> Collector<'a> {
             let copied = if self.wanted.values { pair.to_pair() } else { pair.to_key_only() };
             self.pairs.push(copied?);
         }
-        if self.pairs.len() >= self.wanted.take && !self.count_all {
+        if self.pairs.len() >= self.wanted.take {
             self.stopped = true;
             return Ok(ControlFlow::Break(()));
         }

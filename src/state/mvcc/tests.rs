@@ -4,12 +4,12 @@
 use crate::{
     state::{
         ApplyError, Command, DeleteRangeResponse, Family, PutResponse, Refused, Response,
-        RevisionFilter, SortOrder, SortTarget, View, meta,
-        mvcc::{ensure_kept, events, settled},
+        RevisionFilter, SortOrder, SortTarget, meta,
+        mvcc::events,
         schema::{cur::pair_size, ver},
         testing::{Machine, compact, delete, events_text, get, grant, key, put},
     },
-    types::{Event, EventKind, Fault, KeyValue, LeaseId, Revision},
+    types::{Event, EventKind, KeyValue, LeaseId, Revision},
 };
 
 fn names(kvs: &[KeyValue]) -> Vec<String> {
@@ -367,29 +367,6 @@ fn a_lost_value_is_a_fault() {
 
     machine.apply_unchecked(compact(2));
     let ApplyError::Fault(_) = machine.events(2).unwrap_err() else { panic!() };
-}
-
-/// A reader of history whose view was overtaken by a compaction reads again, and is declined.
-#[test]
-fn history_read_under_a_moving_mark_is_read_again() {
-    let old = Machine::after([put("a"), put("a"), put("a")]); // 2, 3, 4
-    let mut new = old.clone();
-    new.apply(compact(3));
-    new.collect_garbage();
-    let read_from = |from: i64| {
-        let opened = std::cell::Cell::new(0);
-        let open = || -> Result<Box<dyn View + Send + Sync>, Fault> {
-            opened.set(opened.get() + 1);
-            let machine = if opened.get() == 1 { &old } else { &new };
-            Ok(Box::new(machine.view().clone()))
-        };
-        let outcome = settled(open, |view| events(view, Revision(from), Revision(4), 9, 999));
-        (outcome.map(|history| history.events.len()), opened.get())
-    };
-    assert_eq!(read_from(3), (Ok(2), 3));
-    assert_eq!(read_from(2), (Err(Refused::Compacted(Revision(2)).into()), 3));
-    assert_eq!(ensure_kept(new.view(), Revision(3)), Ok(()));
-    assert!(ensure_kept(new.view(), Revision(2)).is_err());
 }
 
 /// Keys of any bytes, however much one looks like the beginning of another, do not mix.
