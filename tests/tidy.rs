@@ -192,8 +192,8 @@ fn literal_or_comment(rest: &str, before: Option<char>) -> usize {
             }
         }
     }
-    if rest.starts_with('"') {
-        return 1 + quoted_len(&rest[1..], '"');
+    if let Some(inside) = rest.strip_prefix('"') {
+        return 1 + quoted_len(inside, '"');
     }
     // A quote is a character literal unless it begins a lifetime.
     let mut chars = rest.chars();

@@ -241,7 +241,7 @@ mod tests {
         let mut forwards = Forwards::new(BootNumber(1));
         forwards.follow(Term(2), Some(LEADER));
         let first = forwards.send(vec![1], Bytes::from_static(b"group"), Millis(0)).unwrap();
-        assert_eq!(forwards.tick(RESEND), [first.clone()]);
+        assert_eq!(forwards.tick(RESEND), std::slice::from_ref(&first));
         forwards.follow(Term(2), None);
         assert_eq!(forwards.tick(RESEND + RESEND), [first]);
         forwards.follow(Term(3), Some(LEADER));

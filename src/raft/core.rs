@@ -114,7 +114,13 @@ impl RaftCore {
             return;
         }
         let follower = self.role() != Role::Leader;
-        if self.node.tick() && follower {
+        // Whoever is alone need not wait for a leader to show up.
+        let campaigns = if follower && self.is_single_voter() {
+            self.node.campaign().is_ok()
+        } else {
+            self.node.tick() && follower
+        };
+        if campaigns {
             self.campaigns += 1;
         }
         self.spread_election_timeout();

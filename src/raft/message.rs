@@ -93,11 +93,9 @@ mod tests {
     use super::*;
 
     fn append() -> Message {
-        let mut message = Message::default();
+        let mut message = Message { index: 7, ..Message::default() };
         message.set_msg_type(MessageType::MsgAppend);
-        message.index = 7;
-        let mut entry = Entry::default();
-        entry.data = Bytes::from_static(b"data");
+        let entry = Entry { data: Bytes::from_static(b"data"), ..Entry::default() };
         message.mut_entries().push(entry);
         message.mut_snapshot().mut_metadata().mut_conf_state().set_voters(vec![1, 2, 3]);
         message

@@ -101,10 +101,7 @@ fn step(core: &mut RaftCore, message: &Message) -> Result<(), StepError> {
 }
 
 fn entry(index: u64, term: u64) -> Entry {
-    let mut entry = Entry::default();
-    entry.index = index;
-    entry.term = term;
-    entry
+    Entry { index, term, ..Entry::default() }
 }
 
 /// A proposal is committed and applied on all three.

@@ -111,9 +111,10 @@ pub(super) fn end_on_panic() {
         let thread = current.name().unwrap_or("unnamed");
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let backtrace = Backtrace::capture();
-        let backtrace = match backtrace.status() {
-            BacktraceStatus::Captured => format!("\n{backtrace}"),
-            _ => String::new(),
+        let backtrace = if backtrace.status() == BacktraceStatus::Captured {
+            format!("\n{backtrace}")
+        } else {
+            String::new()
         };
         error!(thread, place, "panic: {}{backtrace}", text(info.payload()));
         if thread != CLIENT_THREADS {

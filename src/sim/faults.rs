@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
+    node::Input,
     sim::{member::Member, network::Quality, schedule::Event, workload::Workload, world::Context},
     types::MemberId,
 };
@@ -35,7 +36,14 @@ pub fn strike(members: &mut Members, workload: &mut Workload, ctx: &mut Context)
                 isolate(leader, ctx);
             }
         }
-        75..87 => cut_some_directions(ctx),
+        75..85 => cut_some_directions(ctx),
+        85..90 => {
+            if let Some(leader) = leader(members) {
+                ctx.note(&[16, leader.0], format_args!("{leader} hands leadership over"));
+                let leader = members.get_mut(&leader).expect("members never go");
+                leader.post(Input::HandOver(None), ctx);
+            }
+        }
         _ => {
             ctx.note(&[10], format_args!("the network is whole again"));
             ctx.network.heal();

@@ -118,7 +118,8 @@ fn reason(result: Result<Response<PeerAck>, Status>) -> String {
     match result {
         Ok(_) => "the member ended the stream".to_owned(),
         Err(status) => match status.source() {
-            Some(source) => format!("{}: {}", status.message(), chain(source)),
+            // The status itself says no more than that there was one.
+            Some(source) => chain(source),
             None => status.message().to_owned(),
         },
     }

@@ -215,7 +215,7 @@ const CHECKPOINT: Checkpoint =
 /// All files arrive whole before the message; the outcome is reported, the checkpoint released.
 #[tokio::test]
 async fn a_snapshot_arrives_whole() {
-    let pattern = |len: usize| (0..len).map(|at| (at % 251) as u8).collect::<Vec<u8>>();
+    let pattern = |len: usize| (0..=250).cycle().take(len).collect::<Vec<u8>>();
     let files = std::collections::BTreeMap::from([
         ("empty".to_owned(), Vec::new()),
         ("exact".to_owned(), pattern(limits::SNAPSHOT_CHUNK_BYTES)),

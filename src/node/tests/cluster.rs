@@ -210,10 +210,10 @@ impl Cluster {
     /// Hands an input to a member without its consequences.
     pub(super) fn hand_in(&mut self, id: u64, input: Input) {
         let now = self.now();
-        if let Some(process) = &mut self.members[at(id)].process {
-            if process.fault.is_none() {
-                process.replica.handle(now, input);
-            }
+        if let Some(process) = &mut self.members[at(id)].process
+            && process.fault.is_none()
+        {
+            process.replica.handle(now, input);
         }
     }
 

@@ -6,7 +6,7 @@ use std::{
     process::{ExitStatus, Output, Stdio},
 };
 
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::{Port, READY, eventually, quorate, within};
 
@@ -22,6 +22,8 @@ pub(crate) struct Member {
     log: PathBuf,
     arguments: Vec<String>,
     process: Option<Child>,
+    /// Its standard input. Held apart, because waiting for a process closes what it still has.
+    lifeline: Option<ChildStdin>,
 }
 
 impl Member {
@@ -45,7 +47,16 @@ impl Member {
             format!("--initial-cluster={initial_cluster}"),
         ];
         let log = dir.join(format!("{name}.log"));
-        Self { name: name.to_owned(), client, peer, dir: data_dir, log, arguments, process: None }
+        Self {
+            name: name.to_owned(),
+            client,
+            peer,
+            dir: data_dir,
+            log,
+            arguments,
+            process: None,
+            lifeline: None,
+        }
     }
 
     /// Adds flags; a later one wins over an earlier one.
@@ -82,7 +93,9 @@ impl Member {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .kill_on_drop(true);
-        self.process = Some(command.spawn().unwrap());
+        let mut process = command.spawn().unwrap();
+        self.lifeline = process.stdin.take();
+        self.process = Some(process);
     }
 
     /// Starts the process and waits until it serves linearizable reads.
@@ -123,7 +136,7 @@ impl Member {
 
     /// Ends the standard input of the process, as the death of its supervisor would.
     pub(crate) fn close_stdin(&mut self) {
-        drop(self.process.as_mut().and_then(|process| process.stdin.take()));
+        self.lifeline = None;
     }
 
     /// Starts the process where a refusal is expected, and returns what it says.
