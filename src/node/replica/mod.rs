@@ -217,7 +217,9 @@ impl Replica {
     }
 
     fn ask_read_index(&mut self, now: Millis) {
-        if !self.core.can_read() {
+        // A leader that has not committed in its term drops the question without a word. It has for
+        // certain once an entry of the term is applied here.
+        if !self.core.can_read() || self.applied.term != self.core.term() {
             return;
         }
         let under = (self.core.term(), self.core.leader());
