@@ -4,12 +4,22 @@ use tokio::sync::watch;
 
 use crate::{
     lease::Renewal,
-    node::{Error, Handle, TimeoutCause, ports::TimeLeft},
+    node::{
+        Error, Handle, TimeoutCause,
+        ports::{Asked, TimeLeft},
+    },
     types::{LeaseId, MemberId, Millis, Seconds},
 };
 
 /// How long to wait before a leader is asked again that could not answer yet.
 const RETRY: Millis = Millis(20);
+
+/// Whose clock counts.
+#[derive(Clone, Copy)]
+enum Leader {
+    Here,
+    There(MemberId),
+}
 
 impl Handle {
     /// Renews a lease, on the leader's clock; any member can be asked. `None`: there is no such
@@ -20,24 +30,16 @@ impl Handle {
     ///
     /// When no leader answered within the request timeout, or the member stops.
     pub async fn keep_alive(&self, lease: LeaseId) -> Result<Option<Seconds>, Error> {
-        self.in_time(async {
-            loop {
-                let mut leader = self.leadership();
-                let known = *leader.borrow_and_update();
-                let answer = match known {
-                    None => Err(Error::NoLeader),
-                    Some(id) if id == self.member_id() => self.renew_one(lease).await,
-                    Some(id) => self
-                        .peers()
-                        .renew(id, vec![lease])
-                        .await
-                        .and_then(|ttls| ttls.first().copied().ok_or(Error::NotLeader)),
-                };
-                match answer {
-                    Ok(ttl) => return Ok(ttl),
-                    Err(error) => self.wait_to_retry(error, &mut leader).await?,
+        self.ask_leader(move |handle, leader| {
+            Box::pin(async move {
+                match leader {
+                    Leader::Here => handle.renew_one(lease).await,
+                    Leader::There(id) => {
+                        let ttls = handle.peers().renew(id, vec![lease]).await?;
+                        ttls.first().copied().ok_or(Error::NotLeader)
+                    }
                 }
-            }
+            })
         })
         .await
     }
@@ -49,18 +51,31 @@ impl Handle {
     ///
     /// When no leader answered within the request timeout, or the member stops.
     pub async fn time_left(&self, lease: LeaseId) -> Result<Option<TimeLeft>, Error> {
+        self.ask_leader(move |handle, leader| {
+            Box::pin(async move {
+                match leader {
+                    Leader::Here => handle.time_left_here(lease).await,
+                    Leader::There(id) => handle.peers().time_left(id, lease).await,
+                }
+            })
+        })
+        .await
+    }
+
+    /// Asks the clock of whoever leads until one answers.
+    async fn ask_leader<T>(&self, ask: impl Fn(Self, Leader) -> Asked<T>) -> Result<T, Error> {
         self.in_time(async {
             loop {
-                let mut leader = self.leadership();
-                let known = *leader.borrow_and_update();
-                let answer = match known {
+                let mut known = self.leadership();
+                let leader = *known.borrow_and_update();
+                let answer = match leader {
                     None => Err(Error::NoLeader),
-                    Some(id) if id == self.member_id() => self.time_left_here(lease).await,
-                    Some(id) => self.peers().time_left(id, lease).await,
+                    Some(id) if id == self.member_id() => ask(self.clone(), Leader::Here).await,
+                    Some(id) => ask(self.clone(), Leader::There(id)).await,
                 };
                 match answer {
-                    Ok(left) => return Ok(left),
-                    Err(error) => self.wait_to_retry(error, &mut leader).await?,
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => self.wait_to_retry(error, &mut known).await?,
                 }
             }
         })
