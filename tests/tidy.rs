@@ -342,6 +342,24 @@ fn files_are_short_and_begin_with_a_header() {
     assert_none(&complaints);
 }
 
+/// A script that no test runs could say anything.
+#[test]
+fn every_script_is_run() {
+    let sources = sources("src");
+    let runs = |room: &str, name: &str| {
+        let scripts = sources
+            .iter()
+            .filter(|source| source.path.starts_with(room) && source.path.ends_with("/scripts.rs"));
+        let mut lists = scripts.filter_map(|source| source.code.split("scripts! {").nth(1));
+        lists.any(|list| list.split('}').next().unwrap().split_whitespace().any(|run| run == name))
+    };
+    let scripts = files_below("src").into_iter().filter_map(|path| {
+        let (room, name) = path.split_once("/testdata/")?;
+        (!runs(room, name)).then(|| format!("{path}:1: {room} has no test that runs it"))
+    });
+    assert_none(&scripts.collect::<Vec<_>>());
+}
+
 /// Whoever looks for a room finds it in the map.
 #[test]
 fn every_room_is_on_the_map() {

@@ -19,6 +19,8 @@ mod logger;
 mod message;
 mod ready;
 #[cfg(test)]
+mod scripts;
+#[cfg(test)]
 mod tests;
 
 pub use self::{

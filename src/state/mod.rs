@@ -30,6 +30,8 @@ mod bootstrap;
 mod command;
 mod error;
 mod overlay;
+#[cfg(test)]
+mod scripts;
 mod view;
 mod write_txn;
 

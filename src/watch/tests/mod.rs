@@ -3,6 +3,7 @@
 mod behind;
 mod cases;
 mod model;
+mod scripts;
 mod store;
 mod stored;
 
