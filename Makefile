@@ -5,8 +5,8 @@
 # dependencies are compiled once. A set CARGO_TARGET_DIR is respected.
 
 CARGO := scripts/cargo.sh
-# The simulator is part of this one build; release binaries go without it.
-FLAGS := --locked --features sim
+# Simulator and fail points are part of this one build; release binaries go without them.
+FLAGS := --locked --features sim,failpoints
 NODES ?= 3
 SEED ?= 1
 
