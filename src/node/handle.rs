@@ -27,7 +27,6 @@ use crate::{
     },
     types::{
         ClusterId, Identity, Index, LeaseId, MemberId, Millis, RequestId, Revision, Seconds, Term,
-        limits,
     },
     watch::Hub,
 };
@@ -100,10 +99,7 @@ impl Handle {
         command: Command,
     ) -> Result<Answer, RequestError> {
         let shared = self.shared();
-        let lag = shared.committed().0.saturating_sub(shared.applied().0);
-        if lag > limits::APPLY_LAG_ENTRIES_MAX {
-            return Err(Error::TooManyRequests.into());
-        }
+        shared.check_apply_lag()?;
         let sequence = shared.pending.next_sequence();
         let settings = self.settings();
         let id = RequestId { member: settings.member, boot: settings.boot, sequence };

@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use crate::{
     lease::Lessor,
     node::{
-        Clock, Metrics, Settings,
+        Clock, Error, Metrics, Settings,
         pending::Pending,
         ports::{OwnedView, StateStore},
     },
     state::meta,
-    types::{Fault, Index, MemberId, Revision, Term},
+    types::{Fault, Index, MemberId, Revision, Term, limits},
     watch::Hub,
 };
 
@@ -102,6 +102,12 @@ impl Shared {
         self.metrics.proposals_pending.set(gauge(self.pending.len() as u64));
     }
 
+    /// Sends writes away while far more is committed than applied here.
+    pub(super) fn check_apply_lag(&self) -> Result<(), Error> {
+        let lag = self.committed().0.saturating_sub(self.applied().0);
+        if lag > limits::APPLY_LAG_ENTRIES_MAX { Err(Error::TooManyRequests) } else { Ok(()) }
+    }
+
     pub(super) fn term(&self) -> Term {
         Term(self.term.load(Ordering::Acquire))
     }
@@ -144,8 +150,8 @@ impl Shared {
     /// Stops the member; only the first reason counts. Waiting requests fail.
     pub(super) fn stop(&self, stop: Stop) {
         let error = match &stop {
-            Stop::Asked => super::Error::Stopped,
-            Stop::Fault(fault) => super::Error::Fault(fault.clone()),
+            Stop::Asked => Error::Stopped,
+            Stop::Fault(fault) => Error::Fault(fault.clone()),
         };
         let first = self.stopped.send_if_modified(|known| {
             let first = known.is_none();

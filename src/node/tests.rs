@@ -7,13 +7,13 @@ use tokio::sync::oneshot;
 
 use crate::{
     lease::Renewal,
-    node::{Input, Settings, pending::Outcome, ports::Frame},
+    node::{Error, Input, Settings, pending::Outcome, ports::Frame},
     raft::Role,
     state::{
         Request, codec, lease,
         testing::{grant, put},
     },
-    types::{Identity, LeaseId, MemberId, Millis, RequestId, limits},
+    types::{Identity, Index, LeaseId, MemberId, Millis, RequestId, limits},
 };
 
 use self::cluster::Cluster;
@@ -78,6 +78,18 @@ fn a_single_member_is_a_cluster() {
     cluster.elect(1);
     assert_eq!(cluster.versions("k"), [1]);
     assert!(answered(&mut cluster.propose(1, put("k"))));
+}
+
+/// A member that is far behind with applying takes no more writes until it has caught up.
+#[test]
+fn case_67_writes_are_sent_away_while_apply_lags() {
+    let mut cluster = Cluster::led_by_one();
+    let shared = &cluster.member(1).shared;
+    let applied = shared.applied();
+    shared.set_committed(Index(applied.0 + limits::APPLY_LAG_ENTRIES_MAX));
+    assert_eq!(shared.check_apply_lag(), Ok(()));
+    shared.set_committed(Index(applied.0 + limits::APPLY_LAG_ENTRIES_MAX + 1));
+    assert_eq!(shared.check_apply_lag(), Err(Error::TooManyRequests));
 }
 
 /// While the log hangs, requests wait and share the next entry; they are answered when it goes on.

@@ -17,6 +17,7 @@ mod cli;
 mod clients;
 mod harness;
 mod kv;
+mod kv_cases;
 mod lease;
 mod local_cluster;
 mod scenario;

@@ -1,5 +1,7 @@
 //! What is decided about a read, a put and a delete before anybody looks at the state.
 
+use prost::Message;
+
 use super::*;
 use crate::proto::etcdserverpb::{DeleteRangeRequest, PutRequest, RangeRequest};
 
@@ -18,19 +20,20 @@ fn keys_must_not_be_empty() {
     assert_eq!(delete_range(all), Err(Invalid::KeyNotProvided));
 }
 
-/// An end of no bytes is no end: the range is the one key.
+/// An end of no bytes is no end, also where the client spelled it out: the range is the one key.
 #[test]
-fn an_empty_end_means_one_key() {
+fn case_8_an_empty_end_means_one_key() {
     let one = KeyRange::One(Key::new("k").unwrap());
-    let read = RangeRequest { range_end: Bytes::new(), ..read("k") };
-    assert_eq!(range(read).unwrap().range, one);
+    let spelled_out = RangeRequest::decode(&b"\x0a\x01k\x12\x00"[..]).unwrap();
+    assert_eq!(spelled_out, read("k"));
+    assert_eq!(range(spelled_out).unwrap().range, one);
     let delete = DeleteRangeRequest { key: "k".into(), ..Default::default() };
     assert_eq!(delete_range(delete).unwrap().range, one);
 }
 
 /// A reversed range is no mistake; it is empty.
 #[test]
-fn a_reversed_range_is_taken() {
+fn case_7_a_reversed_range_is_taken() {
     let reversed = RangeRequest { range_end: "a".into(), ..read("b") };
     assert!(range(reversed).unwrap().range.is_empty());
 }

@@ -109,6 +109,15 @@ impl Member {
         .await;
     }
 
+    /// Waits until the process answers at all, which needs no quorum.
+    pub(crate) async fn answers_status(&self) {
+        let url = self.client_url();
+        eventually(&format!("{} to answer", self.name), READY, async || {
+            super::connect(std::slice::from_ref(&url)).await.status().await.ok()
+        })
+        .await;
+    }
+
     pub(crate) fn runs(&self) -> bool {
         self.process.is_some()
     }

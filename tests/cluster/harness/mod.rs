@@ -151,10 +151,17 @@ impl Cluster {
 
     /// Kills all members at one moment.
     pub(crate) async fn kill_all(&mut self) {
-        for member in &mut self.members {
+        assert!(self.members.iter().all(Member::runs), "a member does not run");
+        self.kill_all_that_run().await;
+    }
+
+    /// Kills those members that run, at one moment.
+    pub(crate) async fn kill_all_that_run(&mut self) {
+        let mut running: Vec<_> = self.members.iter_mut().filter(|member| member.runs()).collect();
+        for member in &mut running {
             member.kill();
         }
-        for member in &mut self.members {
+        for member in running {
             member.ended().await;
         }
     }
