@@ -188,7 +188,8 @@ impl Handle {
         }
         let view = self.view()?;
         let response = state::txn::read_only(&*view, &txn).map_err(refused_or_fault)?;
-        for op in txn.success.iter().chain(&txn.failure) {
+        let taken = if response.succeeded { &txn.success } else { &txn.failure };
+        for op in taken {
             if let state::Op::Range(range) = op {
                 self.check_not_compacted(range.revision)?;
             }

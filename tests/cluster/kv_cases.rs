@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use quorate::proto::etcdserverpb::{
-    Compare, PutRequest, RangeRequest, RequestOp, ResponseHeader, TxnRequest, TxnResponse,
-    kv_client::KvClient, request_op::Request, response_op::Response,
+    CompactionRequest, Compare, PutRequest, RangeRequest, RequestOp, ResponseHeader, TxnRequest,
+    TxnResponse, kv_client::KvClient, request_op::Request, response_op::Response,
 };
 use tonic::{Code, Status, transport::Channel};
 
@@ -182,4 +182,23 @@ async fn case_68_inner_headers_have_only_a_revision() {
     assert_eq!(inner_header(&mixed, 1), only(3));
     let whole = alone.header.unwrap();
     assert!(whole.cluster_id != 0 && whole.member_id != 0 && whole.raft_term != 0);
+}
+
+/// Only the branch that is taken must ask for what is kept, in a transaction that only reads as well.
+#[tokio::test]
+async fn a_branch_not_taken_may_ask_for_what_is_compacted() {
+    let cluster = Cluster::start(1).await;
+    let mut kv = kv(&cluster, 0).await;
+    kv.put(put("k", "1")).await.unwrap();
+    kv.put(put("k", "2")).await.unwrap();
+    kv.compact(CompactionRequest { revision: 3, physical: false }).await.unwrap();
+    let compacted = vec![op(Request::RequestRange(RangeRequest { revision: 2, ..range("k") }))];
+    let txn = |success, failure| TxnRequest { success, failure, ..Default::default() };
+
+    let answer = kv.txn(txn(vec![], compacted.clone())).await.unwrap().into_inner();
+    let refused = kv.txn(txn(compacted, vec![])).await.unwrap_err();
+
+    assert!(answer.succeeded && answer.responses.is_empty(), "{answer:?}");
+    let text = "etcdserver: mvcc: required revision has been compacted";
+    assert_eq!(said(&refused), (Code::OutOfRange, text));
 }
