@@ -41,6 +41,10 @@ test: packages-test clients ## Run everything that must pass and is short
 long: packages-test clients ## Run the tests that take long
 	$(CARGO) test $(FLAGS) -- --ignored --test-threads 1
 
+.PHONY: diff
+diff: packages-test ## Send 100,000 random requests to Quorate and to etcd, and compare (some minutes)
+	$(CARGO) test $(FLAGS) --test diff -- --exact answers_are_those_of_etcd_for_long --ignored --nocapture
+
 .PHONY: sim
 sim: packages-test ## Run the simulator with one SEED (1), with a trace when it fails
 	QUORATE_SIM_SEED=$(SEED) $(CARGO) test $(FLAGS) --test sim -- --exact one_seed --ignored --nocapture

@@ -2,34 +2,15 @@
 //!
 //! `tests/clients/build.sh` builds them. What a machine cannot build is skipped, aloud.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::harness::{Cluster, Finished, eventually, finish};
+use crate::harness::{Cluster, Finished, eventually, finish, program};
 
-/// The first build fetches modules and compiles them.
-const BUILD: Duration = Duration::from_secs(900);
 /// How long things may take on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 const TTL: Duration = Duration::from_secs(3);
-
-/// Builds a program and returns where it is, or says that it is skipped.
-async fn program(name: &str) -> Option<String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/build.sh");
-    let mut command = Command::new(script);
-    command.arg(name).stdin(Stdio::null()).kill_on_drop(true);
-    let output =
-        tokio::time::timeout(BUILD, command.output()).await.expect("the build ends").unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name} cannot be built:\n{stderr}");
-    let path = String::from_utf8(output.stdout).unwrap().trim().to_owned();
-    if path.is_empty() {
-        eprintln!("SKIPPED: {name}: {}", stderr.trim());
-        return None;
-    }
-    Some(path)
-}
 
 /// A service registers with a leased key, a watcher sees it come, and go when it is killed.
 async fn register_watch_kill(program_name: &str) {

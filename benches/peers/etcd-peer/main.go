@@ -1,12 +1,14 @@
 // Command etcd-peer is one member of an etcd cluster, with etcd's own defaults: what quorate is
 // measured against, and what its clients are checked with.
 //
-// It prints "ready <client url>" once it serves, and runs until SIGTERM or SIGINT.
+// It prints "ready <client url>" once it serves, and runs until SIGTERM or SIGINT, or with
+// --exit-with-parent until its standard input ends.
 package main
 
 import (
 	"flag"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"os/signal"
@@ -27,13 +29,19 @@ func main() {
 }
 
 func run() error {
-	config, err := parse()
+	config, withParent, err := parse()
 	if err != nil {
 		return err
 	}
 
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGINT)
+	if withParent {
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			stop <- syscall.SIGTERM
+		}()
+	}
 
 	member, err := embed.StartEtcd(config)
 	if err != nil {
@@ -60,28 +68,31 @@ func run() error {
 	}
 }
 
-// parse makes etcd's configuration of the command line.
-func parse() (*embed.Config, error) {
+// parse makes etcd's configuration of the command line, and says whether to end with the standard input.
+func parse() (*embed.Config, bool, error) {
 	name := flag.String("name", "", "name of the member, as in --initial-cluster")
 	dataDir := flag.String("data-dir", "", "folder of the member's data")
 	clientURL := flag.String("client-url", "", "where to listen for clients")
 	peerURL := flag.String("peer-url", "", "where to listen for the other members")
 	initialCluster := flag.String("initial-cluster", "", "all members: name=peer-url,...")
 	logLevel := flag.String("log-level", "warn", "what to log to stderr: debug, info, warn or error")
+	heartbeat := flag.Uint("heartbeat-interval", 100, "milliseconds between heartbeats")
+	election := flag.Uint("election-timeout", 1000, "milliseconds without a leader until an election")
+	withParent := flag.Bool("exit-with-parent", false, "stop when standard input ends")
 	flag.Parse()
 
 	for _, required := range []string{"name", "data-dir", "client-url", "peer-url", "initial-cluster"} {
 		if flag.Lookup(required).Value.String() == "" {
-			return nil, fmt.Errorf("--%s is missing", required)
+			return nil, false, fmt.Errorf("--%s is missing", required)
 		}
 	}
 	client, err := url.Parse(*clientURL)
 	if err != nil {
-		return nil, fmt.Errorf("--client-url: %w", err)
+		return nil, false, fmt.Errorf("--client-url: %w", err)
 	}
 	peer, err := url.Parse(*peerURL)
 	if err != nil {
-		return nil, fmt.Errorf("--peer-url: %w", err)
+		return nil, false, fmt.Errorf("--peer-url: %w", err)
 	}
 
 	config := embed.NewConfig()
@@ -92,7 +103,9 @@ func parse() (*embed.Config, error) {
 	config.ListenPeerUrls = []url.URL{*peer}
 	config.AdvertisePeerUrls = []url.URL{*peer}
 	config.InitialCluster = *initialCluster
+	config.TickMs = *heartbeat
+	config.ElectionMs = *election
 	config.LogLevel = *logLevel
 	config.LogOutputs = []string{"stderr"}
-	return config, nil
+	return config, *withParent, nil
 }

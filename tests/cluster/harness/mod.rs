@@ -7,12 +7,14 @@ use tokio::process::Command;
 
 mod member;
 mod ports;
+mod program;
 mod wait;
 mod watching;
 
-pub(crate) use member::{Finished, Member};
+pub(crate) use member::{Finished, Member, without_settings};
 pub(crate) use ports::Port;
-pub(crate) use wait::{eventually, within};
+pub(crate) use program::program;
+pub(crate) use wait::{eventually, eventually_or, within};
 pub(crate) use watching::{Change, Watching};
 
 /// The binary under test.
@@ -214,14 +216,14 @@ impl Following {
     pub(crate) async fn line(&self, limit: Duration, wanted: impl Fn(&str) -> bool) -> String {
         let find = async || self.output().lines().find(|line| wanted(line)).map(str::to_owned);
         let what = || format!("a line that is wanted in:\n{}", self.output());
-        wait::eventually_or(what, limit, find).await
+        eventually_or(what, limit, find).await
     }
 }
 
 /// The binary, without any setting of whoever runs the tests.
 pub(crate) fn quorate() -> Command {
     let mut command = Command::new(QUORATE);
-    member::without_settings(&mut command);
+    without_settings(&mut command);
     command
 }
 
