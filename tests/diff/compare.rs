@@ -76,7 +76,7 @@ pub(crate) fn brief(op: &Op) -> String {
 }
 
 /// The beginning of a text, and how much is left out.
-fn shortened(text: &str, chars_max: usize) -> String {
+pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
     match text.char_indices().nth(chars_max) {
         Some((end, _)) => format!("{}... ({} bytes)", &text[..end], text.len()),
         None => text.to_owned(),

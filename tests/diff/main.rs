@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 mod answer;
 mod compare;
+mod dump;
 mod generate;
 mod generate_txn;
 #[allow(dead_code, unused_imports, reason = "other tests use what this one does not")]
@@ -97,7 +98,9 @@ pub(crate) async fn run_seed(
     let run = Pair::start(peer, plant).await.run(&ops, tally).await;
     let Err(difference) = run else { return Ok(()) };
     ops.truncate(difference.sent_at.len());
-    eprintln!("seed {seed}: a difference after {} operations; shrinking", ops.len());
+    let last = brief(&ops[ops.len() - 1].resolved(difference.sent_at[ops.len() - 1]));
+    eprintln!("seed {seed}: shrinking a difference after {} operations:", ops.len());
+    eprintln!("    {last}\n{difference}");
     let deadline = Instant::now() + SHRINKING;
     let mut replay = Replay { peer, plant, deadline, difference };
     let shrunk = shrink(ops, &mut replay).await;

@@ -93,7 +93,7 @@ impl<O: Oracle> Shrinking<'_, O> {
         let mut piece = self.best.len().div_ceil(2);
         while piece > 0 && !self.out_of_time {
             let mut from = 0;
-            while from < self.best.len() {
+            while from < self.best.len() && !self.out_of_time {
                 let mut candidate = self.best.clone();
                 candidate.drain(from..(from + piece).min(self.best.len()));
                 // What comes after the piece has moved to its place.
@@ -113,12 +113,18 @@ impl<O: Oracle> Shrinking<'_, O> {
             while index < self.best.len() && self.simplify_one(index).await {
                 any = true;
             }
+            if self.out_of_time {
+                break;
+            }
         }
         any
     }
 
     async fn simplify_one(&mut self, index: usize) -> bool {
         for op in simpler(&self.best[index]) {
+            if self.out_of_time {
+                break;
+            }
             let mut candidate = self.best.clone();
             candidate[index] = op;
             if self.take(candidate).await {

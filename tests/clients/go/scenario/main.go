@@ -3,6 +3,7 @@
 //	scenario register --key K --value V --ttl 5   registers until it is killed
 //	scenario watch --prefix P                     prints what happens below a prefix
 //	scenario kv                                   checks what clients rely on, and exits
+//	scenario dump --seed 1 --out FILE             writes random requests with their answers
 //
 // Every command takes --endpoints host:port,... . What they print is for a test to read; errors go to
 // standard error, and the exit status is then 1.
@@ -39,9 +40,10 @@ func run(args []string) error {
 		"register": registerCommand,
 		"watch":    watchCommand,
 		"kv":       kvCommand,
+		"dump":     dumpCommand,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return fmt.Errorf("give one of register, watch and kv")
+		return fmt.Errorf("give one of register, watch, kv and dump")
 	}
 
 	chosen := commands[args[0]]()
