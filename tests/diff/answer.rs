@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
 use quorate::proto::{
     etcdserverpb::{
         CompactionResponse, DeleteRangeResponse, LeaseGrantResponse, LeaseLeasesResponse,
@@ -13,6 +12,8 @@ use quorate::proto::{
     },
     mvccpb,
 };
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, transport::Channel};
 
 use crate::{harness::within, op::Op};
@@ -168,9 +169,11 @@ async fn history(
 ) -> Result<History, Status> {
     let start = request.start_revision;
     let create = WatchRequest { request_union: Some(RequestUnion::CreateRequest(request)) };
-    // The stream of requests stays open for as long as the answers are wanted.
-    let requests = stream::iter([create]).chain(stream::pending());
-    let mut responses = watch.watch(requests).await?.into_inner();
+    // The call ends with its requests, and they end when this is dropped: a call that only drops its
+    // answers lives on, and what it is still sent piles up.
+    let (requests, queue) = mpsc::channel(1);
+    requests.try_send(create).expect("the queue is empty");
+    let mut responses = watch.watch(ReceiverStream::new(queue)).await?.into_inner();
     let ended = || Status::aborted("the watch ended");
     let mut history =
         History { created: responses.message().await?.ok_or_else(ended)?, ..Default::default() };
