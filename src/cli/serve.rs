@@ -85,5 +85,8 @@ pub(super) fn run(
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    if let Some((_, text)) = environment.iter().find(|(name, _)| name == "FAILPOINTS") {
+        server::arm_fail_points(text).map_err(Error::failed)?;
+    }
     server::run(loaded.config).map_err(Error::failed)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     node::{
-        Error, TimeoutCause,
+        Error, TimeoutCause, fail_points,
         metrics::seconds,
         ports::StageId,
         shared::Shared,
@@ -75,12 +75,13 @@ impl Applier {
         overlay.put(Family::Meta, key, value);
         let writes = overlay.into_writes();
 
+        fail_points::pass("apply-before-commit")?;
         let started = self.shared.clock.now_micros();
         self.shared.store.commit(writes)?;
         let took = self.shared.clock.now_micros().saturating_sub(started);
         self.shared.metrics.backend_commit_seconds.observe(seconds(took));
-        self.tell(batch);
-        Ok(())
+        fail_points::pass("apply-committed")?;
+        self.tell(batch)
     }
 
     fn apply_entry(
@@ -118,17 +119,19 @@ impl Applier {
         request.id.member == settings.member && request.id.boot == settings.boot
     }
 
-    fn tell(&self, batch: Batch) {
+    fn tell(&self, batch: Batch) -> Result<(), Fault> {
         let shared = &self.shared;
         for events in split_by_revision(batch.events) {
             if let Some(first) = events.first() {
                 shared.hub.publish(first.id.revision, events.into());
             }
         }
+        fail_points::pass("apply-published")?;
         if let Some(revision) = batch.compacted {
             // Readers learn of it before the store may drop anything.
             shared.set_compacted(revision);
             shared.hub.compacted(revision);
+            fail_points::pass("compacted-for-readers")?;
             shared.store.set_compacted(revision);
         }
         if !batch.leases.is_empty() {
@@ -144,11 +147,13 @@ impl Applier {
         }
         shared.set_applied(self.applied.index);
         shared.pending.complete(batch.outcomes);
+        fail_points::pass("apply-answered")
     }
 
     fn install(&mut self, stage: StageId, position: Position) -> Result<(), Fault> {
         let shared = &self.shared;
         let found = shared.store.install(stage)?;
+        fail_points::pass("state-installed")?;
         if found != position {
             return Err(Fault::new(format!(
                 "the installed checkpoint ends at entry {} of term {}, announced was {} of {}",

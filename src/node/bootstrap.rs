@@ -1,7 +1,10 @@
 //! How a member begins: a new cluster's first state, or the state and the log of its last run.
 
 use crate::{
-    node::ports::{LogStore, StateStore},
+    node::{
+        fail_points,
+        ports::{LogStore, StateStore},
+    },
     raft::{HardState, LogState, Position, Voters},
     state::{self, ConfState, Member, meta},
     types::{ClusterId, Fault, Index, Term},
@@ -51,6 +54,7 @@ pub fn open(
             )));
         }
         store.commit(state::bootstrap(initial.cluster, &initial.members))?;
+        fail_points::pass("first-state-committed")?;
         store.flush()?;
     }
     let view = store.view()?;
@@ -68,6 +72,13 @@ fn fit(log: &dyn LogStore, found: LogState, applied: Position) -> Result<LogStat
         return Err(Fault::new(format!(
             "the log ends at entry {}, but entry {} was committed: synced entries are lost",
             found.last.index, hard_state.commit
+        )));
+    }
+    if hard_state.term < found.last.term {
+        return Err(Fault::new(format!(
+            "the log holds entries of term {}, but remembers votes up to term {} only: its hard \
+             state is lost",
+            found.last.term, hard_state.term
         )));
     }
     let blank = found.last == Position::default() && hard_state == HardState::default();

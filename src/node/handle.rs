@@ -18,6 +18,7 @@ use crate::{
         Error, RequestError, Settings, Stop, TimeoutCause,
         driver::Mailbox,
         ports::{Asked, CheckpointId, Frame, Inbox, OwnedView, Peers, StageId, TimeLeft},
+        sentry::Sentry,
         shared::Shared,
         task::Input,
     },
@@ -26,7 +27,8 @@ use crate::{
         meta,
     },
     types::{
-        ClusterId, Identity, Index, LeaseId, MemberId, Millis, RequestId, Revision, Seconds, Term,
+        ClusterId, Fault, Identity, Index, LeaseId, MemberId, Millis, RequestId, Revision, Seconds,
+        Term,
     },
     watch::Hub,
 };
@@ -150,7 +152,12 @@ impl Handle {
     ///
     /// A fault of the disk.
     pub fn view(&self) -> Result<OwnedView, Error> {
-        Ok(self.shared().view()?)
+        let shared = self.shared();
+        if let Some(Stop::Fault(fault)) = &*shared.watch_stopped().borrow() {
+            return Err(fault.clone().into());
+        }
+        let view = shared.view().inspect_err(|fault| self.stop_for(fault))?;
+        Ok(Box::new(Sentry::new(view, Arc::clone(shared))))
     }
 
     /// Reads a range; `serializable` answers from the state here, however old it may be. Returns
@@ -168,7 +175,8 @@ impl Handle {
             self.read_barrier().await?;
         }
         let view = self.view()?;
-        let response = state::mvcc::range(&*view, &range).map_err(refused_or_fault)?;
+        let response =
+            state::mvcc::range(&*view, &range).map_err(|error| self.refused_or_fault(error))?;
         self.check_not_compacted(range.revision)?;
         Ok((meta::revision(&*view).map_err(Error::from)?, response))
     }
@@ -187,7 +195,8 @@ impl Handle {
             self.read_barrier().await?;
         }
         let view = self.view()?;
-        let response = state::txn::read_only(&*view, &txn).map_err(refused_or_fault)?;
+        let response =
+            state::txn::read_only(&*view, &txn).map_err(|error| self.refused_or_fault(error))?;
         let taken = if response.succeeded { &txn.success } else { &txn.failure };
         for op in taken {
             if let state::Op::Range(range) = op {
@@ -315,6 +324,21 @@ impl Handle {
         if self.serving() { Error::TooManyRequests } else { Error::Stopped }
     }
 
+    /// A record that cannot be read or makes no sense stops the member, whoever came upon it.
+    fn refused_or_fault(&self, error: state::ApplyError) -> RequestError {
+        match error {
+            state::ApplyError::Refused(refused) => refused.into(),
+            state::ApplyError::Fault(fault) => {
+                self.stop_for(&fault);
+                Error::Fault(fault).into()
+            }
+        }
+    }
+
+    fn stop_for(&self, fault: &Fault) {
+        self.shared().stop(Stop::Fault(fault.clone()));
+    }
+
     /// A view does not keep garbage alive, so a read of history counts only if it was none by the
     /// time it was done.
     fn check_not_compacted(&self, revision: i64) -> Result<(), RequestError> {
@@ -373,12 +397,5 @@ impl Waiting<'_> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.shared.pending.forget(self.sequence);
-    }
-}
-
-fn refused_or_fault(error: state::ApplyError) -> RequestError {
-    match error {
-        state::ApplyError::Refused(refused) => refused.into(),
-        state::ApplyError::Fault(fault) => Error::Fault(fault).into(),
     }
 }

@@ -1,6 +1,9 @@
 //! What a member is told at its start.
 
-use crate::types::{BootNumber, ClusterId, MemberId, Millis, Seconds, limits};
+use crate::{
+    node::fail_points,
+    types::{BootNumber, ClusterId, MemberId, Millis, Seconds, limits},
+};
 
 /// What a member is told at its start.
 #[derive(Clone, Debug)]
@@ -31,6 +34,7 @@ impl Settings {
     /// Settings with etcd's timings and the bounds of [`limits`].
     #[must_use]
     pub fn new(cluster: ClusterId, member: MemberId, boot: BootNumber) -> Self {
+        let kept = |bound| fail_points::size("log-kept-bytes", bound);
         Self {
             cluster,
             member,
@@ -38,9 +42,12 @@ impl Settings {
             heartbeat: Millis(100),
             election_timeout: Millis(1_000),
             request_bytes_max: limits::REQUEST_BYTES_MAX,
-            log_kept_bytes: limits::LAGGARD_LOG_BYTES_MAX / 4,
-            log_kept_for_laggards_bytes: limits::LAGGARD_LOG_BYTES_MAX,
-            unflushed_bytes_max: limits::UNFLUSHED_LOG_BYTES_MAX,
+            log_kept_bytes: kept(limits::LAGGARD_LOG_BYTES_MAX / 4),
+            log_kept_for_laggards_bytes: kept(limits::LAGGARD_LOG_BYTES_MAX),
+            unflushed_bytes_max: fail_points::size(
+                "unflushed-bytes",
+                limits::UNFLUSHED_LOG_BYTES_MAX,
+            ),
             seed: member.0 ^ boot.0,
         }
     }

@@ -18,6 +18,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The fail points asked for cannot be had.
+    #[error("FAILPOINTS: {0}")]
+    FailPoints(String),
     /// The system gives no threads.
     #[error("cannot start the runtime: {0}")]
     Runtime(io::Error),

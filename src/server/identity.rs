@@ -10,7 +10,7 @@ use super::Error;
 use crate::{
     config::{Config, InitialClusterState},
     node::{
-        Initial, Opened,
+        Initial, Opened, fail_points,
         ports::{LogStore, StateStore},
     },
     state::{Member, member, meta},
@@ -39,6 +39,7 @@ pub(super) fn prepare(config: &Config, dir: DataDir) -> Result<Prepared, Error> 
         }
         None => {
             dir.begin(initial.cluster, me, &config.name)?;
+            pass("start-named")?;
             (initial.cluster, me, false)
         }
         Some(identity) => {
@@ -55,7 +56,9 @@ pub(super) fn prepare(config: &Config, dir: DataDir) -> Result<Prepared, Error> 
 
     let dir = Arc::new(dir);
     let log = Log::open(&dir, LogOptions::default()).map_err(Error::Start)?;
+    pass("start-log-opened")?;
     let store = Store::open(&dir, StoreOptions::default()).map_err(Error::Start)?;
+    pass("start-store-opened")?;
     // A member that voted and forgot must not begin anew: it might vote twice in one term.
     if ran_before && stored_cluster(&store)?.is_none() {
         return Err(lost);
@@ -70,8 +73,14 @@ pub(super) fn prepare(config: &Config, dir: DataDir) -> Result<Prepared, Error> 
             return Err(Error::Start(Fault::new(what)));
         }
     }
+    pass("start-fitted")?;
     let boot = dir.next_boot()?;
+    pass("start-counted")?;
     Ok(Prepared { cluster, member, boot, log: Arc::new(log), store: Arc::new(store), opened })
+}
+
+fn pass(place: &str) -> Result<(), Error> {
+    fail_points::pass(place).map_err(Error::Start)
 }
 
 fn open(log: &dyn LogStore, store: &dyn StateStore, initial: &Initial) -> Result<Opened, Error> {

@@ -12,7 +12,7 @@
 
 use tokio::runtime::Handle as RuntimeHandle;
 
-use crate::{config::Config, storage::DataDir};
+use crate::{config::Config, node::fail_points, storage::DataDir};
 
 mod bind;
 mod call;
@@ -51,6 +51,17 @@ pub fn run(config: Config) -> Result<(), Error> {
     let result = runtimes.clients.block_on(run_on(&config, &peers));
     runtimes.stop();
     result
+}
+
+/// Tells the fail points of this process what to do; for tests.
+///
+/// # Errors
+///
+/// When they cannot be had, as in a release build.
+pub fn arm_fail_points(text: &str) -> Result<(), Error> {
+    fail_points::arm(text).map_err(Error::FailPoints)?;
+    tracing::warn!(text, "fail points are armed");
+    Ok(())
 }
 
 async fn run_on(config: &Config, peer_runtime: &RuntimeHandle) -> Result<(), Error> {

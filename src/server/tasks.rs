@@ -16,6 +16,7 @@ use tokio::{
 use tracing::error;
 
 use super::Error;
+use crate::storage;
 
 /// The name of the threads that run handlers of requests.
 const CLIENT_THREADS: &str = "quorate-rpc";
@@ -103,10 +104,14 @@ impl Tasks {
     }
 }
 
-/// Makes a panic end the process, with a line on the log, except in the handler of a request: a
-/// member that goes on without one of its parts would be worse than one that is gone.
+/// Makes a panic end the process, with a line on the log: a member that goes on without one of its
+/// parts would be worse than one that is gone. Except in the handler of a request, and where the
+/// storage turns it into a fault.
 pub(super) fn end_on_panic() {
     panic::set_hook(Box::new(|info| {
+        if storage::catches_panic() {
+            return; // the fault that is made of it says why, and where
+        }
         let current = thread::current();
         let thread = current.name().unwrap_or("unnamed");
         let place = info.location().map(ToString::to_string).unwrap_or_default();

@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::{
+    node::fail_points,
     storage::{
         DataDirError, IdentityRecord, files,
         identity::{FORMAT, Unreadable},
@@ -131,6 +132,7 @@ fn make(path: &Path) -> io::Result<()> {
         return Ok(());
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    fail_points::pass_io("dir-made")?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     files::sync_dir(parent.unwrap_or(Path::new(".")))
 }

@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use crate::node::fail_points;
+
 /// Syncs the entries of a directory: without it a crash may undo a create, rename or delete.
 pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
@@ -20,7 +22,9 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     drop(file);
+    fail_points::pass_io("file-drafted")?;
     fs::rename(&draft, path)?;
+    fail_points::pass_io("file-renamed")?;
     sync_dir(folder)
 }
 

@@ -13,6 +13,7 @@ mod tests;
 
 use std::{
     any::Any,
+    cell::Cell,
     fmt::Display,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
@@ -22,7 +23,7 @@ use std::{
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
 
 use crate::{
-    node::ports::LogStore,
+    node::{fail_points, ports::LogStore},
     raft::{HardState, LogEntry, LogState, LogWrite, Position},
     storage::{DataDir, log::files::LogFiles},
     types::{Fault, Index, Term},
@@ -49,13 +50,18 @@ pub struct LogOptions {
 impl Default for LogOptions {
     fn default() -> Self {
         const MIB: u64 = 1024 * 1024;
-        Self { file_bytes: 32 * MIB, purge_bytes: 1024 * MIB, prefill_bytes: 64 * MIB }
+        Self {
+            file_bytes: fail_points::size("log-file-bytes", 32 * MIB),
+            purge_bytes: fail_points::size("log-purge-bytes", 1024 * MIB),
+            prefill_bytes: fail_points::size("log-prefill-bytes", 64 * MIB),
+        }
     }
 }
 
 /// The raft log on disk.
 pub struct Log {
     engine: Engine<LogFiles>,
+    files: Arc<LogFiles>,
     path: PathBuf,
     bounds: Mutex<Bounds>,
     /// Keeps other processes out until the engine is closed.
@@ -112,7 +118,7 @@ impl Log {
             }
         };
         let unknown = Bounds { truncated: Position::default(), last: Index(0), failed: false };
-        let log = Self { engine, path, bounds: Mutex::new(unknown), _dir: Arc::clone(dir) };
+        let log = Self { engine, files, path, bounds: Mutex::new(unknown), _dir: Arc::clone(dir) };
         log.find_bounds()?;
         Ok(log)
     }
@@ -209,7 +215,18 @@ impl Log {
         step: &str,
         work: impl FnOnce() -> raft_engine::Result<T>,
     ) -> Result<T, Fault> {
-        caught(work).map_err(|error| self.fault(format!("{step}: {error}")))
+        caught(work).map_err(|error| match self.files.refused() {
+            Some(why) => Fault::new(why),
+            None => self.fault(format!("{step}: {error}")),
+        })
+    }
+
+    fn read_fault(&self, low: Index, high: Index, error: &str) -> Fault {
+        let what = format!("read entries {low} to {high}: {error}");
+        match LogFiles::last_read() {
+            Some(file) => Fault::new(format!("log file {}: {what}", file.display())),
+            None => self.fault(what),
+        }
     }
 
     fn fault(&self, what: impl Display) -> Fault {
@@ -236,7 +253,7 @@ impl LogStore for Log {
     fn entries(&self, low: Index, high: Index, bytes_max: u64) -> Result<Vec<LogEntry>, Fault> {
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         let mut entries = Vec::new();
-        self.call(&format!("read entries {low} to {high}"), || {
+        caught(|| {
             self.engine.fetch_entries_to::<Entries>(
                 REGION,
                 low.0,
@@ -244,7 +261,8 @@ impl LogStore for Log {
                 Some(bytes_max),
                 &mut entries,
             )
-        })?;
+        })
+        .map_err(|error| self.read_fault(low, high, &error))?;
         if entries.is_empty() && low < high {
             return Err(self.fault(format!("entry {low} is missing")));
         }
@@ -281,7 +299,9 @@ impl LogStore for Log {
         if batch.is_empty() {
             return Ok(());
         }
-        self.commit(bounds, batch, after)
+        fail_points::pass("log-before-write")?;
+        self.commit(bounds, batch, after)?;
+        fail_points::pass("log-written")
     }
 
     fn truncate(&self, to: Position) -> Result<(), Fault> {
@@ -299,9 +319,12 @@ impl LogStore for Log {
         let mut batch = LogBatch::default();
         batch.add_command(REGION, Command::Compact { index: to.index.next().0 });
         Self::put(&mut batch, record::TRUNCATED, record::encode_position(to));
+        fail_points::pass("log-before-truncate")?;
         // Synced, because files purged on the strength of it do not come back.
         self.commit(bounds, batch, after)?;
-        self.purge()
+        fail_points::pass("log-truncated")?;
+        self.purge()?;
+        fail_points::pass("log-purged")
     }
 
     fn reset(&self, to: Position, hard_state: HardState) -> Result<(), Fault> {
@@ -311,13 +334,28 @@ impl LogStore for Log {
         batch.add_command(REGION, Command::Clean);
         Self::put(&mut batch, record::HARD_STATE, record::encode_hard_state(hard_state));
         Self::put(&mut batch, record::TRUNCATED, record::encode_position(to));
-        self.commit(bounds, batch, after)
+        fail_points::pass("log-before-reset")?;
+        self.commit(bounds, batch, after)?;
+        fail_points::pass("log-reset")
     }
+}
+
+thread_local! {
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether a panic of the calling thread is about to become a fault, and so ends nothing by itself.
+#[must_use]
+pub fn catches_panic() -> bool {
+    CATCHING.get()
 }
 
 /// Carries out a call of the engine, with its panics as errors.
 fn caught<T>(work: impl FnOnce() -> raft_engine::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    let before = CATCHING.replace(true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    CATCHING.set(before);
+    match result {
         Ok(result) => result.map_err(|error| error.to_string()),
         Err(panic) => Err(format!("the engine gave up: {}", panic_text(panic.as_ref()))),
     }

@@ -34,5 +34,5 @@ mod testing;
 pub use data_dir::DataDir;
 pub use error::DataDirError;
 pub use identity::IdentityRecord;
-pub use log::{Log, LogOptions};
+pub use log::{Log, LogOptions, catches_panic};
 pub use store::{Store, StoreOptions};

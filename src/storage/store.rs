@@ -21,7 +21,10 @@ use bytes::Bytes;
 
 pub use self::options::StoreOptions;
 use crate::{
-    node::ports::{Checkpoint, CheckpointFile, CheckpointId, OwnedView, StageId, StateStore},
+    node::{
+        fail_points,
+        ports::{Checkpoint, CheckpointFile, CheckpointId, OwnedView, StageId, StateStore},
+    },
     raft::Position,
     state::Writes,
     storage::{
@@ -145,15 +148,20 @@ impl StateStore for Store {
         files::remove_dir(&path)
             .map_err(|error| Fault::new(format!("{}: remove: {error}", path.display())))?;
         self.staging.finish(id, &path)?;
+        fail_points::pass("stage-moved")?;
         // Opened before it is pointed at: what cannot be opened never becomes the state.
         let database = Database::open(path, &self.shared)?;
         let applied = database.flushed()?;
+        fail_points::pass("state-opened")?;
         pointer::write(&self.root, next)?;
+        fail_points::pass("state-pointed")?;
         *number = next;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = std::mem::replace(&mut *current, Arc::new(database));
         drop(current);
         replaced.retire();
+        drop(replaced);
+        fail_points::pass("state-retired")?;
         Ok(applied)
     }
 }

@@ -7,16 +7,25 @@
 //! written is the last. Any other cut is refused, the file is left as it is, and opening fails.
 
 use std::{
+    cell::RefCell,
     fs::{self, File},
-    io::{self, Read},
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission};
 
+use crate::node::fail_points;
+
 type Inner = DefaultFileSystem;
 type InnerHandle = <Inner as FileSystem>::Handle;
+type InnerReader = <Inner as FileSystem>::Reader;
+
+thread_local! {
+    /// The file that this thread has read last: the engine does not say which one is damaged.
+    static LAST_READ: RefCell<Option<Arc<Path>>> = const { RefCell::new(None) };
+}
 
 /// What each file begins with: who wrote it, in which format, and that records are not aligned. The
 /// engine takes an alignment at its word, and asks for memory of that size.
@@ -39,10 +48,16 @@ pub(super) struct LogFiles {
     refused: Arc<Mutex<Option<String>>>,
 }
 
+/// A way to read one.
+pub(super) struct LogReader {
+    inner: InnerReader,
+    path: Arc<Path>,
+}
+
 /// One of them.
 pub(super) struct LogFile {
     inner: Arc<InnerHandle>,
-    path: PathBuf,
+    path: Arc<Path>,
     refused: Arc<Mutex<Option<String>>>,
 }
 
@@ -51,23 +66,24 @@ impl LogFiles {
         Self { inner: DefaultFileSystem, refused: Arc::default() }
     }
 
-    /// Why a cut was refused, if one was.
+    /// The file that the calling thread has read last.
+    pub(super) fn last_read() -> Option<Arc<Path>> {
+        LAST_READ.with_borrow(Option::clone)
+    }
+
+    /// Why a cut was refused, or which file could not be synced.
     pub(super) fn refused(&self) -> Option<String> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn file(&self, inner: InnerHandle, path: &Path) -> LogFile {
-        LogFile {
-            inner: Arc::new(inner),
-            path: path.to_path_buf(),
-            refused: Arc::clone(&self.refused),
-        }
+        LogFile { inner: Arc::new(inner), path: path.into(), refused: Arc::clone(&self.refused) }
     }
 }
 
 impl FileSystem for LogFiles {
     type Handle = LogFile;
-    type Reader = <Inner as FileSystem>::Reader;
+    type Reader = LogReader;
     type Writer = <Inner as FileSystem>::Writer;
 
     fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<LogFile> {
@@ -92,7 +108,8 @@ impl FileSystem for LogFiles {
     }
 
     fn new_reader(&self, file: Arc<LogFile>) -> io::Result<Self::Reader> {
-        self.inner.new_reader(Arc::clone(&file.inner))
+        let inner = self.inner.new_reader(Arc::clone(&file.inner))?;
+        Ok(LogReader { inner, path: Arc::clone(&file.path) })
     }
 
     fn new_writer(&self, file: Arc<LogFile>) -> io::Result<Self::Writer> {
@@ -115,7 +132,25 @@ impl Handle for LogFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.inner.sync()
+        fail_points::pass_io("log-before-sync")
+            .and_then(|()| self.inner.sync())
+            .and_then(|()| fail_points::pass_io("log-synced"))
+            .map_err(|error| {
+                self.refuse(format!("log file {}: sync: {error}", self.path.display()))
+            })
+    }
+}
+
+impl Read for LogReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        LAST_READ.set(Some(Arc::clone(&self.path)));
+        self.inner.read(buffer)
+    }
+}
+
+impl Seek for LogReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.inner.seek(to)
     }
 }
 

@@ -23,7 +23,10 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    node::ports::{Checkpoint, CheckpointFile, CheckpointId, StageId},
+    node::{
+        fail_points,
+        ports::{Checkpoint, CheckpointFile, CheckpointId, StageId},
+    },
     storage::{
         files,
         store::database::{self, Database},
@@ -59,6 +62,7 @@ impl Checkpoints {
         rocksdb::checkpoint::Checkpoint::new(database.db())
             .and_then(|maker| maker.create_checkpoint(&path))
             .map_err(|error| database.fault("make a checkpoint", &error))?;
+        fail_points::pass("checkpoint-made")?;
         let applied = database::applied_in(&path)?;
         Ok(Checkpoint { id, applied })
     }
@@ -166,6 +170,7 @@ impl Staging {
             .create_new(new)
             .open(&path)
             .and_then(|mut file| file.write_all(data))
+            .and_then(|()| fail_points::pass_io("stage-written"))
             .map_err(|error| fault(&path, "write", &error))?;
         *len += data.len() as u64;
         Ok(())
@@ -180,6 +185,7 @@ impl Staging {
                 File::open(path.join(name))?.sync_all()?;
             }
             files::sync_dir(&path)?;
+            fail_points::pass_io("stage-synced")?;
             fs::rename(&path, target)?;
             files::sync_dir(&self.root)?;
             files::sync_dir(target.parent().unwrap_or(Path::new(".")))

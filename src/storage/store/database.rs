@@ -14,6 +14,7 @@ use bytes::Bytes;
 use rocksdb::{DB, FlushOptions, Options, ReadTier, WriteBatch, WriteOptions, properties};
 
 use crate::{
+    node::fail_points,
     raft::Position,
     state::{Family, Writes, meta},
     storage::{
@@ -91,15 +92,20 @@ impl Database {
                 None => batch.delete_cf(family, key),
             }
         }
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        self.db.write_opt(batch, &options).map_err(|error| self.fault("commit", &error))?;
+        self.write(batch).map_err(|error| self.fault("commit", &error))?;
         self.remember_dropped(writes.dropped_ranges);
         Ok(())
     }
 
+    fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db.write_opt(batch, &options)
+    }
+
     /// Brings every commit so far to disk, in all families at once.
     pub(super) fn flush(&self) -> Result<(), Fault> {
+        fail_points::pass("flush-begins")?;
         let dropped = std::mem::take(&mut *self.lock_dropped());
         let mut options = FlushOptions::default();
         options.set_wait(true);
@@ -107,8 +113,10 @@ impl Database {
         self.db
             .flush_cfs_opt(&families.each_ref().map(|family| *family), &options)
             .map_err(|error| self.fault("flush", &error))?;
+        fail_points::pass("flushed")?;
         for (family, start, end) in dropped {
             self.free_files(family, &start, &end)?;
+            fail_points::pass("files-freed")?;
         }
         self.raise_mark()
     }
@@ -131,8 +139,12 @@ impl Database {
             .property_int_value(properties::BACKGROUND_ERRORS)
             .map_err(|error| self.fault("check", &error))?;
         if let Some(errors) = errors.filter(|errors| *errors > 0) {
-            let what = format!("{errors} flushes or compactions failed; its file LOG says why");
-            return Err(self.fault("check", &what));
+            // After such an error the engine takes no writes, and says why.
+            let why = self.write(WriteBatch::default()).err();
+            let why = why.map_or_else(|| "its file LOG says why".into(), |why| why.to_string());
+            return Err(
+                self.fault("check", &format!("{errors} flushes or compactions failed: {why}"))
+            );
         }
         self.raise_mark()
     }
@@ -161,6 +173,7 @@ impl Database {
         let allowed = Revision(self.allowed.load(Ordering::Acquire));
         if allowed > self.mark.get() {
             self.mark.raise(allowed.min(meta::compacted(&self.persisted())?));
+            fail_points::pass("compacted-mark-raised")?;
         }
         Ok(())
     }

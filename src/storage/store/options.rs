@@ -16,6 +16,7 @@ use rocksdb::{
 };
 
 use crate::{
+    node::fail_points,
     state::Family,
     storage::store::filter::{self, CompactedMark},
 };
@@ -37,7 +38,11 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { block_cache_bytes: 128 * MIB, write_buffer_bytes: 64 * MIB }
+        let buffer = fail_points::size("write-buffer-bytes", 64 * MIB as u64);
+        Self {
+            block_cache_bytes: 128 * MIB,
+            write_buffer_bytes: usize::try_from(buffer).unwrap_or(usize::MAX),
+        }
     }
 }
 

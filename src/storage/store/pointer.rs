@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{storage::files, types::Fault};
+use crate::{node::fail_points, storage::files, types::Fault};
 
 const POINTER: &str = "state";
 const PREFIX: &str = "state-";
@@ -73,6 +73,7 @@ fn begin(root: &Path) -> Result<u64, Fault> {
     files::empty_dir(&dir)
         .and_then(|()| files::sync_dir(root))
         .map_err(|error| fault(&dir, "make", &error))?;
+    fail_points::pass("state-dir-made")?;
     write(root, FIRST)?;
     Ok(FIRST)
 }

@@ -1,0 +1,48 @@
+//! [`Sentry`]: a view that stops its member when what it reads is damaged.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    node::{
+        ports::OwnedView,
+        shared::{Shared, Stop},
+    },
+    state::{Direction, Family, View, Visit},
+    types::Fault,
+};
+
+/// A view for readers outside of the node. A fault that one of them meets is that of the member:
+/// the reader is told, and the member stops before it answers others from the same data.
+pub(super) struct Sentry {
+    view: OwnedView,
+    shared: Arc<Shared>,
+}
+
+impl Sentry {
+    pub(super) fn new(view: OwnedView, shared: Arc<Shared>) -> Self {
+        Self { view, shared }
+    }
+
+    fn watch<T>(&self, read: Result<T, Fault>) -> Result<T, Fault> {
+        read.inspect_err(|fault| self.shared.stop(Stop::Fault(fault.clone())))
+    }
+}
+
+impl View for Sentry {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        self.watch(self.view.get(family, key))
+    }
+
+    fn scan(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+        direction: Direction,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Fault> {
+        self.watch(self.view.scan(family, start, end, direction, visit))
+    }
+}
