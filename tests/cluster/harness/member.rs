@@ -21,6 +21,7 @@ pub(crate) struct Member {
     dir: PathBuf,
     log: PathBuf,
     arguments: Vec<String>,
+    fail_points: String,
     process: Option<Child>,
     /// Its standard input. Held apart, because waiting for a process closes what it still has.
     lifeline: Option<ChildStdin>,
@@ -54,6 +55,7 @@ impl Member {
             dir: data_dir,
             log,
             arguments,
+            fail_points: String::new(),
             process: None,
             lifeline: None,
         }
@@ -62,6 +64,11 @@ impl Member {
     /// Adds flags; a later one wins over an earlier one.
     pub(crate) fn flags<'a>(&mut self, flags: impl IntoIterator<Item = &'a str>) {
         self.arguments.extend(flags.into_iter().map(str::to_owned));
+    }
+
+    /// What `FAILPOINTS` says from the next start on.
+    pub(crate) fn fail_points(&mut self, text: impl Into<String>) {
+        self.fail_points = text.into();
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
@@ -93,6 +100,9 @@ impl Member {
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .kill_on_drop(true);
+        if !self.fail_points.is_empty() {
+            command.env("FAILPOINTS", &self.fail_points);
+        }
         let mut process = command.spawn().unwrap();
         self.lifeline = process.stdin.take();
         self.process = Some(process);
@@ -135,6 +145,13 @@ impl Member {
         within(&format!("the end of {}", self.name), READY, process.wait()).await.unwrap()
     }
 
+    /// How the process has ended, if it has.
+    pub(crate) fn try_ended(&mut self) -> Option<ExitStatus> {
+        let ended = self.process.as_mut()?.try_wait().unwrap()?;
+        self.process = None;
+        Some(ended)
+    }
+
     /// Sends SIGTERM, without waiting for the end.
     pub(crate) async fn terminate(&self) {
         let id = self.process.as_ref().and_then(Child::id).expect("the member runs");
@@ -155,8 +172,12 @@ impl Member {
         super::finish(command).await
     }
 
+    pub(crate) fn log_text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     pub(crate) fn last_log_lines(&self) -> String {
-        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let log = self.log_text();
         let lines: Vec<&str> = log.lines().collect();
         let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
         format!("--- {} ---\n{}", self.name, shown.join("\n"))
@@ -192,6 +213,7 @@ impl Finished {
 
 /// Keeps the settings of whoever runs the tests away from a process.
 pub(crate) fn without_settings(command: &mut Command) {
+    command.env_remove("FAILPOINTS");
     #[expect(clippy::disallowed_methods, reason = "to take them away, one has to know them")]
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

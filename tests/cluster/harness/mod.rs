@@ -60,7 +60,16 @@ impl Cluster {
     }
 
     pub(crate) async fn start_with(size: usize, timing: Timing) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        let mut cluster = Self::prepare(tempfile::tempdir().unwrap(), size, timing);
+        for member in &mut cluster.members {
+            member.spawn();
+        }
+        cluster.leader().await;
+        cluster
+    }
+
+    /// A cluster that does not run yet, with its files in `dir`.
+    pub(crate) fn prepare(dir: tempfile::TempDir, size: usize, timing: Timing) -> Self {
         let ports: Vec<(Port, Port)> = (0..size).map(|_| (Port::free(), Port::free())).collect();
         let name = |index: usize| format!("n{}", index + 1);
         let entry =
@@ -71,12 +80,9 @@ impl Cluster {
             let mut member =
                 Member::new(dir.path(), &name(index), client, peer, &initial.join(","));
             member.flags(timing.flags());
-            member.spawn();
             members.push(member);
         }
-        let cluster = Self { members, dir };
-        cluster.leader().await;
-        cluster
+        Self { members, dir }
     }
 
     pub(crate) fn member(&mut self, index: usize) -> &mut Member {
