@@ -8,6 +8,7 @@
 
 mod files;
 mod record;
+mod scan;
 #[cfg(test)]
 mod tests;
 
@@ -114,7 +115,8 @@ impl Log {
             (Ok(engine), _) => engine,
             (Err(_), Some(why)) => return Err(Fault::new(why)),
             (Err(error), None) => {
-                return Err(Fault::new(format!("log {}: open: {error}", path.display())));
+                let place = LogFiles::last_read().unwrap_or_else(|| path.as_path().into());
+                return Err(Fault::new(format!("log {}: open: {error}", place.display())));
             }
         };
         let unknown = Bounds { truncated: Position::default(), last: Index(0), failed: false };

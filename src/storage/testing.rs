@@ -28,6 +28,13 @@ pub(super) fn data_dir(dir: &TempDir) -> Arc<DataDir> {
     Arc::new(data_dir)
 }
 
+/// Another directory with the same files, which nobody has open.
+pub(super) fn copy_of(dir: &TempDir) -> TempDir {
+    let copy = temporary();
+    copy_into(dir.path(), copy.path()).unwrap();
+    copy
+}
+
 /// What a crash of the process that has `dir` open would leave: its files as they are now, under
 /// another path, because the locks on them are still held.
 pub(super) fn crash(dir: &TempDir) -> TempDir {

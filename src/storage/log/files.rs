@@ -4,7 +4,8 @@
 //! leave one half written. The same rule would silently drop everything behind a flipped bit,
 //! votes and commit index included. So the cut itself is watched: it stands only in the newest
 //! file, and only when nothing valid lies behind it, as after a crash, where the record being
-//! written is the last. Any other cut is refused, the file is left as it is, and opening fails.
+//! written is the last; and when that record is not there but for one bit, which no crash leaves.
+//! Any other cut is refused, the file is left as it is, and opening fails.
 
 use std::{
     cell::RefCell,
@@ -16,7 +17,7 @@ use std::{
 
 use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission};
 
-use crate::node::fail_points;
+use crate::{node::fail_points, storage::log::scan};
 
 type Inner = DefaultFileSystem;
 type InnerHandle = <Inner as FileSystem>::Handle;
@@ -29,19 +30,11 @@ thread_local! {
 
 /// What each file begins with: who wrote it, in which format, and that records are not aligned. The
 /// engine takes an alignment at its word, and asks for memory of that size.
-const HEAD: &[u8] =
+pub(super) const HEAD: &[u8] =
     b"RAFT-LOG-FILE-HEADER-9986AB3E47F320B394C8E84916EB0ED5\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0";
-const MAGIC_BYTES: usize = 53;
 /// How the names of appended files end; rewritten ones are copies, and may end in several unsynced
 /// records.
 const APPENDED: &str = ".raftlog";
-/// A record starts with its length and kind, and where its footer starts.
-const HEADER_BYTES: usize = 16;
-const CHECKSUM_BYTES: usize = 4;
-/// Footers are indexes of a few bytes per entry. A longer claim is not one, and checking it for
-/// every position would take quadratic time.
-const FOOTER_BYTES_MAX: usize = 1024 * 1024;
-
 /// The engine's files.
 pub(super) struct LogFiles {
     inner: Inner,
@@ -165,8 +158,8 @@ impl LogFile {
         let mut head = Vec::with_capacity(HEAD.len());
         File::open(&self.path)?.take(HEAD.len() as u64).read_to_end(&mut head)?;
         // A file that was only begun, or written ahead, is the engine's to deal with.
-        let begun = head.len() == HEAD.len() && head.get(..MAGIC_BYTES) == HEAD.get(..MAGIC_BYTES);
-        Ok(begun && head != HEAD)
+        let same = head.iter().zip(HEAD).take_while(|(found, expected)| found == expected).count();
+        Ok(head.iter().skip(same).any(|byte| *byte != 0))
     }
 
     /// Why this file must not be cut at `offset`, if there is a reason.
@@ -180,11 +173,18 @@ impl LogFile {
         }
         // The engine signs a record with the low half of its file's number.
         let signature = u32::try_from(sequence & u64::from(u32::MAX)).unwrap_or_default();
-        let valid = find_record(&fs::read(&self.path)?, offset.saturating_add(1), signature);
-        Ok(valid.map(|at| {
-            format!(
+        let content = fs::read(&self.path)?;
+        if let Some(at) = scan::find_record(&content, offset.saturating_add(1), signature) {
+            return Ok(Some(format!(
                 "log file {file} is damaged at offset {offset}, with a valid record behind it at \
                  {at}: synced entries would be lost"
+            )));
+        }
+        let rest = content.get(offset..).unwrap_or_default();
+        Ok(scan::has_flipped_bit(rest, signature).then(|| {
+            format!(
+                "log file {file} is damaged at offset {offset}: its last record is whole but for \
+                 one bit, so synced entries would be lost"
             )
         }))
     }
@@ -203,54 +203,4 @@ fn newest_sequence(path: &Path) -> io::Result<Option<u64>> {
         newest = newest.max(appended_sequence(&entry?.path()));
     }
     Ok(newest)
-}
-
-/// Where, from `start` on, the first whole record of the file with this signature is.
-fn find_record(content: &[u8], start: usize, signature: u32) -> Option<usize> {
-    // A file mostly ends in zeros, written ahead. They are skipped by the block but for the last
-    // few: the first half of a record's head is never all zero.
-    const ZEROS: [u8; 4096] = [0; 4096];
-    let mut start = start;
-    while start < content.len() {
-        let block = content.get(start..start + ZEROS.len());
-        if block.is_some_and(|block| block == ZEROS) {
-            start += ZEROS.len() - HEADER_BYTES / 2;
-            continue;
-        }
-        let end = content.len().min(start + ZEROS.len());
-        let mut places = start..end;
-        let found = places
-            .find(|at| content.get(*at..).is_some_and(|rest| starts_with_record(rest, signature)));
-        if found.is_some() {
-            return found;
-        }
-        start = end;
-    }
-    None
-}
-
-/// Whether a whole record of the file with this signature starts here.
-fn starts_with_record(bytes: &[u8], signature: u32) -> bool {
-    record_footer(bytes).is_some_and(|footer| {
-        footer.split_last_chunk::<CHECKSUM_BYTES>().is_some_and(|(items, sum)| {
-            !items.is_empty() && crc32fast::hash(items) == u32::from_le_bytes(*sum) ^ signature
-        })
-    })
-}
-
-/// The footer of the record that the bytes would start with, if they look like one.
-fn record_footer(bytes: &[u8]) -> Option<&[u8]> {
-    let (head, _) = bytes.split_first_chunk::<8>()?;
-    // Length in the upper bytes, kind of compression (0 or 1) in the lowest.
-    let head = u64::from_be_bytes(*head);
-    if head & 0xfe != 0 || head >> 8 < HEADER_BYTES as u64 {
-        return None;
-    }
-    let len = usize::try_from(head >> 8).ok().filter(|len| *len <= bytes.len())?;
-    let (footer, _) = bytes.get(8..)?.split_first_chunk::<8>()?;
-    let footer = usize::try_from(u64::from_be_bytes(*footer)).ok()?;
-    if footer < HEADER_BYTES || len.checked_sub(footer)? > FOOTER_BYTES_MAX {
-        return None;
-    }
-    bytes.get(footer..len)
 }

@@ -1,3 +1,5 @@
+mod damage;
+
 use std::{fs, path::PathBuf};
 
 use tempfile::TempDir;

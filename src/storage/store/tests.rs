@@ -1,3 +1,5 @@
+mod damage;
+
 use std::{fs, ops::ControlFlow};
 
 use rocksdb::{BottommostLevelCompaction, CompactOptions};
