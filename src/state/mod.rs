@@ -29,6 +29,7 @@ mod alarm;
 mod bootstrap;
 mod command;
 mod error;
+mod map_cursor;
 mod overlay;
 #[cfg(test)]
 mod scripts;
@@ -43,6 +44,7 @@ pub use bootstrap::bootstrap;
 pub use command::*;
 pub use error::*;
 pub use lease::LeaseRecord;
+pub use map_cursor::MapCursor;
 pub use member::{ConfState, Member};
 pub use overlay::Overlay;
 pub use schema::FORMAT_VERSION;

@@ -1,16 +1,17 @@
 //! [`Overlay`]: writes on top of a view, readable before they are stored.
 
-use std::{
-    borrow::Borrow,
-    cmp::Ordering,
-    iter::Peekable,
-    ops::{Bound, ControlFlow},
-};
+mod merge;
+
+use std::{borrow::Borrow, cmp::Ordering, ops::Bound};
 
 use bytes::Bytes;
 
 use crate::{
-    state::{Direction, Family, View, Visit, Writes},
+    state::{
+        Cursor, Family, View, Writes,
+        map_cursor::{MapCursor, Records},
+        overlay::merge::Merge,
+    },
     types::Fault,
 };
 
@@ -59,6 +60,27 @@ impl<'a> Overlay<'a> {
         self.writes.records.extend(writes.records);
     }
 
+    /// What is written to a family from `start`, which is not above `end`, to `end`.
+    fn written(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+    ) -> Records<'_, &Option<Bytes>> {
+        let from = (family, start);
+        let to = match end {
+            Some(end) => Some((family, end)),
+            None => family.next().map(|next| (next, &[][..])),
+        };
+        let to: Option<&dyn RecordKey> = to.as_ref().map(|to| to as &dyn RecordKey);
+        let bounds = (
+            Bound::Included(&from as &dyn RecordKey),
+            to.map_or(Bound::Unbounded, Bound::Excluded),
+        );
+        let written = self.writes.records.range::<dyn RecordKey, _>(bounds);
+        Box::new(written.map(|((_, key), value)| (&key[..], value)))
+    }
+
     /// All writes, to be stored as one unit.
     #[must_use]
     pub fn into_writes(self) -> Writes {
@@ -74,34 +96,19 @@ impl View for Overlay<'_> {
         }
     }
 
-    fn scan(
-        &self,
+    fn cursor<'c>(
+        &'c self,
         family: Family,
         start: &[u8],
         end: Option<&[u8]>,
-        direction: Direction,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), Fault> {
-        if end.is_some_and(|end| end <= start) {
-            return Ok(());
+    ) -> Result<Box<dyn Cursor + 'c>, Fault> {
+        let base = self.base.cursor(family, start, end)?;
+        let written = move |start: &[u8], end: Option<&[u8]>| self.written(family, start, end);
+        let nothing_to_show = end.is_some_and(|end| end <= start);
+        if nothing_to_show || written(start, end).next().is_none() {
+            return Ok(base);
         }
-        let from = (family, start);
-        let to = match end {
-            Some(end) => Some((family, end)),
-            None => family.next().map(|next| (next, &[][..])),
-        };
-        let to: Option<&dyn RecordKey> = to.as_ref().map(|to| to as &dyn RecordKey);
-        let bounds = (
-            Bound::Included(&from as &dyn RecordKey),
-            to.map_or(Bound::Unbounded, Bound::Excluded),
-        );
-        let written = self.writes.records.range::<dyn RecordKey, _>(bounds);
-        let written = written.map(|((_, key), value)| (key, value));
-        let base = |visit: &mut Visit<'_>| self.base.scan(family, start, end, direction, visit);
-        match direction {
-            Direction::Forward => merge(written.peekable(), Ordering::Less, base, visit),
-            Direction::Backward => merge(written.rev().peekable(), Ordering::Greater, base, visit),
-        }
+        Ok(Box::new(Merge::new(base, MapCursor::new(start, end, written))))
     }
 }
 
@@ -149,52 +156,14 @@ impl Ord for dyn RecordKey + '_ {
     }
 }
 
-/// Visits the records of `base` and `written` in order; `ahead` is how a key that comes first
-/// compares with one that comes later.
-fn merge<'r>(
-    mut written: Peekable<impl Iterator<Item = (&'r Bytes, &'r Option<Bytes>)>>,
-    ahead: Ordering,
-    base: impl FnOnce(&mut Visit<'_>) -> Result<(), Fault>,
-    visit: &mut Visit<'_>,
-) -> Result<(), Fault> {
-    let mut flow = ControlFlow::Continue(());
-    base(&mut |key, value| {
-        while let Some((own, own_value)) = written.next_if(|(own, _)| own[..].cmp(key) == ahead) {
-            if let Some(own_value) = own_value {
-                flow = visit(own, own_value)?;
-            }
-            if flow.is_break() {
-                return Ok(flow);
-            }
-        }
-        flow = match written.next_if(|(own, _)| own[..] == *key) {
-            Some((_, Some(own_value))) => visit(key, own_value)?,
-            Some((_, None)) => ControlFlow::Continue(()),
-            None => visit(key, value)?,
-        };
-        Ok(flow)
-    })?;
-    if flow.is_break() {
-        return Ok(());
-    }
-    for (own, own_value) in written {
-        if let Some(own_value) = own_value
-            && visit(own, own_value)?.is_break()
-        {
-            break;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, ops::ControlFlow};
 
     use proptest::prelude::*;
 
     use super::*;
-    use crate::state::testing::MapView;
+    use crate::state::{Direction, testing::MapView};
 
     type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 

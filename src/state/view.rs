@@ -1,6 +1,9 @@
 //! [`View`]: ordered reads of the stored state as of one moment, and [`Writes`], what a step of
 //! the state machine leaves behind.
 //!
+//! Reading in order is done with a [`Cursor`]. It is pulled, not pushed, so that two families can be
+//! read side by side, and what is of no interest can be jumped over.
+//!
 //! The state is a set of ordered maps from bytes to bytes, one per [`Family`]. This room gives
 //! every key and value its meaning; who stores them needs to know none of it. That is why the same
 //! state machine runs on RocksDB and, in the simulator, on plain maps.
@@ -76,12 +79,38 @@ pub enum Direction {
 /// What a scan does with each record; `Break` ends it.
 pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, Fault> + 'a;
 
+/// A place among the records of one family, within the bounds it was made with.
+///
+/// It stands at a record or, behind the last one, at none, as it does when it is new.
+pub trait Cursor {
+    /// Goes to the first record there is in this direction, and on from there in it.
+    fn begin(&mut self, direction: Direction) -> Result<(), Fault>;
+
+    /// Goes to the record next to the gap before `key`, and on from there in `direction`: forward
+    /// to the first record not below `key`, backward to the last one below it.
+    fn seek(&mut self, key: &[u8], direction: Direction) -> Result<(), Fault>;
+
+    /// Goes to the next record in the direction of the last `begin` or `seek`.
+    fn step(&mut self) -> Result<(), Fault>;
+
+    /// Key and value of the record it stands at.
+    fn item(&self) -> Option<(&[u8], &[u8])>;
+}
+
 /// Ordered reads of the stored state as of one moment.
 pub trait View {
     /// The value stored under `key`.
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Fault>;
 
-    /// Visits the records with `start <= key < end` (`end: None` is open) in the given direction.
+    /// A cursor over the records with `start <= key < end` (`end: None` is open).
+    fn cursor<'a>(
+        &'a self,
+        family: Family,
+        start: &[u8],
+        end: Option<&[u8]>,
+    ) -> Result<Box<dyn Cursor + 'a>, Fault>;
+
+    /// Visits the records with `start <= key < end` in the given direction.
     fn scan(
         &self,
         family: Family,
@@ -89,7 +118,17 @@ pub trait View {
         end: Option<&[u8]>,
         direction: Direction,
         visit: &mut Visit<'_>,
-    ) -> Result<(), Fault>;
+    ) -> Result<(), Fault> {
+        let mut cursor = self.cursor(family, start, end)?;
+        cursor.begin(direction)?;
+        while let Some((key, value)) = cursor.item() {
+            if visit(key, value)?.is_break() {
+                break;
+            }
+            cursor.step()?;
+        }
+        Ok(())
+    }
 }
 
 /// What to write, each record at most once: `None` deletes it.

@@ -1,15 +1,11 @@
 //! [`Image`]: the state of a member as one ordered map that is cheap to copy.
 
-use std::{
-    collections::BTreeMap,
-    ops::{Bound, ControlFlow},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use bytes::{Buf, BufMut, Bytes};
 
 use crate::{
-    state::{Direction, Family, View, Visit, Writes},
+    state::{Cursor, Family, MapCursor, View, Writes},
     types::Fault,
 };
 
@@ -103,43 +99,31 @@ impl View for Image {
         Ok(self.records.get(&(family, Bytes::copy_from_slice(key))).cloned())
     }
 
-    fn scan(
-        &self,
+    fn cursor<'a>(
+        &'a self,
         family: Family,
         start: &[u8],
         end: Option<&[u8]>,
-        direction: Direction,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), Fault> {
-        if end.is_some_and(|end| end <= start) {
-            return Ok(());
-        }
-        let low = Bound::Included((family, Bytes::copy_from_slice(start)));
-        let high = match end {
-            Some(end) => Bound::Excluded((family, Bytes::copy_from_slice(end))),
-            None => match Family::ALL.into_iter().find(|next| *next > family) {
-                Some(next) => Bound::Excluded((next, Bytes::new())),
-                None => Bound::Unbounded,
-            },
-        };
-        let mut records = self.records.range((low, high));
-        loop {
-            let next = match direction {
-                Direction::Forward => records.next(),
-                Direction::Backward => records.next_back(),
+    ) -> Result<Box<dyn Cursor + 'a>, Fault> {
+        Ok(Box::new(MapCursor::new(start, end, move |start, end| {
+            let low = Bound::Included((family, Bytes::copy_from_slice(start)));
+            let high = match (end, family.next()) {
+                (Some(end), _) => Bound::Excluded((family, Bytes::copy_from_slice(end))),
+                (None, Some(next)) => Bound::Excluded((next, Bytes::new())),
+                (None, None) => Bound::Unbounded,
             };
-            let Some(((_, key), value)) = next else { break };
-            if visit(key, value)? == ControlFlow::Break(()) {
-                break;
-            }
-        }
-        Ok(())
+            let within = self.records.range((low, high));
+            Box::new(within.map(|((_, key), value)| (&key[..], &value[..])))
+        })))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ops::ControlFlow;
+
     use super::*;
+    use crate::state::Direction;
 
     fn image(records: &[(Family, &'static str)]) -> Image {
         let mut writes = Writes::default();

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use crate::{
     state::{
         Direction, Family, Overlay, View,
+        mvcc::read::At,
         schema::cnt::{self, Count, Level},
     },
     types::{
@@ -113,6 +114,14 @@ pub(in crate::state) fn key_deleted(draft: &mut Overlay<'_>, key: &Key) -> Resul
     }
     upper.write(draft);
     Ok(())
+}
+
+/// How many keys of the range live as of some time.
+pub(super) fn keys_at(view: &dyn View, at: At, range: &KeyRange) -> Result<u64, Fault> {
+    match at {
+        At::Newest => live_keys(view, range),
+        At::Past(revision) => super::count_past::keys_at(view, range, revision),
+    }
 }
 
 /// How many keys of the range live.

@@ -11,12 +11,9 @@ use crate::{
         Direction, Family, View,
         mvcc::{
             count,
-            read::{visit_live, visit_old},
+            read::{At, visit_at},
         },
-        schema::{
-            cur::PairRef,
-            evt::{self, ChangeKind},
-        },
+        schema::evt::{self, ChangeKind},
     },
     types::{Fault, KeyRange, Revision, limits::COUNT_REPLAY_EVENTS_MAX},
 };
@@ -67,11 +64,7 @@ fn replay(
 /// Counts them one by one.
 fn walk(view: &dyn View, range: &KeyRange, revision: Revision) -> Result<u64, Fault> {
     let mut keys = 0;
-    visit_live(view, range, Direction::Forward, &mut |record| {
-        keys += u64::from(PairRef::parse(record)?.mod_revision <= revision);
-        Ok(ControlFlow::Continue(()))
-    })?;
-    visit_old(view, range, Direction::Forward, revision, &mut |_| {
+    visit_at(view, At::Past(revision), range, Direction::Forward, &mut |_| {
         keys += 1;
         Ok(ControlFlow::Continue(()))
     })?;

@@ -9,9 +9,11 @@ pub(super) mod count;
 mod count_past;
 mod delete;
 mod history;
+mod list;
 mod put;
 mod range;
 mod read;
+mod versions;
 
 pub(super) use compact::{compact, ensure_kept};
 pub(super) use delete::delete_range;
@@ -20,7 +22,8 @@ pub(super) use range::{check_revision, range_within};
 pub(super) use read::visit_live;
 
 pub use history::{History, events};
-pub use range::range;
+pub use list::{Listed, list};
+pub use range::{count, range};
 
 #[cfg(test)]
 mod model;

@@ -1,18 +1,17 @@
-//! The answer to a range read.
+//! The answer to a range read as a whole.
 
-use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
 
 use crate::{
     state::{
-        ApplyError, Direction, Range, RangeResponse, Refused, RevisionFilter, SortOrder,
-        SortTarget, View, meta,
+        ApplyError, Range, RangeResponse, Refused, View, meta,
         meta::Store,
-        mvcc::{
-            count, count_past,
-            read::{At, Wanted, collect},
-        },
+        mvcc::{count::keys_at, list::list_at, read::At},
+        schema::cur,
     },
-    types::{Fault, KeyRange, KeyValue, Revision},
+    types::{Fault, Revision},
 };
 
 /// Reads a range by itself: a revision of 0 or less means the newest one.
@@ -20,12 +19,29 @@ use crate::{
 /// Compaction may drop old versions from under a view. Whoever reads a stored state at an older
 /// revision must look afterwards whether that revision is compacted by now.
 pub fn range(view: &dyn View, range: &Range) -> Result<RangeResponse, ApplyError> {
+    let (_, at) = moment(view, range)?;
+    Ok(range_at(view, at, range)?)
+}
+
+/// How many keys of the range live at the revision asked for, whatever its limit and filter: a few
+/// reads, and never a walk over them. [`range`] says what holds for it.
+pub fn count(view: &dyn View, range: &Range) -> Result<i64, ApplyError> {
+    let (_, at) = moment(view, range)?;
+    Ok(count_at(view, at, range)?)
+}
+
+/// The store's revision, and as of when a read by itself reads.
+pub(super) fn moment(view: &dyn View, range: &Range) -> Result<(Revision, At), ApplyError> {
     let store = meta::store(view)?;
     let asked = Revision(range.revision);
     if asked.0 > 0 {
         check_revision(&store, asked)?;
     }
-    Ok(range_within(view, store.revision, range)?)
+    Ok((store.revision, at(store.revision, asked)))
+}
+
+fn at(newest: Revision, asked: Revision) -> At {
+    if asked.0 <= 0 || asked >= newest { At::Newest } else { At::Past(asked) }
 }
 
 /// Whether a revision can be read in a store with these numbers. In a transaction negative ones
@@ -48,77 +64,20 @@ pub(in crate::state) fn range_within(
     newest: Revision,
     range: &Range,
 ) -> Result<RangeResponse, Fault> {
-    let asked = Revision(range.revision);
-    let at = if asked.0 <= 0 || asked >= newest { At::Newest } else { At::Past(asked) };
-    if range.count_only {
-        return Ok(RangeResponse {
-            kvs: Vec::new(),
-            more: false,
-            count: to_signed(count_at(view, at, &range.range)?),
-        });
-    }
-
-    let found = collect(view, at, plan(range))?;
-    let count = found.total.map_or_else(|| count_at(view, at, &range.range), Ok)?;
-    let mut kvs = found.pairs;
-    sort(&mut kvs, range);
-    let limit = usize::try_from(range.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
-    let more = kvs.len() > limit;
-    kvs.truncate(limit);
-    if range.keys_only {
-        for pair in &mut kvs {
-            pair.value.clear();
-        }
-    }
-    Ok(RangeResponse { kvs, more, count: to_signed(count) })
+    range_at(view, at(newest, Revision(range.revision)), range)
 }
 
-/// What must be read so that the answer is right, one more than the limit so that `more` is.
-fn plan(range: &Range) -> Wanted<'_> {
-    let limited = usize::try_from(range.limit)
-        .ok()
-        .filter(|limit| *limit > 0)
-        .map(|limit| limit.saturating_add(1));
-    let by_key = range.sort.target == SortTarget::Key;
-    // etcd sorts everything only when an order or a filter is given. With neither it takes the
-    // first pairs in key order and sorts those, whatever the target.
-    let first_suffice = by_key
-        || (range.sort.order == SortOrder::None && range.filter == RevisionFilter::default());
-    Wanted {
-        range: &range.range,
-        filter: range.filter,
-        direction: match range.sort.order {
-            SortOrder::Descend if by_key => Direction::Backward,
-            SortOrder::None | SortOrder::Ascend | SortOrder::Descend => Direction::Forward,
-        },
-        take: limited.filter(|_| first_suffice).unwrap_or(usize::MAX),
-        // As etcd 3.7: keys alone come without leases, but where values were read to sort by them.
-        values: !range.keys_only || range.sort.target == SortTarget::Value,
-    }
+fn range_at(view: &dyn View, at: At, range: &Range) -> Result<RangeResponse, Fault> {
+    let mut kvs = Vec::new();
+    let passed = list_at(view, at, range, &mut |record| {
+        kvs.push(cur::decode(&Bytes::copy_from_slice(record))?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let count = passed.count.map_or_else(|| count_at(view, at, range), Ok)?;
+    Ok(RangeResponse { kvs, more: passed.more, count })
 }
 
-/// Keys of the range that live at a revision.
-fn count_at(view: &dyn View, at: At, range: &KeyRange) -> Result<u64, Fault> {
-    match at {
-        At::Newest => count::live_keys(view, range),
-        At::Past(revision) => count_past::keys_at(view, range, revision),
-    }
-}
-
-fn sort(kvs: &mut [KeyValue], range: &Range) {
-    let by: fn(&KeyValue, &KeyValue) -> Ordering = match range.sort.target {
-        SortTarget::Key => return, // it was read in that order
-        SortTarget::Version => |a, b| a.version.cmp(&b.version),
-        SortTarget::Create => |a, b| a.create_revision.cmp(&b.create_revision),
-        SortTarget::Mod => |a, b| a.mod_revision.cmp(&b.mod_revision),
-        SortTarget::Value => |a, b| a.value.cmp(&b.value),
-    };
-    match range.sort.order {
-        SortOrder::None | SortOrder::Ascend => kvs.sort_by(by),
-        SortOrder::Descend => kvs.sort_by(|a, b| by(b, a)),
-    }
-}
-
-fn to_signed(count: u64) -> i64 {
-    i64::try_from(count).expect("there are less than 2^63 keys")
+fn count_at(view: &dyn View, at: At, range: &Range) -> Result<i64, Fault> {
+    let keys = keys_at(view, at, &range.range)?;
+    Ok(i64::try_from(keys).expect("there are less than 2^63 keys"))
 }

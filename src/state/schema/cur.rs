@@ -71,6 +71,27 @@ pub struct PairRef<'a> {
     pub lease: Option<LeaseId>,
 }
 
+/// The record of a pair without its value and its lease: they come last, so it is the beginning.
+pub fn without_value(record: &[u8]) -> Result<&[u8], Fault> {
+    let mut rest = record;
+    loop {
+        let head_len = record.len() - rest.len();
+        if rest.is_empty() {
+            return Ok(record);
+        }
+        let (tag, wire_type) = decode_key(&mut rest).map_err(unreadable)?;
+        let number = decode_varint(&mut rest).map_err(unreadable)?;
+        match (tag, wire_type) {
+            (1, WireType::LengthDelimited) => take(&mut rest, number).map(|_| ())?,
+            (2..=4, WireType::Varint) => (),
+            (5, WireType::LengthDelimited) | (6, WireType::Varint) => {
+                return record.get(..head_len).ok_or_else(|| unreadable("it ends too early"));
+            }
+            _ => return Err(unreadable(format!("field {tag} is unknown"))),
+        }
+    }
+}
+
 impl<'a> PairRef<'a> {
     /// Reads the wire form.
     pub fn parse(record: &'a [u8]) -> Result<Self, Fault> {
@@ -99,18 +120,9 @@ impl<'a> PairRef<'a> {
         both.extend_from_slice(self.value);
         let mut key = Bytes::from(both);
         let value = key.split_off(self.key.len());
-        Ok(KeyValue { value, ..self.with_key(key)? })
-    }
-
-    /// The pair with memory of its own, without its value and its lease.
-    pub fn to_key_only(self) -> Result<KeyValue, Fault> {
-        Self { lease: None, ..self }.with_key(Bytes::copy_from_slice(self.key))
-    }
-
-    fn with_key(self, key: Bytes) -> Result<KeyValue, Fault> {
         Ok(KeyValue {
             key: Key::new(key).ok_or_else(|| unreadable("its key is empty"))?,
-            value: Bytes::new(),
+            value,
             create_revision: self.create_revision,
             mod_revision: self.mod_revision,
             version: self.version,

@@ -13,6 +13,7 @@ pub mod evt;
 pub mod lease;
 pub mod meta;
 pub mod ver;
+pub mod versioned;
 
 use bytes::Bytes;
 use prost::Message;

@@ -1,19 +1,18 @@
 //! Family `ver`: pairs that were replaced or deleted, by key and, newest first, by revision.
 //!
-//! Key: the user key escaped (`00` becomes `00 ff`) and ended by `00 00`, so that the order of
-//! records is the order of user keys and no key's records lie among another's; then the pair's mod
-//! revision with all bits inverted. Value: the revision that ended the pair, and the pair.
+//! Key: the user key as a name of [`versioned`], then the pair's mod revision. Value: the revision
+//! that ended the pair, and the pair.
 //!
 //! A record is garbage exactly when its end is not above the compacted revision. The storage drops
 //! garbage whenever its engine passes by, so no reader may count on it being there, or gone.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use prost::encoding::{self, WireType, decode_key, decode_varint, int64};
 
 use crate::{
     state::{
         Family,
-        schema::{cur::PairRef, damaged, split_number},
+        schema::{cur::PairRef, damaged, versioned},
     },
     types::{Fault, Revision},
 };
@@ -28,7 +27,7 @@ pub fn first_of(key: &[u8]) -> Bytes {
 #[must_use]
 pub fn key(key: &[u8], modified: Revision) -> Bytes {
     let mut record = escape(key, 8);
-    record.put_u64(!modified.0.cast_unsigned());
+    versioned::put_revision(modified, &mut record);
     record.freeze()
 }
 
@@ -36,18 +35,15 @@ pub fn key(key: &[u8], modified: Revision) -> Bytes {
 #[must_use]
 pub fn end_of(key: &[u8]) -> Bytes {
     let mut record = escape(key, 0);
-    // The terminator `00 00` becomes `00 01`, which no escaped key contains.
-    if let Some(last) = record.last_mut() {
-        *last = 1;
-    }
+    versioned::pass(&mut record);
     record.freeze()
 }
 
 /// The mod revision in a record's key.
 pub fn modified(record_key: &[u8]) -> Result<Revision, Fault> {
-    let (_, inverted) = split_number(record_key)
+    let (_, modified) = versioned::split(record_key)
         .ok_or_else(|| damaged(Family::Versions, record_key, "its key is too short"))?;
-    Ok(Revision((!inverted).cast_signed()))
+    Ok(modified)
 }
 
 /// The value of a record: `pair` is the wire form that stood in `cur`.
@@ -63,7 +59,7 @@ pub fn encode(end: Revision, pair: &Bytes) -> Bytes {
 /// The end revision of a record's value, and the bytes of its pair.
 pub fn split(value: &[u8]) -> Result<(Revision, &[u8]), Fault> {
     let broken = || Fault::new("a stored old version is damaged");
-    let (end, mut rest) = end_revision(value).ok_or_else(broken)?;
+    let (end, mut rest) = versioned::end(value).ok_or_else(broken)?;
     match decode_key(&mut rest) {
         Ok((2, WireType::LengthDelimited)) => (),
         Ok(_) | Err(_) => return Err(broken()),
@@ -81,32 +77,10 @@ pub fn parse(value: &[u8]) -> Result<(Revision, PairRef<'_>), Fault> {
     Ok((end, PairRef::parse(pair)?))
 }
 
-/// Whether a record is of no use to any reader once `compacted` is the compacted revision. What
-/// cannot be read is no garbage: the reader who needs it reports it.
-#[must_use]
-pub fn is_garbage(value: &[u8], compacted: Revision) -> bool {
-    end_revision(value).is_some_and(|(end, _)| end <= compacted)
-}
-
-fn end_revision(mut value: &[u8]) -> Option<(Revision, &[u8])> {
-    match decode_key(&mut value) {
-        Ok((1, WireType::Varint)) => (),
-        Ok(_) | Err(_) => return None,
-    }
-    let end = decode_varint(&mut value).ok()?;
-    Some((Revision(end.cast_signed()), value))
-}
-
 /// `key` escaped and ended, with room for `more` bytes.
 fn escape(key: &[u8], more: usize) -> BytesMut {
     let mut escaped = BytesMut::with_capacity(key.len() + 2 + more);
-    let mut parts = key.split(|byte| *byte == 0);
-    escaped.put_slice(parts.next().unwrap_or_default());
-    for part in parts {
-        escaped.put_slice(&[0, 0xff]);
-        escaped.put_slice(part);
-    }
-    escaped.put_slice(&[0, 0]);
+    versioned::escape(key, &mut escaped);
     escaped
 }
 
@@ -115,7 +89,7 @@ mod tests {
     use proptest::prelude::*;
     use prost::Message;
 
-    use super::*;
+    use super::{versioned::is_garbage, *};
     use crate::proto::internal::VersionRecord;
 
     fn any_key() -> impl Strategy<Value = Vec<u8>> {

@@ -1,15 +1,11 @@
 //! A state in memory.
 
-use std::{
-    collections::BTreeMap,
-    ops::{Bound, ControlFlow},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::{
-    state::{Direction, Family, View, Visit, Writes, meta, schema::ver},
+    state::{Cursor, Family, MapCursor, View, Writes, meta, schema::versioned},
     types::Fault,
 };
 
@@ -41,7 +37,8 @@ impl MapView {
     /// Drops all old versions that no reader can ask for, as the storage does in its own time.
     pub fn collect_garbage(&mut self) -> Result<(), Fault> {
         let compacted = meta::compacted(self)?;
-        self.records_mut(Family::Versions).retain(|_, value| !ver::is_garbage(value, compacted));
+        self.records_mut(Family::Versions)
+            .retain(|_, value| !versioned::is_garbage(value, compacted));
         self.families.retain(|_, records| !records.is_empty());
         Ok(())
     }
@@ -61,28 +58,17 @@ impl View for MapView {
         Ok(self.families.get(&family).and_then(|records| records.get(key)).cloned())
     }
 
-    fn scan(
-        &self,
+    fn cursor<'a>(
+        &'a self,
         family: Family,
         start: &[u8],
         end: Option<&[u8]>,
-        direction: Direction,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), Fault> {
-        let Some(records) = self.families.get(&family) else { return Ok(()) };
-        if end.is_some_and(|end| end <= start) {
-            return Ok(());
-        }
-        let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
-        let mut within = records.range::<[u8], _>(bounds);
-        while let Some((key, value)) = match direction {
-            Direction::Forward => within.next(),
-            Direction::Backward => within.next_back(),
-        } {
-            if visit(key, value)? == ControlFlow::Break(()) {
-                break;
-            }
-        }
-        Ok(())
+    ) -> Result<Box<dyn Cursor + 'a>, Fault> {
+        let records = self.families.get(&family);
+        Ok(Box::new(MapCursor::new(start, end, move |start, end| {
+            let bounds = (Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded));
+            let within = records.map(|all| all.range::<[u8], _>(bounds));
+            Box::new(within.into_iter().flatten().map(|(key, value)| (&key[..], &value[..])))
+        })))
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{
 
 use rocksdb::{Options, compaction_filter::Decision};
 
-use crate::{state::schema::ver, types::Revision};
+use crate::{state::schema::versioned, types::Revision};
 
 /// Up to which revision history may be dropped from the files of one database.
 #[derive(Debug)]
@@ -38,6 +38,6 @@ impl CompactedMark {
 pub(super) fn install(options: &mut Options, mark: &Arc<CompactedMark>) {
     let mark = Arc::clone(mark);
     options.set_compaction_filter("quorate.ver.garbage", move |_level, _key, value| {
-        if ver::is_garbage(value, mark.get()) { Decision::Remove } else { Decision::Keep }
+        if versioned::is_garbage(value, mark.get()) { Decision::Remove } else { Decision::Keep }
     });
 }

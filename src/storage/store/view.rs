@@ -1,6 +1,6 @@
-//! Reads: a snapshot that can be kept, and direct reads for the store's own records.
+//! Reads: a snapshot that can be kept, direct reads for the store's own records, and cursors.
 
-use std::{fmt::Display, ops::ControlFlow, sync::Arc};
+use std::{fmt::Display, sync::Arc};
 
 use bytes::Bytes;
 use rocksdb::{
@@ -9,7 +9,7 @@ use rocksdb::{
 use self_cell::self_cell;
 
 use crate::{
-    state::{Direction, Family, View, Visit},
+    state::{Cursor, Direction, Family, View},
     storage::store::database::Database,
     types::Fault,
 };
@@ -41,20 +41,16 @@ impl View for StoredView {
         })
     }
 
-    fn scan(
-        &self,
+    fn cursor<'a>(
+        &'a self,
         family: Family,
         start: &[u8],
         end: Option<&[u8]>,
-        direction: Direction,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), Fault> {
-        let Some(options) = within(start, end) else { return Ok(()) };
-        self.0.with_dependent(|database, snapshot| {
-            let db = database.db();
-            let records = snapshot.raw_iterator_cf_opt(handle(db, family), options);
-            walk(records, direction, visit, |error| read_fault(db, family, error))
-        })
+    ) -> Result<Box<dyn Cursor + 'a>, Fault> {
+        let db = self.0.borrow_owner().db();
+        let options = within(start, end);
+        let records = self.0.borrow_dependent().raw_iterator_cf_opt(handle(db, family), options);
+        Ok(Box::new(Records { records, direction: Direction::Forward, db, family }))
     }
 }
 
@@ -75,18 +71,74 @@ impl View for Direct<'_> {
         Ok(found.map(Bytes::from))
     }
 
-    fn scan(
-        &self,
+    fn cursor<'c>(
+        &'c self,
         family: Family,
         start: &[u8],
         end: Option<&[u8]>,
-        direction: Direction,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), Fault> {
-        let Some(mut options) = within(start, end) else { return Ok(()) };
+    ) -> Result<Box<dyn Cursor + 'c>, Fault> {
+        let mut options = within(start, end);
         options.set_read_tier(self.tier);
         let records = self.db.raw_iterator_cf_opt(handle(self.db, family), options);
-        walk(records, direction, visit, |error| read_fault(self.db, family, error))
+        Ok(Box::new(Records { records, direction: Direction::Forward, db: self.db, family }))
+    }
+}
+
+/// A cursor: the engine's iterator, and which way it goes.
+struct Records<'a, D: DBAccess> {
+    records: DBRawIteratorWithThreadMode<'a, D>,
+    direction: Direction,
+    db: &'a DB,
+    family: Family,
+}
+
+impl<D: DBAccess> Records<'_, D> {
+    /// An iterator also ends where it can read no further.
+    fn checked(&self) -> Result<(), Fault> {
+        if self.records.valid() {
+            return Ok(());
+        }
+        self.records.status().map_err(|error| read_fault(self.db, self.family, &error))
+    }
+}
+
+impl<D: DBAccess> Cursor for Records<'_, D> {
+    fn begin(&mut self, direction: Direction) -> Result<(), Fault> {
+        self.direction = direction;
+        match direction {
+            Direction::Forward => self.records.seek_to_first(),
+            Direction::Backward => self.records.seek_to_last(),
+        }
+        self.checked()
+    }
+
+    fn seek(&mut self, key: &[u8], direction: Direction) -> Result<(), Fault> {
+        self.direction = direction;
+        match direction {
+            Direction::Forward => self.records.seek(key),
+            Direction::Backward => {
+                self.records.seek_for_prev(key);
+                if self.records.key() == Some(key) {
+                    self.records.prev();
+                }
+            }
+        }
+        self.checked()
+    }
+
+    fn step(&mut self) -> Result<(), Fault> {
+        // The engine aborts the process when an iterator at its end is asked to go on.
+        if self.records.valid() {
+            match self.direction {
+                Direction::Forward => self.records.next(),
+                Direction::Backward => self.records.prev(),
+            }
+        }
+        self.checked()
+    }
+
+    fn item(&self) -> Option<(&[u8], &[u8])> {
+        self.records.item()
     }
 }
 
@@ -95,40 +147,15 @@ pub(super) fn handle(db: &DB, family: Family) -> &ColumnFamily {
     db.cf_handle(family.name()).expect("a database is opened with all families it is asked for")
 }
 
-/// Options for reading `start <= key < end`, or `None` when no key can be meant.
-fn within(start: &[u8], end: Option<&[u8]>) -> Option<ReadOptions> {
+/// Options for reading `start <= key < end`.
+fn within(start: &[u8], end: Option<&[u8]>) -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_iterate_lower_bound(start);
     if let Some(end) = end {
-        if end <= start {
-            return None;
-        }
-        options.set_iterate_upper_bound(end);
+        // Bounds that cross would be an error of the engine; to a reader they are an empty range.
+        options.set_iterate_upper_bound(end.max(start));
     }
-    Some(options)
-}
-
-fn walk<D: DBAccess>(
-    mut records: DBRawIteratorWithThreadMode<'_, D>,
-    direction: Direction,
-    visit: &mut Visit<'_>,
-    fault: impl Fn(&rocksdb::Error) -> Fault,
-) -> Result<(), Fault> {
-    match direction {
-        Direction::Forward => records.seek_to_first(),
-        Direction::Backward => records.seek_to_last(),
-    }
-    while let Some((key, value)) = records.item() {
-        if let ControlFlow::Break(()) = visit(key, value)? {
-            return Ok(());
-        }
-        match direction {
-            Direction::Forward => records.next(),
-            Direction::Backward => records.prev(),
-        }
-    }
-    // An iterator also ends where it can read no further.
-    records.status().map_err(|error| fault(&error))
+    options
 }
 
 fn read_fault(db: &DB, family: Family, error: &dyn Display) -> Fault {
