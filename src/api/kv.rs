@@ -1,12 +1,11 @@
-//! `etcdserverpb.KV`: keys and values, at revisions.
+//! `etcdserverpb.KV`: keys and values, at revisions. Reads of ranges are answered in
+//! [`ranges`](crate::api::ranges), which stands before this.
 
-use std::{pin::Pin, sync::Arc};
-
-use futures_util::Stream;
+use futures_util::stream::Empty;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    api::{Config, convert, header::header, range_stream, status},
+    api::{Config, convert, header::header, status},
     node::Handle,
     proto::etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
@@ -14,7 +13,6 @@ use crate::{
         kv_server::Kv,
     },
     state::{self, Answer, Command},
-    telemetry::Metrics,
     types::{Identity, Revision},
 };
 
@@ -22,15 +20,14 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct KvService {
     node: Handle,
-    metrics: Arc<Metrics>,
     config: Config,
 }
 
 impl KvService {
     /// The service of this member.
     #[must_use]
-    pub fn new(node: Handle, metrics: Arc<Metrics>, config: Config) -> Self {
-        Self { node, metrics, config }
+    pub fn new(node: Handle, config: Config) -> Self {
+        Self { node, config }
     }
 
     async fn propose(&self, command: Command) -> Result<Answer, Status> {
@@ -40,39 +37,17 @@ impl KvService {
 
 #[tonic::async_trait]
 impl Kv for KvService {
-    async fn range(
-        &self,
-        request: Request<RangeRequest>,
-    ) -> Result<Response<RangeResponse>, Status> {
-        let request = request.into_inner();
-        let serializable = request.serializable;
-        let range = convert::kv::range(request).map_err(status::of_invalid)?;
-
-        self.metrics.ranges.inc();
-        let (revision, range) =
-            self.node.range(range, serializable).await.map_err(status::of_request)?;
-        Ok(Response::new(convert::kv::range_response(header(&self.node, revision), range)))
+    async fn range(&self, _: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
+        unreachable!("ranges are answered before the call comes here")
     }
 
-    type RangeStreamStream =
-        Pin<Box<dyn Stream<Item = Result<RangeStreamResponse, Status>> + Send + 'static>>;
+    type RangeStreamStream = Empty<Result<RangeStreamResponse, Status>>;
 
     async fn range_stream(
         &self,
-        request: Request<RangeRequest>,
+        _: Request<RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        let request = request.into_inner();
-        let serializable = request.serializable;
-        let range = convert::kv::range_stream(request).map_err(status::of_invalid)?;
-
-        self.metrics.ranges.inc();
-        let chunks = range_stream::chunks(
-            self.node.clone(),
-            range,
-            serializable,
-            self.config.request_bytes_max,
-        );
-        Ok(Response::new(Box::pin(chunks)))
+        unreachable!("ranges are answered before the call comes here")
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {

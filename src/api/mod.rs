@@ -20,7 +20,10 @@ pub mod layers;
 pub mod lease;
 pub mod lock;
 pub mod maintenance;
+mod range_answer;
 mod range_stream;
+pub mod ranges;
+mod raw;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -135,8 +138,8 @@ pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Router {
         };
     }
 
-    let kv = kv::KvService::new(node.clone(), metrics, config.clone());
-    grpc.add(limited!(KvServer, kv))
+    let kv = limited!(KvServer, kv::KvService::new(node.clone(), config.clone()));
+    grpc.add(ranges::Ranges::new(node.clone(), metrics, config.clone(), kv))
         .add(limited!(LeaseServer, lease::LeaseService::new(node.clone())))
         .add(limited!(ClusterServer, cluster::ClusterService::new(node.clone())))
         .add(limited!(MaintenanceServer, maintenance::MaintenanceService::new(node.clone())))

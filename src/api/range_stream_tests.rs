@@ -5,11 +5,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bytes::Bytes;
 use futures_util::StreamExt;
+use prost::Message as _;
 
 use super::*;
 use crate::{
-    state::{Refused, RevisionFilter, Sort},
+    api::convert,
+    node::Sink,
+    proto::etcdserverpb::{RangeResponse, RangeStreamResponse},
+    state::{RangeResponse as Read, Refused, RevisionFilter, Sort, schema::cur},
     types::KeyValue,
 };
 
@@ -23,7 +28,9 @@ struct Store(Arc<Mutex<History>>);
 struct History {
     revisions: BTreeMap<Revision, Pairs>,
     compacted: Revision,
-    /// Of each read, whether it needed no quorum.
+    /// How often a quorum was asked.
+    barriers: usize,
+    /// Of each read, whether the keys were to be counted.
     reads: Vec<bool>,
 }
 
@@ -82,13 +89,37 @@ impl Store {
 }
 
 impl Source for Store {
+    async fn barrier(&self) -> Result<(), Error> {
+        self.with(|history| history.barriers += 1);
+        Ok(())
+    }
+
     async fn read(
         &self,
         range: Range,
-        serializable: bool,
-    ) -> Result<(Revision, Read), RequestError> {
-        self.with(|history| history.reads.push(serializable));
-        self.answer(&range)
+        counted: bool,
+        bounds: Bounds,
+    ) -> Result<Part<Answer>, RequestError> {
+        self.with(|history| history.reads.push(counted));
+        let (revision, read) = self.answer(&range)?;
+        let (mut sink, mut taken, mut bytes) = (Answer::of_many(), 0, 0);
+        for pair in &read.kvs {
+            let record = cur::encode(pair);
+            let full = taken > 0 && bytes + record.len() > bounds.bytes;
+            if full || taken == bounds.keys {
+                break;
+            }
+            sink.take(&record);
+            (taken, bytes) = (taken + 1, bytes + record.len());
+        }
+        Ok(Part {
+            sink,
+            revision,
+            taken: i64::try_from(taken).unwrap(),
+            next: read.kvs.get(taken).map(|pair| pair.key.clone()),
+            more: read.more,
+            count: if counted { read.count } else { 0 },
+        })
     }
 
     fn header(&self, revision: Revision) -> ResponseHeader {
@@ -114,9 +145,9 @@ fn all() -> Range {
 
 /// All chunks merged, and the number of keys in each.
 async fn merged(
-    chunks: impl Stream<Item = Result<RangeStreamResponse, Status>>,
+    chunks: impl Stream<Item = Result<Message, Status>>,
 ) -> (RangeResponse, Vec<usize>) {
-    let chunks: Vec<_> = chunks.map(|chunk| chunk.unwrap().range_response.unwrap()).collect().await;
+    let chunks: Vec<_> = chunks.map(|chunk| decoded(&chunk.unwrap())).collect().await;
     let lens = chunks.iter().map(|chunk| chunk.kvs.len()).collect();
     let (last, before) = chunks.split_last().unwrap();
     for chunk in before {
@@ -124,6 +155,12 @@ async fn merged(
     }
     let kvs = chunks.iter().flat_map(|chunk| chunk.kvs.iter().cloned()).collect();
     (RangeResponse { kvs, ..last.clone() }, lens)
+}
+
+fn decoded(message: &Message) -> RangeResponse {
+    let bytes: Bytes = message.pieces.iter().flatten().copied().collect();
+    let response = RangeStreamResponse::decode(bytes.slice(5..)).unwrap();
+    response.range_response.unwrap()
 }
 
 fn expected(store: &Store, range: &Range) -> RangeResponse {
@@ -149,20 +186,22 @@ async fn chunks_merge_to_the_answer() {
     }
 }
 
-/// Small chunks double, so that many keys take few messages; large ones shrink.
+/// The first chunk has few keys; the others are as large as they may be, or hold a single pair.
 #[tokio::test]
-async fn chunks_follow_the_size_of_values() {
-    let small = Store::filled(100, 1);
+async fn chunks_are_as_large_as_they_may_be() {
+    let small = Store::filled(1_000, 1);
     let (_, lens) = merged(chunks(small, all(), false, 1_000_000)).await;
-    assert_eq!(lens, [10, 20, 40, 30]);
+    assert_eq!(lens, [10, 990]);
 
     let large = Store::filled(20, 1_000);
-    let (_, lens) = merged(chunks(large, all(), false, 2_000)).await;
-    assert_eq!(lens, [10, 5, 2, 2, 1]);
+    let (_, lens) = merged(chunks(large.clone(), all(), false, 5_000)).await;
+    assert_eq!(lens, [4, 4, 4, 4, 4]);
+    let (_, lens) = merged(chunks(large, all(), false, 1)).await;
+    assert_eq!(lens, [1; 20]);
 }
 
-/// Writes after the first chunk do not show, not even in count and header; only the first chunk
-/// needs a quorum.
+/// Writes after the first chunk do not show, not even in count and header. A quorum is asked once,
+/// and keys are counted once.
 #[tokio::test]
 async fn the_first_chunk_pins_the_revision() {
     let store = Store::filled(50, 10);
@@ -175,7 +214,8 @@ async fn the_first_chunk_pins_the_revision() {
     let (got, _) = merged(stream::iter([first]).chain(stream)).await;
 
     assert_eq!(got, before);
-    assert_eq!(store.with(|history| history.reads.clone()), [false, true, true]);
+    assert_eq!(store.with(|history| history.reads.clone()), [true, false]);
+    assert_eq!(store.with(|history| history.barriers), 1);
 }
 
 /// A compaction past the pinned revision ends the stream with an error.
@@ -191,26 +231,4 @@ async fn a_compaction_ends_the_stream() {
 
     assert_eq!(error.message(), "etcdserver: mvcc: required revision has been compacted");
     assert!(stream.next().await.is_none());
-}
-
-/// What follows a key begins right after it and ends where the range ended.
-#[test]
-fn the_rest_begins_right_after_the_last_key() {
-    let (a, c) = (key("a"), key("c"));
-    let half_open = KeyRange::HalfOpen(a.clone(), c.clone());
-    assert_eq!(rest_after(&half_open, &key("b")), Some(KeyRange::HalfOpen(key("b\0"), c)));
-    let from = KeyRange::From(a.clone());
-    assert_eq!(rest_after(&from, &key("b")), Some(KeyRange::From(key("b\0"))));
-    assert_eq!(rest_after(&KeyRange::One(a.clone()), &a), None);
-}
-
-/// Chunks double while they are below half the wanted size, halve above twice, never below one.
-#[test]
-fn chunks_are_steered_by_their_size() {
-    assert_eq!(next_chunk_keys(10, 49, 100), 20);
-    assert_eq!(next_chunk_keys(10, 50, 100), 10);
-    assert_eq!(next_chunk_keys(10, 200, 100), 10);
-    assert_eq!(next_chunk_keys(10, 201, 100), 5);
-    assert_eq!(next_chunk_keys(1, 1_000, 100), 1);
-    assert_eq!(next_chunk_keys(i64::MAX, 0, 100), i64::MAX);
 }

@@ -186,6 +186,15 @@ pub fn message_too_large(received: &str, max: usize) -> Status {
     )
 }
 
+/// The answer is larger than may be sent, in the words of etcd's own transport.
+#[must_use]
+pub fn answer_too_large(len: usize, max: usize) -> Status {
+    Status::new(
+        ResourceExhausted,
+        format!("grpc: trying to send message larger than max ({len} vs. {max})"),
+    )
+}
+
 #[cfg(test)]
 #[path = "status_tests.rs"]
 mod tests;

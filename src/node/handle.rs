@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::{
     node::{
@@ -22,13 +22,10 @@ use crate::{
         shared::Shared,
         task::Input,
     },
-    state::{
-        self, Answer, Command, Range, RangeResponse, Refused, Request, Txn, TxnResponse, codec,
-        meta,
-    },
+    state::{Answer, Command, Request, codec},
     types::{
         ClusterId, Fault, Identity, Index, LeaseId, MemberId, Millis, RequestId, Revision, Seconds,
-        Term,
+        Term, limits,
     },
     watch::Hub,
 };
@@ -44,6 +41,7 @@ struct Inner {
     mailbox: Mailbox,
     peers: Arc<dyn Peers>,
     leases_named: AtomicU64,
+    large_reads: Arc<Semaphore>,
 }
 
 /// What a member knows of its cluster.
@@ -67,7 +65,14 @@ impl fmt::Debug for Handle {
 
 impl Handle {
     pub(super) fn new(shared: Arc<Shared>, mailbox: Mailbox, peers: Arc<dyn Peers>) -> Self {
-        Self { inner: Arc::new(Inner { shared, mailbox, peers, leases_named: AtomicU64::new(0) }) }
+        let inner = Inner {
+            shared,
+            mailbox,
+            peers,
+            leases_named: AtomicU64::new(0),
+            large_reads: Arc::new(Semaphore::new(limits::LARGE_READS_MAX)),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The cluster.
@@ -158,52 +163,6 @@ impl Handle {
         }
         let view = shared.view().inspect_err(|fault| self.stop_for(fault))?;
         Ok(Box::new(Sentry::new(view, Arc::clone(shared))))
-    }
-
-    /// Reads a range; `serializable` answers from the state here, however old it may be. Returns
-    /// the store's revision beside the answer.
-    ///
-    /// # Errors
-    ///
-    /// A refusal because of the revision asked for, or what keeps the member from answering.
-    pub async fn range(
-        &self,
-        range: Range,
-        serializable: bool,
-    ) -> Result<(Revision, RangeResponse), RequestError> {
-        if !serializable {
-            self.read_barrier().await?;
-        }
-        let view = self.view()?;
-        let response =
-            state::mvcc::range(&*view, &range).map_err(|error| self.refused_or_fault(error))?;
-        self.check_not_compacted(range.revision)?;
-        Ok((meta::revision(&*view).map_err(Error::from)?, response))
-    }
-
-    /// Carries out a transaction that only reads; `serializable` as for [`Handle::range`].
-    ///
-    /// # Errors
-    ///
-    /// A refusal because of a revision asked for, or what keeps the member from answering.
-    pub async fn read_txn(
-        &self,
-        txn: Txn,
-        serializable: bool,
-    ) -> Result<(Revision, TxnResponse), RequestError> {
-        if !serializable {
-            self.read_barrier().await?;
-        }
-        let view = self.view()?;
-        let response =
-            state::txn::read_only(&*view, &txn).map_err(|error| self.refused_or_fault(error))?;
-        let taken = if response.succeeded { &txn.success } else { &txn.failure };
-        for op in taken {
-            if let state::Op::Range(range) = op {
-                self.check_not_compacted(range.revision)?;
-            }
-        }
-        Ok((meta::revision(&*view).map_err(Error::from)?, response))
     }
 
     /// The newest revision that watchers here have been told of.
@@ -303,6 +262,11 @@ impl Handle {
         &self.inner.peers
     }
 
+    /// Places for large answers.
+    pub(super) fn large_reads(&self) -> &Arc<Semaphore> {
+        &self.inner.large_reads
+    }
+
     /// Bounds what may take long by the request timeout.
     pub(super) async fn in_time<T>(
         &self,
@@ -324,29 +288,8 @@ impl Handle {
         if self.serving() { Error::TooManyRequests } else { Error::Stopped }
     }
 
-    /// A record that cannot be read or makes no sense stops the member, whoever came upon it.
-    fn refused_or_fault(&self, error: state::ApplyError) -> RequestError {
-        match error {
-            state::ApplyError::Refused(refused) => refused.into(),
-            state::ApplyError::Fault(fault) => {
-                self.stop_for(&fault);
-                Error::Fault(fault).into()
-            }
-        }
-    }
-
-    fn stop_for(&self, fault: &Fault) {
+    pub(super) fn stop_for(&self, fault: &Fault) {
         self.shared().stop(Stop::Fault(fault.clone()));
-    }
-
-    /// A view does not keep garbage alive, so a read of history counts only if it was none by the
-    /// time it was done.
-    fn check_not_compacted(&self, revision: i64) -> Result<(), RequestError> {
-        let compacted = self.shared().compacted();
-        if revision > 0 && Revision(revision) < compacted {
-            return Err(Refused::Compacted(Revision(revision)).into());
-        }
-        Ok(())
     }
 }
 

@@ -34,6 +34,7 @@ pub mod metrics;
 mod pending;
 pub mod ports;
 mod read_index;
+mod reads;
 mod replica;
 mod retention;
 mod sentry;
@@ -52,6 +53,7 @@ pub use self::{
     handle::{Handle, Status},
     log_writer::{LogDone, carry_out as carry_out_log},
     metrics::Metrics,
+    reads::{Bounds, Listing, Part, Sink, Slot},
     replica::Replica,
     settings::Settings,
     shared::{Shared, Stop},

@@ -9,7 +9,7 @@ use crate::{
         ports::OwnedView,
         shared::{Shared, Stop},
     },
-    state::{Direction, Family, View, Visit},
+    state::{Cursor, Direction, Family, View},
     types::Fault,
 };
 
@@ -35,14 +35,36 @@ impl View for Sentry {
         self.watch(self.view.get(family, key))
     }
 
-    fn scan(
-        &self,
+    fn cursor<'a>(
+        &'a self,
         family: Family,
         start: &[u8],
         end: Option<&[u8]>,
-        direction: Direction,
-        visit: &mut Visit<'_>,
-    ) -> Result<(), Fault> {
-        self.watch(self.view.scan(family, start, end, direction, visit))
+    ) -> Result<Box<dyn Cursor + 'a>, Fault> {
+        let cursor = self.watch(self.view.cursor(family, start, end))?;
+        Ok(Box::new(Watched { cursor, sentry: self }))
+    }
+}
+
+struct Watched<'a> {
+    cursor: Box<dyn Cursor + 'a>,
+    sentry: &'a Sentry,
+}
+
+impl Cursor for Watched<'_> {
+    fn begin(&mut self, direction: Direction) -> Result<(), Fault> {
+        self.sentry.watch(self.cursor.begin(direction))
+    }
+
+    fn seek(&mut self, key: &[u8], direction: Direction) -> Result<(), Fault> {
+        self.sentry.watch(self.cursor.seek(key, direction))
+    }
+
+    fn step(&mut self) -> Result<(), Fault> {
+        self.sentry.watch(self.cursor.step())
+    }
+
+    fn item(&self) -> Option<(&[u8], &[u8])> {
+        self.cursor.item()
     }
 }

@@ -25,6 +25,12 @@ pub const PENDING_PROPOSAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const DRIVER_QUEUE_MAX: usize = 65_536;
 /// Reads that wait on one member for a quorum or for the applied index.
 pub const WAITING_READS_MAX: usize = 65_536;
+/// Records of an answer up to which a read is small: the task that asks does it by itself.
+pub const SMALL_READ_KEYS_MAX: usize = 1_000;
+/// Bytes of those records.
+pub const SMALL_READ_BYTES_MAX: usize = 1024 * 1024;
+/// Large answers of one member that are read or sent at once; an answer is in memory once.
+pub const LARGE_READS_MAX: usize = 16;
 /// Entries committed but not applied beyond which new proposals are refused; etcd's figure.
 pub const APPLY_LAG_ENTRIES_MAX: u64 = 5_000;
 
