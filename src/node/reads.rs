@@ -91,7 +91,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    fn new(permit: OwnedSemaphorePermit, timeout: Duration) -> Self {
+    pub(super) fn new(permit: OwnedSemaphorePermit, timeout: Duration) -> Self {
         let (held, dropped) = oneshot::channel();
         tokio::spawn(async move {
             // Both ends mean the same: the place is free.

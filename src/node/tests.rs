@@ -2,6 +2,7 @@
 
 mod cluster;
 mod disk;
+mod reads;
 
 use tokio::sync::oneshot;
 
