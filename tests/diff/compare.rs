@@ -21,6 +21,7 @@ use quorate::proto::{
     },
     mvccpb::KeyValue,
 };
+use tonic::Code;
 
 use crate::{answer::Answer, generate::SHORT_LEASES_FROM, level::Level, op::Op};
 
@@ -95,9 +96,9 @@ pub(crate) fn masked(op: &Op, answer: Answer, level: Level) -> Answer {
             }
         }
         (Op::Txn(request), Answer::Txn(response)) => mask_txn(request, response, level),
-        (Op::Txn(_), Answer::Refused(_, message)) if level == Level::Etcd34 => {
+        (Op::Txn(_), Answer::Refused(code, message)) if level == Level::Etcd34 => {
             if message.ends_with("lease not found") || message.ends_with("key not found") {
-                "key or lease not found".clone_into(message);
+                (*code, *message) = (Code::NotFound, "key or lease not found".to_owned());
             }
         }
         (_, Answer::Put(response)) => mask_header(&mut response.header),

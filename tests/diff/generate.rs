@@ -6,6 +6,7 @@
 //!   action: both crash etcd 3.7.1.
 //! - Transactions nested deeper than four; from eight on we refuse where etcd does not.
 //! - A stream of a range sorted by anything but keys: over several chunks etcd's order is undefined.
+//! - A range end that is there but empty: no client library encodes one.
 //! - Values whose request comes within some kilobytes of the limit: the envelope that counts too is
 //!   not the same.
 

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 mod answer;
 mod compare;
+mod compare_tests;
 mod dump;
 mod generate;
 mod generate_txn;
@@ -49,7 +50,7 @@ const OPS: usize = 3_000;
 /// Operations of a long run.
 const OPS_LONG: usize = 100_000;
 /// Operations of a sequence: servers start empty for each, with the next seed.
-const OPS_OF_A_SEED: usize = 10_000;
+const OPS_OF_A_SEED: usize = 5_000;
 /// How long a sequence is made shorter before it is shown as it is.
 const SHRINKING: Duration = Duration::from_secs(120);
 

@@ -18,6 +18,8 @@ impl Tally {
     pub(crate) fn count(&mut self, op: &Op, answer: &Answer) {
         match answer {
             Answer::Refused(code, message) => {
+                // Sizes in brackets would make a line of their own for each.
+                let message = message.split(" (").next().unwrap_or_default();
                 let text = format!("{code:?}: {message}");
                 *self.refused.entry(text).or_default() += 1;
             }

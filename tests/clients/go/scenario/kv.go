@@ -50,6 +50,7 @@ func kvCommand() command {
 func runChecks(ctx context.Context, client *clientv3.Client, prefix string) error {
 	var checks []check
 	checks = append(checks, dataChecks...)
+	checks = append(checks, optionChecks...)
 	checks = append(checks, txnChecks...)
 	checks = append(checks, leaseChecks...)
 	checks = append(checks, recipeChecks...)
