@@ -9,6 +9,7 @@
 //! - The order of the keys and of the list of leases, the seconds a lease has left, and leases that
 //!   may have run out meanwhile.
 //! - The reason of a watch's end by compaction, which etcd leaves out.
+//! - Previous pairs that etcd forgets to send, once: see [`crate::servers`].
 //! - With etcd 3.4 as well: the lease of a pair without its value, which 3.7 leaves out, and which of
 //!   two faults of a put inside of a transaction is told.
 
