@@ -183,6 +183,8 @@ mod tests {
             "quorate serve --name n1 --name n2 --initial-cluster=n2=http://a:1",
             "quorate cluster --nodes 3",
             "quorate bench mixed --clients 10 --duration 2s",
+            "quorate bench load --keys 1000 --rounds 2 --txn-size 1 --shuffled",
+            "quorate bench page --page-size 100 --writes 10 --json",
         ] {
             if let Err(error) = CommandLine::try_parse_from(line.split(' ')) {
                 panic!("{line}: {error}");

@@ -47,7 +47,7 @@ impl RangeArgs {
 }
 
 /// The first key after all that start with the prefix.
-fn end_of_prefix(prefix: &[u8]) -> Bytes {
+pub(super) fn end_of_prefix(prefix: &[u8]) -> Bytes {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if let Some(next) = last.checked_add(1) {

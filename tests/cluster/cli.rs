@@ -182,6 +182,36 @@ async fn the_load_generator_reports() {
     operations(&bench("watch --total 20 --watchers 10 --streams 3").await, 200);
 }
 
+/// The benchmarks of a filled store check what they read: a list or a page that lacks a key, or a
+/// write that changes nothing, would be an error in the report.
+#[tokio::test]
+async fn benchmarks_of_a_filled_store_check_what_they_read() {
+    let cluster = Cluster::start(1).await;
+    let bench = async |line: &str| {
+        let line = format!("bench {line} --json");
+        cluster.quorate(&line.split(' ').collect::<Vec<_>>()).await.ok()
+    };
+    let clean = |report: &str, figures: &[&str]| {
+        for figure in figures.iter().chain(&["\"errors\":{}}\n"]) {
+            assert!(report.contains(figure), "no {figure} in {report}");
+        }
+    };
+
+    clean(&bench("ready").await, &["\"operations\":1,", "\"attempts\":"]);
+    let load = bench("load --keys 1000 --txn-size 100 --rounds 2 --shuffled").await;
+    clean(&load, &["\"operations\":20,", "\"puts\":2000,"]);
+    clean(&bench("list --total 3 --keys 1000").await, &["\"operations\":3,", "\"keys\":3000,"]);
+    clean(&bench("list --total 2 --keys 1000 --stream").await, &["\"keys\":2000,"]);
+    let page = bench("page --keys 1000 --page-size 30 --writes 200 --writers 4").await;
+    clean(&page, &["\"operations\":34,", "\"keys\":1000,", "\"written\":200,"]);
+    let compact = bench("compact --keys 1000 --rate 500 --total 200 --clients 4").await;
+    clean(&compact, &["\"before_p99_ms\":", "\"compaction_ms\":", "\"compacted_at\":"]);
+
+    let args = ["bench", "list", "--total", "1", "--keys", "7", "--json"];
+    let short = cluster.quorate(&args).await;
+    assert_eq!(short.code, Some(1));
+}
+
 /// What is in force can be seen without starting anything.
 #[tokio::test]
 async fn settings_are_printed_with_their_sources() {

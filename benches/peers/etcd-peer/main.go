@@ -79,6 +79,7 @@ func parse() (*embed.Config, bool, error) {
 	heartbeat := flag.Uint("heartbeat-interval", 100, "milliseconds between heartbeats")
 	election := flag.Uint("election-timeout", 1000, "milliseconds without a leader until an election")
 	withParent := flag.Bool("exit-with-parent", false, "stop when standard input ends")
+	quotaBytes := flag.Int64("quota-backend-bytes", 0, "bytes that the store may grow to; 0 for etcd's default of 2 GiB")
 	flag.Parse()
 
 	for _, required := range []string{"name", "data-dir", "client-url", "peer-url", "initial-cluster"} {
@@ -105,6 +106,7 @@ func parse() (*embed.Config, bool, error) {
 	config.InitialCluster = *initialCluster
 	config.TickMs = *heartbeat
 	config.ElectionMs = *election
+	config.QuotaBackendBytes = *quotaBytes
 	config.LogLevel = *logLevel
 	config.LogOutputs = []string{"stderr"}
 	return config, *withParent, nil

@@ -92,7 +92,7 @@ impl Operation for Put {
     async fn perform(&mut self, ticket: &Ticket) -> Result<(), Status> {
         let number = ticket.number;
         let key = if self.in_order { self.keys.key(number) } else { self.keys.random_key(number) };
-        let request = PutRequest { key, value: self.keys.value(), ..PutRequest::default() };
+        let request = PutRequest { key, value: self.keys.value(number), ..PutRequest::default() };
         self.kv.put(request).await.map(drop)
     }
 }

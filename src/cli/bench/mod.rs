@@ -13,12 +13,17 @@ use tonic::transport::Channel;
 
 use super::{Client, Error, Output, duration};
 
+mod compact;
 mod cpu;
+mod fill;
 mod histogram;
 mod keys;
 mod lease;
+mod list;
 mod load;
 mod pace;
+mod page;
+mod ready;
 mod report;
 mod watch;
 
@@ -69,6 +74,42 @@ pub(super) enum BenchCommand {
         /// Do not set the keys first
         #[arg(long)]
         skip_preload: bool,
+    },
+    /// Set every key once or more, in transactions of many puts
+    Load {
+        #[command(flatten)]
+        load: LoadArgs,
+        #[command(flatten)]
+        keys: KeyArgs,
+        #[command(flatten)]
+        fill: fill::FillArgs,
+    },
+    /// List all keys with a prefix, again and again
+    List {
+        #[command(flatten)]
+        load: LoadArgs,
+        #[command(flatten)]
+        list: list::ListArgs,
+    },
+    /// List all keys page by page at one revision, while others write
+    Page {
+        #[command(flatten)]
+        page: page::PageArgs,
+        #[command(flatten)]
+        keys: KeyArgs,
+    },
+    /// Set random keys before and during a compaction of all history
+    Compact {
+        #[command(flatten)]
+        load: LoadArgs,
+        #[command(flatten)]
+        keys: KeyArgs,
+    },
+    /// Wait until a linearizable read is served, for as long as the command may take
+    Ready {
+        /// Report as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Set one key that many watch, and measure until each of them has heard
     Watch {
@@ -152,26 +193,8 @@ pub(super) fn run(
     output: &mut Output,
 ) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let (load, report) = match command {
-        BenchCommand::Put { load, keys } => (load, runtime.block_on(put(load, keys, client))),
-        BenchCommand::Get { load, keys, serializable, skip_preload } => {
-            let reads = Reads { percent: 100, serializable: *serializable, preload: !skip_preload };
-            (load, runtime.block_on(read(load, keys, reads, client)))
-        }
-        BenchCommand::Mixed { load, keys, reads, serializable, skip_preload } => {
-            let reads =
-                Reads { percent: *reads, serializable: *serializable, preload: !skip_preload };
-            (load, runtime.block_on(read(load, keys, reads, client)))
-        }
-        BenchCommand::Watch { load, fan_out } => {
-            (load, runtime.block_on(watch::run(load, fan_out, client)))
-        }
-        BenchCommand::Lease { load, keep_alive, ttl } => {
-            (load, runtime.block_on(lease::run(load, *keep_alive, *ttl, client)))
-        }
-    };
-    let report = report?;
-    if load.json {
+    let report = runtime.block_on(measure_command(command, client))?;
+    if command.json() {
         output.line(report.json())?;
     } else {
         output.text(report.text().as_bytes())?;
@@ -180,6 +203,47 @@ pub(super) fn run(
         return Err(Error::failed("every operation failed"));
     }
     Ok(())
+}
+
+impl BenchCommand {
+    fn json(&self) -> bool {
+        match self {
+            Self::Put { load, .. }
+            | Self::Get { load, .. }
+            | Self::Mixed { load, .. }
+            | Self::Load { load, .. }
+            | Self::List { load, .. }
+            | Self::Compact { load, .. }
+            | Self::Watch { load, .. }
+            | Self::Lease { load, .. } => load.json,
+            Self::Page { page, .. } => page.json,
+            Self::Ready { json } => *json,
+        }
+    }
+}
+
+async fn measure_command(command: &BenchCommand, client: &Client) -> Result<Report, Error> {
+    match command {
+        BenchCommand::Put { load, keys } => put(load, keys, client).await,
+        BenchCommand::Get { load, keys, serializable, skip_preload } => {
+            let reads = Reads { percent: 100, serializable: *serializable, preload: !skip_preload };
+            read(load, keys, reads, client).await
+        }
+        BenchCommand::Mixed { load, keys, reads, serializable, skip_preload } => {
+            let reads =
+                Reads { percent: *reads, serializable: *serializable, preload: !skip_preload };
+            read(load, keys, reads, client).await
+        }
+        BenchCommand::Load { load, keys, fill } => fill::run(load, keys, fill, client).await,
+        BenchCommand::List { load, list } => list::run(load, list, client).await,
+        BenchCommand::Page { page, keys } => page::run(page, keys, client).await,
+        BenchCommand::Compact { load, keys } => compact::run(load, keys, client).await,
+        BenchCommand::Ready { .. } => ready::run(client).await,
+        BenchCommand::Watch { load, fan_out } => watch::run(load, fan_out, client).await,
+        BenchCommand::Lease { load, keep_alive, ttl } => {
+            lease::run(load, *keep_alive, *ttl, client).await
+        }
+    }
 }
 
 async fn put(load: &LoadArgs, keys: &KeyArgs, client: &Client) -> Result<Report, Error> {
@@ -289,6 +353,7 @@ impl Meter {
             tally,
             cpu,
             cpu_elapsed: self.start.elapsed(),
+            details: Vec::new(),
         }
     }
 }

@@ -29,7 +29,8 @@ impl Tally {
         self.count_errors(message.chars().take(MESSAGE_CHARS_MAX).collect(), 1);
     }
 
-    fn count_errors(&mut self, message: String, count: u64) {
+    /// Counts so many errors with one message.
+    pub(super) fn count_errors(&mut self, message: String, count: u64) {
         let full = self.errors.len() >= ERRORS_MAX && !self.errors.contains_key(&message);
         let message = if full { "other errors".to_owned() } else { message };
         *self.errors.entry(message).or_default() += count;
@@ -60,12 +61,27 @@ pub(super) struct Report {
     pub(super) cpu: Option<Duration>,
     /// Wall time in which that was used.
     pub(super) cpu_elapsed: Duration,
+    /// What else this benchmark has found out, by name.
+    pub(super) details: Vec<(&'static str, Detail)>,
+}
+
+/// A figure that only one benchmark has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Detail {
+    Count(u64),
+    Latency(Duration),
 }
 
 /// The shares of 1000 that are shown, by name.
 const PERCENTILES: [(&str, u64); 4] = [("p50", 500), ("p90", 900), ("p99", 990), ("p99.9", 999)];
 
 impl Report {
+    /// The same report with one more figure.
+    pub(super) fn with(mut self, name: &'static str, detail: Detail) -> Self {
+        self.details.push((name, detail));
+        self
+    }
+
     /// Successful operations a second.
     fn rate(&self) -> Thousandths {
         let nanos = self.elapsed.as_nanos().max(1);
@@ -97,6 +113,12 @@ impl Report {
         if let Some(share) = self.cpu_share() {
             line("own cpu", &format!("{share} processors"));
         }
+        for (name, detail) in &self.details {
+            match detail {
+                Detail::Count(count) => line(name, count),
+                Detail::Latency(latency) => line(name, &format!("{} ms", millis(*latency))),
+            }
+        }
         line("errors", &self.tally.failed());
         for (message, count) in &self.tally.errors {
             line("", &format!("{count} x {message}"));
@@ -121,6 +143,13 @@ impl Report {
         fields.push(format!("\"max_ms\":{}", millis(self.tally.latencies.max())));
         let share = self.cpu_share().map_or_else(|| "null".to_owned(), |share| share.to_string());
         fields.push(format!("\"own_cpu\":{share}"));
+        for (name, detail) in &self.details {
+            let name = name.replace(' ', "_");
+            fields.push(match detail {
+                Detail::Count(count) => format!("\"{name}\":{count}"),
+                Detail::Latency(latency) => format!("\"{name}_ms\":{}", millis(*latency)),
+            });
+        }
         let errors =
             self.tally.errors.iter().map(|(message, count)| format!("{}:{count}", quote(message)));
         fields.push(format!("\"errors\":{{{}}}", errors.collect::<Vec<_>>().join(",")));
@@ -181,7 +210,10 @@ mod tests {
             tally,
             cpu: Some(Duration::from_secs(1)),
             cpu_elapsed: Duration::from_secs(2),
+            details: Vec::new(),
         }
+        .with("keys set", Detail::Count(7))
+        .with("before p99", Detail::Latency(Duration::from_millis(3)))
     }
 
     /// All figures, on one line, as JSON.
@@ -191,7 +223,8 @@ mod tests {
             report().json(),
             "{\"operation\":\"put\",\"clients\":10,\"connections\":2,\"operations\":1500,\"seconds\":2.000,\
              \"rate\":750.000,\"p50_ms\":0.100,\"p90_ms\":0.100,\"p99_ms\":0.100,\"p999_ms\":0.100,\
-             \"max_ms\":0.100,\"own_cpu\":0.500,\"errors\":{\"say \\\"no\\\"\":2}}"
+             \"max_ms\":0.100,\"own_cpu\":0.500,\"keys_set\":7,\"before_p99_ms\":3.000,\
+             \"errors\":{\"say \\\"no\\\"\":2}}"
         );
     }
 
@@ -199,7 +232,12 @@ mod tests {
     #[test]
     fn people_read_lines() {
         let text = report().text();
-        for line in ["rate         750.000 /s", "p99.9        0.100 ms", "errors       2"] {
+        for line in [
+            "rate         750.000 /s",
+            "p99.9        0.100 ms",
+            "before p99   3.000 ms",
+            "errors       2",
+        ] {
             assert!(text.lines().any(|other| other == line), "{line:?} is not in:\n{text}");
         }
     }

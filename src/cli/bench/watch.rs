@@ -87,7 +87,7 @@ pub(super) async fn run(
 
     let meter = Meter::start();
     let pace = Arc::new(Pace::start(load.extent()));
-    let filler = value(size(fan_out.value_size)?.saturating_sub(STAMP_BYTES));
+    let filler = value(0, size(fan_out.value_size)?.saturating_sub(STAMP_BYTES));
     let writers = over(load.clients(1), &channels, |channel| Writer {
         kv: KvClient::new(channel),
         epoch,
