@@ -16,7 +16,7 @@ PURE := types:: raft:: state:: lease:: watch::
 .PHONY: help
 help: ## Say what there is to do
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)$$/\1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r name what; do printf '  make %-10s %s\n' "$$name" "$$what"; done
+		while IFS='|' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
 
 .PHONY: run
 run: packages cluster ## Build, and start a local cluster of three members in the foreground
@@ -76,6 +76,10 @@ deny: ## Check licenses, sources and advisories of the dependencies
 .PHONY: bench
 bench: release clients ## Measure a local cluster, beside etcd where it can be built
 	scripts/bench.sh
+
+.PHONY: bench-storage
+bench-storage: release clients ## Measure what a store that has grown old costs, beside etcd (most of an hour)
+	scripts/bench-storage.sh
 
 .PHONY: ci
 ci: ## Run all that CI runs, with the time each step took

@@ -1,0 +1,10 @@
+#!/bin/sh
+# What a store that has grown old costs: restart, memory, rates, lists, compaction and pages, beside
+# etcd on the same machine in the same run. Prints one Markdown table.
+#
+#   scripts/bench-storage.sh [--quick] [--sections abcdef] [SCALE...]     --help lists the rest
+set -eu
+
+cd "$(dirname "$0")/.."
+command -v python3 >/dev/null 2>&1 || { echo 'bench: there is no python3' >&2; exit 1; }
+exec python3 -B scripts/bench_storage "$@"
