@@ -15,6 +15,7 @@ PARALLEL_LISTS = 4
 DISTURBED = 0.15
 # What the peak memory of a stream may differ by and still count as the same.
 SAME_MEMORY_MIB = 16
+RATIO_MIB = 4
 # Three views of the memory that lists take.
 NAMES = {
     "most": "peak memory",
@@ -273,7 +274,8 @@ def list_memory(bench, clusters, few, many):
     parallel = {kind: peak(clusters[kind], few, PARALLEL_LISTS, []) for kind in bench.kinds}
     for what, name in NAMES.items():
         beside(table, f"{PARALLEL_LISTS} lists of {count(few)} keys at once: {name}",
-               {kind: found[what] for kind, found in parallel.items()}, 0.5)
+               {kind: found[what] for kind, found in parallel.items()},
+               None if what == "again" else 0.5)
     streamed = {}
     for keys in (few, many):
         streamed[keys] = {
@@ -292,10 +294,10 @@ def list_memory(bench, clusters, few, many):
 
 
 def beside(table, figure, found, at_most=None):
-    """A row of memory in both stores; the goal counts where there is another one."""
+    """A row of memory in both stores. Beside next to nothing, a ratio would say nothing."""
     ours, theirs = found["quorate"], found.get("etcd")
-    if theirs is None:
-        table.add(figure, mib(ours))
+    if theirs is None or (at_most is None and theirs < RATIO_MIB):
+        table.add(figure, mib(ours), "-" if theirs is None else mib(theirs))
     else:
         table.add(figure, mib(ours), mib(theirs), ours / theirs, at_most=at_most)
 
