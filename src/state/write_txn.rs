@@ -135,7 +135,8 @@ impl<'a> WriteTxn<'a> {
             self.attach(lease, key);
         }
         if old.is_none() {
-            count::key_created(&mut self.draft, key)?;
+            let moment = self.moment();
+            count::key_created(&mut self.draft, key, moment)?;
         }
         self.record(id, key, ChangeKind::Put { created: old.is_none() });
         self.events.push(Event { id, kind: EventKind::Put(new.pair), prev });
@@ -150,7 +151,8 @@ impl<'a> WriteTxn<'a> {
         self.retire(old, id.revision);
         self.draft.delete(Family::Current, key.bytes().clone());
         self.detach(old.pair.lease, key);
-        count::key_deleted(&mut self.draft, key)?;
+        let moment = self.moment();
+        count::key_deleted(&mut self.draft, key, moment)?;
         self.record(id, key, ChangeKind::Delete(reason));
         self.events.push(Event { id, kind: EventKind::Delete(key.clone(), reason), prev });
         Ok(())
@@ -194,6 +196,11 @@ impl<'a> WriteTxn<'a> {
             self.draft.put(Family::Meta, STORE_KEY, encode_store(&self.store));
         }
         Effects { events: self.events, writes: self.draft.into_writes(), leases: self.leases }
+    }
+
+    /// When the counts change.
+    fn moment(&self) -> count::Moment {
+        count::Moment { revision: self.store.revision, compacted: self.store.compacted }
     }
 
     /// Names the next change; the first one takes a new revision.

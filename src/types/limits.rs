@@ -113,6 +113,6 @@ pub const READ_INDEX_RETRY: Millis = Millis(500);
 pub const COUNT_BUCKET_KEYS_MAX: u64 = 2_048;
 /// Buckets under one upper bucket of the exact counts.
 pub const COUNT_FANOUT_MAX: u64 = 512;
-/// Changes that are replayed backwards to count the keys of an older revision; beyond, the keys
-/// themselves are walked.
-pub const COUNT_REPLAY_EVENTS_MAX: u64 = 10_000;
+/// Changes of a count that its record carries along, before they are put away together: a record
+/// stays small, and one in so many changes writes a further one.
+pub const COUNT_CHANGES_MAX: usize = 32;

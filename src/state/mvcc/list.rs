@@ -8,12 +8,13 @@ use crate::{
     state::{
         ApplyError, Direction, Range, RevisionFilter, SortOrder, SortTarget, View,
         mvcc::{
-            range::moment,
+            count::keys_at,
+            range::{moment, to_signed},
             read::{At, VisitRecord, visit_at},
         },
         schema::cur::{self, PairRef},
     },
-    types::{Fault, Revision},
+    types::{Fault, KeyRange, Revision},
 };
 
 /// What [`list`] says beside the records.
@@ -25,8 +26,8 @@ pub struct Listed {
     pub more: bool,
     /// `take` ended it.
     pub stopped: bool,
-    /// Keys of the range that live at the revision asked for, filtered or not, if all of them were
-    /// passed; else [`super::count`] tells.
+    /// Keys of the range that live at the revision asked for, filtered or not, if that is known by
+    /// now; else [`super::count`] tells.
     pub count: Option<i64>,
 }
 
@@ -57,7 +58,7 @@ pub fn list(
 pub(super) struct Passed {
     /// Keys of the range lie behind the limit.
     pub(super) more: bool,
-    /// Keys of the range that live then, if all were passed.
+    /// Keys of the range that live then, if that is known.
     pub(super) count: Option<i64>,
 }
 
@@ -90,19 +91,31 @@ fn visit_passing(
 ) -> Result<Passed, Fault> {
     let backward = range.sort.target == SortTarget::Key && range.sort.order == SortOrder::Descend;
     let direction = if backward { Direction::Backward } else { Direction::Forward };
+    // Where many keys are now, or were between, few may have lived then: once all of those have been
+    // seen, the walk is over.
+    let all = match (at, &range.range) {
+        (At::Newest, _) | (At::Past(_), KeyRange::One(_)) => None,
+        (At::Past(_), KeyRange::HalfOpen(..) | KeyRange::From(_)) => {
+            Some(keys_at(view, at, &range.range)?)
+        }
+    };
+    if all == Some(0) {
+        return Ok(Passed { more: false, count: Some(0) });
+    }
     let unfiltered = range.filter == RevisionFilter::default();
     let (mut seen, mut visited, mut more, mut ended) = (0, 0, false, false);
     visit_at(view, at, &range.range, direction, &mut |record| {
         seen += 1;
-        if !unfiltered && !passes(PairRef::parse(record)?, range.filter) {
-            return Ok(ControlFlow::Continue(()));
+        if unfiltered || passes(PairRef::parse(record)?, range.filter) {
+            more = visited == limit;
+            ended = more || visit(record)?.is_break();
+            visited += 1;
         }
-        more = visited == limit;
-        ended = more || visit(record)?.is_break();
-        visited += 1;
-        Ok(if ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        let over = ended || all == Some(seen);
+        Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    Ok(Passed { more, count: (!ended).then_some(seen) })
+    let count = all.or_else(|| (!ended).then_some(seen)).map(to_signed);
+    Ok(Passed { more, count })
 }
 
 /// A record that is to be sorted.

@@ -6,7 +6,6 @@
 
 mod compact;
 pub(super) mod count;
-mod count_past;
 mod delete;
 mod history;
 mod list;

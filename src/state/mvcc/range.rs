@@ -78,6 +78,10 @@ fn range_at(view: &dyn View, at: At, range: &Range) -> Result<RangeResponse, Fau
 }
 
 fn count_at(view: &dyn View, at: At, range: &Range) -> Result<i64, Fault> {
-    let keys = keys_at(view, at, &range.range)?;
-    Ok(i64::try_from(keys).expect("there are less than 2^63 keys"))
+    keys_at(view, at, &range.range).map(to_signed)
+}
+
+/// A number of keys as clients are told it.
+pub(super) fn to_signed(keys: u64) -> i64 {
+    i64::try_from(keys).expect("there are less than 2^63 keys")
 }

@@ -84,11 +84,11 @@ pub(super) fn visit_between(
             let before = view.cursor(Family::Versions, &start, end.as_deref())?;
             let mut before = Before::begin(before, Family::Versions, revision, direction)?;
             versions::visit(&mut *now, &mut before, 0, &mut |candidate| match candidate {
-                Candidate::Now(record) => {
+                Candidate::Now(_, record) => {
                     let old_enough = PairRef::parse(record)?.mod_revision <= revision;
                     if old_enough { visit(record).map(Some) } else { Ok(None) }
                 }
-                Candidate::Before(value) => visit(ver::split(value)?.1).map(Some),
+                Candidate::Before(_, value) => visit(ver::split(value)?.1).map(Some),
             })
         }
     }

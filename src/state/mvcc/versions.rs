@@ -17,10 +17,10 @@ const STEPS: usize = 8;
 
 /// A record that may be in force.
 pub(super) enum Candidate<'a> {
-    /// What is now.
-    Now(&'a [u8]),
-    /// What was before, and in force at the revision.
-    Before(&'a [u8]),
+    /// Key and value of what is now.
+    Now(&'a [u8], &'a [u8]),
+    /// Key and value of what was before, and in force at the revision.
+    Before(&'a [u8], &'a [u8]),
 }
 
 /// What is done with a candidate: `None` says that it is not in force, `Break` ends the reading.
@@ -79,7 +79,7 @@ impl<'a> Before<'a> {
     }
 
     /// The record of this name that was in force at the revision. To be asked once.
-    fn in_force(&mut self) -> Result<Option<&[u8]>, Fault> {
+    fn in_force(&mut self) -> Result<Option<Candidate<'_>>, Fault> {
         let mut steps = 0;
         while let Some((from, end)) = self.times()? {
             let (young, over) = (from > self.at, end <= self.at);
@@ -91,7 +91,7 @@ impl<'a> Before<'a> {
                 break;
             }
             if !young && !over {
-                return Ok(self.cursor.item().map(|(_, value)| value));
+                return Ok(self.cursor.item().map(|(key, value)| Candidate::Before(key, value)));
             }
             if steps < STEPS {
                 steps += 1;
@@ -155,15 +155,15 @@ pub(super) fn visit(
         };
         let mut judged = None;
         if order.is_le()
-            && let Some((_, value)) = now.item()
+            && let Some((key, value)) = now.item()
         {
-            judged = judge(Candidate::Now(value))?;
+            judged = judge(Candidate::Now(key, value))?;
         }
         if order.is_ge()
             && judged.is_none()
-            && let Some(value) = before.in_force()?
+            && let Some(candidate) = before.in_force()?
         {
-            judged = judge(Candidate::Before(value))?;
+            judged = judge(candidate)?;
         }
         if judged.is_some_and(|flow| flow.is_break()) {
             return Ok(());

@@ -21,6 +21,21 @@ pub fn escape(name: &[u8], stem: &mut impl BufMut) {
     stem.put_slice(&[0, 0]);
 }
 
+/// The name in a stem, which ends with it.
+#[must_use]
+pub fn unescape(stem: &[u8]) -> Option<Vec<u8>> {
+    let mut name = Vec::with_capacity(stem.len());
+    let mut rest = stem.strip_suffix(&[0, 0])?;
+    while let Some(at) = rest.iter().position(|byte| *byte == 0) {
+        let (head, tail) = rest.split_at_checked(at)?;
+        name.extend_from_slice(head);
+        name.push(0);
+        rest = tail.strip_prefix(&[0, 0xff])?;
+    }
+    name.extend_from_slice(rest);
+    Some(name)
+}
+
 /// Appends a revision as it stands in keys.
 pub fn put_revision(from: Revision, key: &mut impl BufMut) {
     key.put_u64(!from.0.cast_unsigned());
@@ -57,4 +72,30 @@ pub fn end(mut value: &[u8]) -> Option<(Revision, &[u8])> {
 #[must_use]
 pub fn is_garbage(value: &[u8], compacted: Revision) -> bool {
     end(value).is_some_and(|(end, _)| end <= compacted)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// A name comes back from its stem, and what is no stem has none.
+        #[test]
+        fn names_round_trip(name in prop::collection::vec(prop::sample::select(vec![0, 1, b'a', 0xff]), 0..6)) {
+            let mut stem = BytesMut::new();
+            escape(&name, &mut stem);
+            prop_assert_eq!(unescape(&stem), Some(name));
+            prop_assert_eq!(unescape(&stem[..stem.len() - 1]), None);
+        }
+    }
+
+    /// A value that cannot be read is kept.
+    #[test]
+    fn damaged_values_are_no_garbage() {
+        assert!(!is_garbage(b"", Revision(i64::MAX)));
+        assert!(!is_garbage(b"\xff\xff", Revision(i64::MAX)));
+    }
 }

@@ -61,6 +61,10 @@ pub(super) fn key_text(family: Family, key: &[u8]) -> Output {
             format!("{} modified {}", text(escaped), ver::modified(key)?)
         }
         (Family::Events, _) => evt::id(key)?.to_string(),
+        (Family::Counts, [level, ..]) if cnt::is_former(key) => {
+            let boundary = cnt::former_boundary(key)?;
+            format!("former level {} {:?}", level - 2, text(&boundary))
+        }
         (Family::Counts, [level, boundary @ ..]) => format!("level {level} {:?}", text(boundary)),
         (Family::Leases, [1, ..]) => schema::lease::id(key)?.to_string(),
         (Family::Leases, _) => {
@@ -86,8 +90,12 @@ fn value_text(family: Family, key: &[u8], value: &Bytes) -> Output {
             format!("{:?} of {key}, {retired} bytes retired", change.kind)
         }
         Family::Counts => {
-            let count = cnt::decode(key, value)?;
-            format!("{} keys, {} buckets", count.keys, count.buckets)
+            if cnt::is_former(key) {
+                let (counts, end) = cnt::decode_former(key, value)?;
+                return Ok(format!("until {end}: {}", counts_text(&counts)));
+            }
+            let bucket = cnt::decode(key, value)?;
+            format!("{}; {} buckets", counts_text(&bucket.counts), bucket.buckets)
         }
         Family::Leases if value.is_empty() => "attached".to_owned(),
         Family::Leases => {
@@ -97,6 +105,15 @@ fn value_text(family: Family, key: &[u8], value: &Bytes) -> Output {
         Family::Meta => meta_text(key, value)?,
         Family::Auth => text(value),
     })
+}
+
+/// How many keys from which revision on, newest first.
+fn counts_text(counts: &cnt::Counts) -> String {
+    let all: Vec<_> = std::iter::once(&counts.newest)
+        .chain(&counts.before)
+        .map(|held| format!("{} keys from {}", held.keys, held.since))
+        .collect();
+    all.join(", ")
 }
 
 fn meta_text(key: &[u8], value: &Bytes) -> Output {

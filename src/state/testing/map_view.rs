@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    state::{Cursor, Family, MapCursor, View, Writes, meta, schema::versioned},
+    state::{
+        Cursor, Family, MapCursor, View, Writes, meta,
+        schema::{cnt, versioned},
+    },
     types::Fault,
 };
 
@@ -34,11 +37,13 @@ impl MapView {
         self.families.retain(|_, records| !records.is_empty());
     }
 
-    /// Drops all old versions that no reader can ask for, as the storage does in its own time.
+    /// Drops all old versions and former counts that no reader can ask for, as the storage does in its own time.
     pub fn collect_garbage(&mut self) -> Result<(), Fault> {
         let compacted = meta::compacted(self)?;
-        self.records_mut(Family::Versions)
-            .retain(|_, value| !versioned::is_garbage(value, compacted));
+        let versions = self.records_mut(Family::Versions);
+        versions.retain(|_, value| !versioned::is_garbage(value, compacted));
+        let counts = self.records_mut(Family::Counts);
+        counts.retain(|key, value| !cnt::is_garbage(key, value, compacted));
         self.families.retain(|_, records| !records.is_empty());
         Ok(())
     }

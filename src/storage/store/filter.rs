@@ -1,7 +1,7 @@
 //! Drops garbage from the history while RocksDB compacts its files.
 //!
-//! A record of `ver` is garbage once the revision that ended it is compacted; it says so itself,
-//! so no index of garbage is kept. The filter works behind the back of snapshots, so the mark it
+//! An old version of a pair, and a former count, is garbage once the revision that ended it is
+//! compacted; it says so itself, so no index of garbage is kept. The filter works behind the back of snapshots, so the mark it
 //! reads trails two others: the one readers check, and the one in the flushed state. The second,
 //! because files that were compacted stay so after a crash, while commits that were not flushed are
 //! applied again and may read what an unflushed compaction gave up after them.
@@ -13,7 +13,13 @@ use std::sync::{
 
 use rocksdb::{Options, compaction_filter::Decision};
 
-use crate::{state::schema::versioned, types::Revision};
+use crate::{
+    state::{
+        Family,
+        schema::{cnt, versioned},
+    },
+    types::Revision,
+};
 
 /// Up to which revision history may be dropped from the files of one database.
 #[derive(Debug)]
@@ -34,10 +40,20 @@ impl CompactedMark {
     }
 }
 
-/// Makes the family with these options drop what `mark` allows.
-pub(super) fn install(options: &mut Options, mark: &Arc<CompactedMark>) {
+/// Makes the families of history drop what `mark` allows.
+pub(super) fn install(family: Family, options: &mut Options, mark: &Arc<CompactedMark>) {
     let mark = Arc::clone(mark);
-    options.set_compaction_filter("quorate.ver.garbage", move |_level, _key, value| {
-        if versioned::is_garbage(value, mark.get()) { Decision::Remove } else { Decision::Keep }
-    });
+    match family {
+        Family::Versions => options.set_compaction_filter("quorate.ver.garbage", {
+            move |_level, _key, value| decision(versioned::is_garbage(value, mark.get()))
+        }),
+        Family::Counts => options.set_compaction_filter("quorate.cnt.garbage", {
+            move |_level, key, value| decision(cnt::is_garbage(key, value, mark.get()))
+        }),
+        Family::Current | Family::Events | Family::Meta | Family::Leases | Family::Auth => (),
+    }
+}
+
+fn decision(is_garbage: bool) -> Decision {
+    if is_garbage { Decision::Remove } else { Decision::Keep }
 }

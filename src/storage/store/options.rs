@@ -77,12 +77,12 @@ impl Shared {
         options
     }
 
-    /// All families. `mark` says which records of `ver` are garbage.
+    /// All families. `mark` says which records of history are garbage.
     pub(super) fn families(&self, mark: &Arc<CompactedMark>) -> Vec<ColumnFamilyDescriptor> {
         let family = |family: Family| {
             let mut options = self.family(family);
-            if family == Family::Versions {
-                filter::install(&mut options, mark);
+            filter::install(family, &mut options, mark);
+            if matches!(family, Family::Versions | Family::Counts) {
                 // A file that no write touches any more is visited all the same, for its garbage.
                 options.set_periodic_compaction_seconds(DAY_SECONDS);
             }
