@@ -11,7 +11,9 @@ use crate::{
         task::{ApplyTask, Input},
     },
     raft::{self, LogEntry, Position},
-    state::{self, Answer, Command, Family, LeaseChange, Overlay, Refused, Request, codec, meta},
+    state::{
+        self, Answer, Command, Family, LeaseChange, Mirror, Overlay, Refused, Request, codec, meta,
+    },
     types::{Event, Fault, Index, Revision, Term},
 };
 
@@ -23,6 +25,8 @@ use crate::{
 pub struct Applier {
     shared: Arc<Shared>,
     applied: Position,
+    /// Of the state as applied; read when it is first needed.
+    mirror: Option<Mirror>,
 }
 
 /// What a batch has changed, to be told once it is committed.
@@ -38,7 +42,7 @@ impl Applier {
     /// An applier that continues after `applied`.
     #[must_use]
     pub fn new(shared: Arc<Shared>, applied: Position) -> Self {
-        Self { shared, applied }
+        Self { shared, applied, mirror: None }
     }
 
     /// Carries a task out, and returns what the replica is to hear of it.
@@ -58,7 +62,12 @@ impl Applier {
 
     fn apply(&mut self, entries: Vec<LogEntry>) -> Result<(), Fault> {
         let view = self.shared.view()?;
-        let mut overlay = Overlay::new(&*view);
+        let mut mirror = match self.mirror.take() {
+            Some(mirror) => mirror,
+            None => Mirror::of(&*view)?,
+        };
+        let before = mirror.before(&*view);
+        let mut overlay = Overlay::new(&before);
         let mut batch = Batch::default();
         for entry in entries {
             let position = Position { index: Index(entry.index), term: Term(entry.term) };
@@ -74,12 +83,14 @@ impl Applier {
         let (key, value) = meta::applied_record(self.applied.index, self.applied.term);
         overlay.put(Family::Meta, key, value);
         let writes = overlay.into_writes();
+        mirror.absorb(&writes);
 
         fail_points::pass("apply-before-commit")?;
         let started = self.shared.clock.now_micros();
         self.shared.store.commit(writes)?;
         let took = self.shared.clock.now_micros().saturating_sub(started);
         self.shared.metrics.backend_commit_seconds.observe(seconds(took));
+        self.mirror = Some(mirror);
         fail_points::pass("apply-committed")?;
         self.tell(batch)
     }
@@ -152,6 +163,7 @@ impl Applier {
 
     fn install(&mut self, stage: StageId, position: Position) -> Result<(), Fault> {
         let shared = &self.shared;
+        self.mirror = None;
         let found = shared.store.install(stage)?;
         fail_points::pass("state-installed")?;
         if found != position {

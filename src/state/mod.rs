@@ -30,6 +30,7 @@ mod bootstrap;
 mod command;
 mod error;
 mod map_cursor;
+mod mirror;
 mod overlay;
 #[cfg(test)]
 mod scripts;
@@ -46,6 +47,7 @@ pub use error::*;
 pub use lease::LeaseRecord;
 pub use map_cursor::MapCursor;
 pub use member::{ConfState, Member};
+pub use mirror::{Mirror, Mirrored};
 pub use overlay::Overlay;
 pub use schema::FORMAT_VERSION;
 pub use view::*;
