@@ -196,6 +196,7 @@ mod tests {
             start in any_key(),
             end in prop::option::of(any_key()),
             limit in 1..8_usize,
+            probe in any_key(),
         ) {
             let mut base = MapView::default();
             let mut model: Map = stored;
@@ -227,6 +228,17 @@ mod tests {
             expected.reverse();
             let got = collect(&overlay, &start, end.as_deref(), Direction::Backward, limit);
             prop_assert_eq!(&got[..], &expected[..limit.min(expected.len())]);
+            let mut cursor = overlay.cursor(Family::Current, &start, end.as_deref()).unwrap();
+            for direction in [Direction::Forward, Direction::Backward] {
+                cursor.seek(&probe, direction).unwrap();
+                let mut within = model.keys().filter(|key| within(key));
+                let expected = match direction {
+                    Direction::Forward => within.find(|key| **key >= probe),
+                    Direction::Backward => within.rfind(|key| **key < probe),
+                };
+                prop_assert_eq!(cursor.item().map(|(key, _)| key), expected.map(|key| &key[..]));
+            }
+            drop(cursor);
             let value = overlay.get(Family::Current, &start).unwrap().map(|value| value.to_vec());
             prop_assert_eq!(value.as_ref(), model.get(&start));
 

@@ -32,43 +32,7 @@ use crate::{
 
 /// How many keys of the range live as of some time.
 pub(in crate::state) fn keys_at(view: &dyn View, at: At, range: &KeyRange) -> Result<u64, Fault> {
-    if let KeyRange::One(_) = range {
-        let mut found = 0;
-        visit_at(view, at, range, Direction::Forward, &mut |_| {
-            found += 1;
-            Ok(ControlFlow::Break(()))
-        })?;
-        return Ok(found);
-    }
-    if range.is_empty() {
-        return Ok(0);
-    }
-    let start = range.start().as_bytes();
-    let end = range.end();
-    let end = end.as_ref().map(Key::as_bytes);
-    let buckets = Buckets { view, at };
-
-    // From the start to the first boundary, then whole buckets, then the rest of the last one.
-    let Some(first) = buckets.first(Level::Lower, start, end)? else {
-        return buckets.walk(start, end);
-    };
-    let mut total = buckets.walk(start, Some(&first))?;
-    let mut from = first;
-    if let Some(upper) = buckets.first(Level::Upper, &from, end)? {
-        total += buckets.whole(Level::Lower, &from, Some(&upper))?.keys;
-        let above = buckets.whole(Level::Upper, &upper, end)?;
-        total += above.keys;
-        if end.is_none() {
-            return Ok(total);
-        }
-        from = above.last;
-    }
-    let below = buckets.whole(Level::Lower, &from, end)?;
-    total += below.keys;
-    match end {
-        Some(end) => Ok(total + buckets.walk(&below.last, Some(end))?),
-        None => Ok(total),
-    }
+    Buckets { view, at, few: FEW_KEYS }.keys(range)
 }
 
 /// What is done with a bucket: its boundary, and the keys it holds.
@@ -79,6 +43,8 @@ type VisitBucket<'a> = dyn FnMut(&[u8], u64) -> Result<ControlFlow<()>, Fault> +
 struct Buckets<'a> {
     view: &'a dyn View,
     at: At,
+    /// Keys at an edge that are walked before it is looked whether walking can be avoided.
+    few: u64,
 }
 
 /// Whole buckets in a row.
@@ -88,7 +54,56 @@ struct Whole {
     last: Bytes,
 }
 
+/// A bucket.
+struct Around {
+    boundary: Bytes,
+    keys: u64,
+}
+
+/// As many as are walked in about the time the look takes.
+const FEW_KEYS: u64 = 64;
+
 impl Buckets<'_> {
+    /// How many keys of a range live.
+    fn keys(&self, range: &KeyRange) -> Result<u64, Fault> {
+        if let KeyRange::One(_) = range {
+            let mut found = 0;
+            visit_at(self.view, self.at, range, Direction::Forward, &mut |_| {
+                found += 1;
+                Ok(ControlFlow::Break(()))
+            })?;
+            return Ok(found);
+        }
+        if range.is_empty() {
+            return Ok(0);
+        }
+        let start = range.start().as_bytes();
+        let end = range.end();
+        let end = end.as_ref().map(Key::as_bytes);
+
+        // From the start to the first boundary, then whole buckets, then the rest of the last one.
+        let Some(first) = self.first(Level::Lower, start, end)? else {
+            return self.part(start, end);
+        };
+        let mut total = self.part(start, Some(&first))?;
+        let mut from = first;
+        if let Some(upper) = self.first(Level::Upper, &from, end)? {
+            total += self.whole(Level::Lower, &from, Some(&upper))?.keys;
+            let above = self.whole(Level::Upper, &upper, end)?;
+            total += above.keys;
+            if end.is_none() {
+                return Ok(total);
+            }
+            from = above.last;
+        }
+        let below = self.whole(Level::Lower, &from, end)?;
+        total += below.keys;
+        match end {
+            Some(end) => Ok(total + self.part(&below.last, Some(end))?),
+            None => Ok(total),
+        }
+    }
+
     /// The first boundary of a level that is not below `start`, and below `end`.
     fn first(
         &self,
@@ -124,19 +139,39 @@ impl Buckets<'_> {
         Ok(Whole { keys, last: last.into() })
     }
 
-    /// Counts the keys `start <= key < end`, all of one bucket, by walking them.
-    fn walk(&self, start: &[u8], end: Option<&[u8]>) -> Result<u64, Fault> {
+    /// Counts the keys `start <= key < end`, all of one bucket.
+    fn part(&self, start: &[u8], end: Option<&[u8]>) -> Result<u64, Fault> {
         if end.is_some_and(|end| end <= start) {
             return Ok(0);
         }
-        // Few keys may have lived where many are now, or were between. Once all of those that the
-        // bucket held are found, none is left.
-        let most = match self.at {
-            At::Newest => u64::MAX,
-            At::Past(_) => self.held_around(start)?,
+        // Few keys may have lived where many are now, or were between: then it is better to know
+        // first. Now itself is not that deceptive.
+        let mut around = match self.at {
+            At::Newest => None,
+            At::Past(_) => Some(self.around(start)?),
         };
+        let most = around.as_ref().map_or(u64::MAX, |bucket| bucket.keys);
+        let few = self.walk(start, end, most.min(self.few))?;
+        if few < self.few || few == most {
+            return Ok(few);
+        }
+        // Often a range ends where the keys do: then it is all of the bucket.
+        let bucket = match around.take() {
+            Some(bucket) => bucket,
+            None => self.around(start)?,
+        };
+        let whole = self.walk(&bucket.boundary, Some(start), 1)? == 0
+            && match end {
+                Some(end) => self.walk(end, self.after(start)?.as_deref(), 1)? == 0,
+                None => true,
+            };
+        if whole { Ok(bucket.keys) } else { self.walk(start, end, bucket.keys) }
+    }
+
+    /// Counts the keys `start <= key < end` by walking them, up to so many.
+    fn walk(&self, start: &[u8], end: Option<&[u8]>, most: u64) -> Result<u64, Fault> {
         let mut keys = 0;
-        if most > 0 {
+        if most > 0 && end.is_none_or(|end| start < end) {
             visit_between(self.view, self.at, start, end, Direction::Forward, &mut |_| {
                 keys += 1;
                 Ok(if keys == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -145,14 +180,19 @@ impl Buckets<'_> {
         Ok(keys)
     }
 
-    /// What the bucket held in which a key lies.
-    fn held_around(&self, key: &[u8]) -> Result<u64, Fault> {
-        let mut held = 0;
-        self.visit(Level::Lower, &[], Some(key), Direction::Backward, &mut |_, keys| {
-            held = keys;
+    /// The lower bucket in which a key lies; before the first bucket there is none, and no key.
+    fn around(&self, key: &[u8]) -> Result<Around, Fault> {
+        let mut found = Around { boundary: Bytes::new(), keys: 0 };
+        self.visit(Level::Lower, &[], Some(key), Direction::Backward, &mut |boundary, keys| {
+            found = Around { boundary: Bytes::copy_from_slice(boundary), keys };
             Ok(ControlFlow::Break(()))
         })?;
-        Ok(held)
+        Ok(found)
+    }
+
+    /// The first lower boundary after a key.
+    fn after(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        self.first(Level::Lower, &[key, &[0]].concat(), None)
     }
 
     /// Visits the buckets of a level that begin at `from` or later, and not after `to`.

@@ -25,6 +25,8 @@ pub use list::{Listed, list};
 pub use range::{count, range};
 
 #[cfg(test)]
+mod costs;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,10 @@
 
 mod any;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+};
 
 use any::{any_command, any_read};
 use bytes::Bytes;
@@ -10,10 +13,12 @@ use proptest::prelude::*;
 
 use crate::{
     state::{
-        Answer, Command, Compare, DeleteRange, DeleteRangeResponse, Op, OpResponse, Operand, Put,
-        PutResponse, Range, RangeResponse, Refused, Relation, Response, RevisionFilter, SortOrder,
-        SortTarget, Txn, TxnResponse, hash, meta, mvcc::range, schema::cur::pair_size,
-        testing::Machine,
+        Answer, Command, Compare, DeleteRange, DeleteRangeResponse, Family, Op, OpResponse,
+        Operand, Overlay, Put, PutResponse, Range, RangeResponse, Refused, Relation, Response,
+        RevisionFilter, SortOrder, SortTarget, Txn, TxnResponse, View, Writes, hash, meta,
+        mvcc::{count, list, range},
+        schema::cur::{self, pair_size},
+        testing::{Machine, MapView},
     },
     types::{DeleteReason, Event, EventId, EventKind, Key, KeyValue, LeaseId, Revision},
 };
@@ -319,21 +324,83 @@ fn read(pairs: &Pairs, range: &Range) -> RangeResponse {
     RangeResponse { kvs, more, count }
 }
 
-/// Compares everything that can be read with the model.
+/// Compares everything that can be read with the model, as it is stored and as it would show if
+/// a part of it were not stored yet.
 fn compare_reads(machine: &Machine, model: &Model, reads: &[Range]) {
     assert_eq!(machine.revision(), model.revision());
     assert_eq!(meta::logical_size(machine.view()).unwrap(), model.size());
+    let (base, rest) = torn(machine.view());
+    let mut overlay = Overlay::new(&base);
+    overlay.absorb(rest);
+    let views: [&dyn View; 2] = [machine.view(), &overlay];
     for revision in 1..=model.revision() {
-        for read_here in reads {
+        for (view, read_here) in views.iter().flat_map(|view| reads.iter().map(|r| (*view, r))) {
             let asked = Range { revision, ..read_here.clone() };
-            let got = range(machine.view(), &asked);
+            let (got, counted) = (range(view, &asked), count(view, &asked));
             if revision < model.compacted {
                 assert_eq!(got, Err(Refused::Compacted(Revision(revision)).into()));
-            } else {
-                assert_eq!(got, Ok(read(model.at(revision), &asked)), "{asked:?}");
+                assert_eq!(counted, Err(Refused::Compacted(Revision(revision)).into()));
+                continue;
+            }
+            let expected = read(model.at(revision), &asked);
+            assert_eq!(counted, Ok(expected.count), "{asked:?}");
+            compare_list(view, model, &asked, &expected);
+            assert_eq!(got, Ok(expected), "{asked:?}");
+        }
+    }
+}
+
+/// Compares a list with what is expected of it, and again with a taker that has enough of it.
+fn compare_list(view: &dyn View, model: &Model, asked: &Range, expected: &RangeResponse) {
+    let take = |enough: usize| {
+        let mut kvs = Vec::new();
+        let listed = list(view, asked, &mut |record| {
+            kvs.push(cur::decode(&Bytes::copy_from_slice(record)).unwrap());
+            if kvs.len() == enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        (listed.unwrap(), kvs)
+    };
+    let (listed, kvs) = take(usize::MAX);
+    assert_eq!(kvs, expected.kvs, "{asked:?}");
+    assert_eq!((listed.revision.0, listed.stopped), (model.revision(), false));
+    assert_eq!(listed.more, expected.more, "{asked:?}");
+    assert!(listed.count.is_none_or(|count| count == expected.count), "{asked:?}: {listed:?}");
+
+    let (listed, kvs) = take(1);
+    assert_eq!(kvs, expected.kvs[..expected.kvs.len().min(1)]);
+    assert_eq!(listed.stopped, !expected.kvs.is_empty());
+}
+
+/// A state and writes that together are `state`: some of its records are missing or different in
+/// the first, and some are too many.
+fn torn(state: &MapView) -> (MapView, Writes) {
+    let (mut stored, mut rest) = (Writes::default(), Writes::default());
+    for family in Family::ALL {
+        for (place, (key, value)) in state.records(family).enumerate() {
+            let here = (family, key.clone());
+            match place % 4 {
+                0 => {
+                    stored.records.insert(here, Some(value.clone()));
+                }
+                1 => {
+                    rest.records.insert(here, Some(value.clone()));
+                }
+                2 => {
+                    stored.records.insert(here.clone(), Some("not this".into()));
+                    rest.records.insert(here, Some(value.clone()));
+                }
+                _ => {
+                    stored.records.insert(here, Some(value.clone()));
+                    let too_many = (family, [key, &b"\0\0"[..]].concat().into());
+                    stored.records.insert(too_many.clone(), Some("not this".into()));
+                    rest.records.insert(too_many, None);
+                }
             }
         }
     }
+    let mut base = MapView::default();
+    base.commit(stored);
+    (base, rest)
 }
 
 /// Compares history from every revision on with the model. A put that its own revision deletes may

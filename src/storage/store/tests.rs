@@ -1,4 +1,5 @@
 mod damage;
+mod history;
 
 use std::{fs, ops::ControlFlow};
 
@@ -128,6 +129,36 @@ fn scans_have_bounds_and_directions() {
     let mut visit = |_: &[u8], _: &[u8]| Err(Fault::new("enough"));
     let fault = view.scan(Family::Current, b"", None, Direction::Forward, &mut visit);
     assert_eq!(fault, Err(Fault::new("enough")));
+}
+
+/// A cursor goes to either side of the gap before a key, never out of its bounds, and may turn; at
+/// its end it stays there.
+#[test]
+fn cursors_seek_both_ways() {
+    let dir = temporary();
+    let store = open(&dir);
+    for key in ["a", "c", "e", "g"] {
+        store.commit(writes(key, "x", 1)).unwrap();
+    }
+    let view = store.view().unwrap();
+    let mut cursor = view.cursor(Family::Current, b"b", Some(b"g")).unwrap();
+    assert_eq!(cursor.item(), None, "a new cursor stands nowhere");
+    let places = [("", "c", ""), ("c", "c", ""), ("d", "e", "c"), ("e", "e", "c"), ("z", "", "e")];
+    for (key, above, below) in places {
+        for (direction, expected) in [(Direction::Forward, above), (Direction::Backward, below)] {
+            cursor.seek(key.as_bytes(), direction).unwrap();
+            let found = cursor.item().map_or(&b""[..], |(key, _)| key);
+            assert_eq!(found, expected.as_bytes(), "{key} {direction:?}");
+        }
+    }
+    cursor.seek(b"e", Direction::Forward).unwrap();
+    for _ in 0..2 {
+        cursor.step().unwrap();
+        assert_eq!(cursor.item(), None);
+    }
+    cursor.begin(Direction::Backward).unwrap();
+    cursor.step().unwrap();
+    assert_eq!(cursor.item(), Some((&b"c"[..], &b"x"[..])));
 }
 
 /// A dropped range goes before the records of the same commit are written, and a deleted record is
