@@ -115,4 +115,4 @@ pub const COUNT_BUCKET_KEYS_MAX: u64 = 2_048;
 pub const COUNT_FANOUT_MAX: u64 = 512;
 /// Changes of a count that its record carries along, before they are put away together: a record
 /// stays small, and one in so many changes writes a further one.
-pub const COUNT_CHANGES_MAX: usize = 32;
+pub const COUNT_CHANGES_MAX: usize = 8;

@@ -68,8 +68,8 @@ impl Buckets<'_> {
     fn keys(&self, range: &KeyRange) -> Result<u64, Fault> {
         if let KeyRange::One(_) = range {
             let mut found = 0;
-            visit_at(self.view, self.at, range, Direction::Forward, &mut |_| {
-                found += 1;
+            visit_at(self.view, self.at, range, Direction::Forward, &mut |record| {
+                found += u64::from(record.is_some());
                 Ok(ControlFlow::Break(()))
             })?;
             return Ok(found);
@@ -172,8 +172,8 @@ impl Buckets<'_> {
     fn walk(&self, start: &[u8], end: Option<&[u8]>, most: u64) -> Result<u64, Fault> {
         let mut keys = 0;
         if most > 0 && end.is_none_or(|end| start < end) {
-            visit_between(self.view, self.at, start, end, Direction::Forward, &mut |_| {
-                keys += 1;
+            visit_between(self.view, self.at, start, end, Direction::Forward, &mut |found| {
+                keys += u64::from(found.is_some());
                 Ok(if keys == most { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
             })?;
         }
@@ -235,6 +235,7 @@ impl Buckets<'_> {
                 let keys = keys.ok_or_else(|| Fault::new("former counts begin too late"))?;
                 visit(&cnt::former_boundary(key)?, keys).map(Some)
             }
+            Candidate::Nothing => Ok(None),
         })
     }
 }

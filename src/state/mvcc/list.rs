@@ -14,8 +14,11 @@ use crate::{
         },
         schema::cur::{self, PairRef},
     },
-    types::{Fault, KeyRange, Revision},
+    types::{Fault, Revision},
 };
+
+/// Keys passed that did not live at the revision before it is asked how many did.
+const IDLE_MAX: u64 = 128;
 
 /// What [`list`] says beside the records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,25 +94,24 @@ fn visit_passing(
 ) -> Result<Passed, Fault> {
     let backward = range.sort.target == SortTarget::Key && range.sort.order == SortOrder::Descend;
     let direction = if backward { Direction::Backward } else { Direction::Forward };
-    // Where many keys are now, or were between, few may have lived then: once all of those have been
-    // seen, the walk is over.
-    let all = match (at, &range.range) {
-        (At::Newest, _) | (At::Past(_), KeyRange::One(_)) => None,
-        (At::Past(_), KeyRange::HalfOpen(..) | KeyRange::From(_)) => {
-            Some(keys_at(view, at, &range.range)?)
-        }
-    };
-    if all == Some(0) {
-        return Ok(Passed { more: false, count: Some(0) });
-    }
     let unfiltered = range.filter == RevisionFilter::default();
     let (mut seen, mut visited, mut more, mut ended) = (0, 0, false, false);
-    visit_at(view, at, &range.range, direction, &mut |record| {
-        seen += 1;
-        if unfiltered || passes(PairRef::parse(record)?, range.filter) {
-            more = visited == limit;
-            ended = more || visit(record)?.is_break();
-            visited += 1;
+    let (mut idle, mut all) = (0, None);
+    visit_at(view, at, &range.range, direction, &mut |found| {
+        if let Some(record) = found {
+            seen += 1;
+            if unfiltered || passes(PairRef::parse(record)?, range.filter) {
+                more = visited == limit;
+                ended = more || visit(record)?.is_break();
+                visited += 1;
+            }
+        } else {
+            // Where many keys are now, or were between, few may have lived then: once all of
+            // those have been seen, the walk is over.
+            idle += 1;
+            if idle == IDLE_MAX {
+                all = Some(keys_at(view, at, &range.range)?);
+            }
         }
         let over = ended || all == Some(seen);
         Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })

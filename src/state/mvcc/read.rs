@@ -28,6 +28,10 @@ pub(in crate::state) enum At {
 /// What a visit of pairs does with the record of each; `Break` ends it.
 pub(in crate::state) type VisitRecord<'a> = dyn FnMut(&[u8]) -> Result<ControlFlow<()>, Fault> + 'a;
 
+/// The same for a visit as of some time; `None` stands for a key of the range that did not live
+/// then, where one was passed.
+pub(super) type VisitAt<'a> = dyn FnMut(Option<&[u8]>) -> Result<ControlFlow<()>, Fault> + 'a;
+
 /// Visits the records of the pairs that live now.
 pub(in crate::state) fn visit_live(
     view: &dyn View,
@@ -35,7 +39,9 @@ pub(in crate::state) fn visit_live(
     direction: Direction,
     visit: &mut VisitRecord<'_>,
 ) -> Result<(), Fault> {
-    visit_at(view, At::Newest, range, direction, visit)
+    visit_at(view, At::Newest, range, direction, &mut |record| {
+        record.map_or(Ok(ControlFlow::Continue(())), &mut *visit)
+    })
 }
 
 /// Visits the records of the pairs of a range as of some time, in key order.
@@ -44,7 +50,7 @@ pub(super) fn visit_at(
     at: At,
     range: &KeyRange,
     direction: Direction,
-    visit: &mut VisitRecord<'_>,
+    visit: &mut VisitAt<'_>,
 ) -> Result<(), Fault> {
     if let KeyRange::One(key) = range {
         let found = match at {
@@ -52,7 +58,7 @@ pub(super) fn visit_at(
             At::Past(revision) => record_at(view, key, revision)?,
         };
         if let Some(record) = found {
-            let _ends_anyway = visit(&record)?;
+            let _ends_anyway = visit(Some(&record))?;
         }
         return Ok(());
     }
@@ -71,11 +77,11 @@ pub(super) fn visit_between(
     start: &[u8],
     end: Option<&[u8]>,
     direction: Direction,
-    visit: &mut VisitRecord<'_>,
+    visit: &mut VisitAt<'_>,
 ) -> Result<(), Fault> {
     match at {
         At::Newest => {
-            view.scan(Family::Current, start, end, direction, &mut |_, record| visit(record))
+            view.scan(Family::Current, start, end, direction, &mut |_, record| visit(Some(record)))
         }
         At::Past(revision) => {
             let mut now = view.cursor(Family::Current, start, end)?;
@@ -86,9 +92,10 @@ pub(super) fn visit_between(
             versions::visit(&mut *now, &mut before, 0, &mut |candidate| match candidate {
                 Candidate::Now(_, record) => {
                     let old_enough = PairRef::parse(record)?.mod_revision <= revision;
-                    if old_enough { visit(record).map(Some) } else { Ok(None) }
+                    if old_enough { visit(Some(record)).map(Some) } else { Ok(None) }
                 }
-                Candidate::Before(_, value) => visit(ver::split(value)?.1).map(Some),
+                Candidate::Before(_, value) => visit(Some(ver::split(value)?.1)).map(Some),
+                Candidate::Nothing => visit(None).map(Some),
             })
         }
     }

@@ -21,6 +21,8 @@ pub(super) enum Candidate<'a> {
     Now(&'a [u8], &'a [u8]),
     /// Key and value of what was before, and in force at the revision.
     Before(&'a [u8], &'a [u8]),
+    /// Nothing of a name was in force, so there is nothing to judge; but it has been passed.
+    Nothing,
 }
 
 /// What is done with a candidate: `None` says that it is not in force, `Break` ends the reading.
@@ -164,6 +166,9 @@ pub(super) fn visit(
             && let Some(candidate) = before.in_force()?
         {
             judged = judge(candidate)?;
+        }
+        if judged.is_none() {
+            judged = judge(Candidate::Nothing)?;
         }
         if judged.is_some_and(|flow| flow.is_break()) {
             return Ok(());

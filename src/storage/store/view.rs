@@ -127,12 +127,9 @@ impl<D: DBAccess> Cursor for Records<'_, D> {
     }
 
     fn step(&mut self) -> Result<(), Fault> {
-        // The engine aborts the process when an iterator at its end is asked to go on.
-        if self.records.valid() {
-            match self.direction {
-                Direction::Forward => self.records.next(),
-                Direction::Backward => self.records.prev(),
-            }
+        match self.direction {
+            Direction::Forward => self.records.next(),
+            Direction::Backward => self.records.prev(),
         }
         self.checked()
     }
