@@ -41,6 +41,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("raft_rs", &["raft"]),
     ("protobuf", &["raft", "storage"]),
     ("rocksdb", &["storage"]),
+    ("rustix", &["node", "storage"]),
     ("raft_engine", &["storage"]),
     ("tonic", &["transport", "api", "server", "cli", "proto"]),
     ("axum", &["api", "server"]),

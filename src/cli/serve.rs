@@ -40,6 +40,7 @@ impl Args for SettingFlags {
                 .value_name(setting.value_name)
                 .help(setting.help)
                 .action(ArgAction::Set)
+                .allow_negative_numbers(true)
                 // As for etcd, the last one wins.
                 .overrides_with(setting.name)
         }))

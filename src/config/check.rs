@@ -57,6 +57,7 @@ pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Ve
             REQUEST_BYTES_MAX,
         ),
         max_txn_ops: check.count("max-txn-ops", settings.max_txn_ops, TXN_OPS_MAX),
+        quota_backend_bytes: settings.quota_backend_bytes,
         listen_metrics_urls: check.distinct(
             "listen-metrics-urls",
             &settings.listen_metrics_urls,

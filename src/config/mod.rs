@@ -59,6 +59,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// The most operations that one list of a transaction may have.
     pub max_txn_ops: usize,
+    /// The largest logical size of the store, in bytes; 0: the disk decides; below 0: no limit.
+    pub quota_backend_bytes: i64,
     /// More listeners that serve only metrics and health.
     pub listen_metrics_urls: Vec<ListenUrl>,
     /// Stop, as on SIGTERM, once standard input ends: how a supervised member notices that its

@@ -33,6 +33,7 @@ fn value(config: &Config, setting: &str) -> String {
         "log-level" => quote(config.log_level.as_str()),
         "max-request-bytes" => config.max_request_bytes.to_string(),
         "max-txn-ops" => config.max_txn_ops.to_string(),
+        "quota-backend-bytes" => config.quota_backend_bytes.to_string(),
         "listen-metrics-urls" => list(&config.listen_metrics_urls),
         unknown => unreachable!("setting {unknown} is listed but not printed"),
     }

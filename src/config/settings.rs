@@ -64,6 +64,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("log-level", "LEVEL", "trace, debug, info, warn or error [default: info]"),
     setting("max-request-bytes", "BYTES", "Largest request [default: 1572864]"),
     setting("max-txn-ops", "COUNT", "Most operations in a list of a transaction [default: 128]"),
+    setting(
+        "quota-backend-bytes",
+        "BYTES",
+        "Largest store; 0: what the disk has left, below 0: no limit [default: 0]",
+    ),
     setting("listen-metrics-urls", "URLS", "More listeners, with metrics and health only"),
 ];
 
@@ -91,6 +96,7 @@ pub(super) struct Settings {
     pub(super) log_level: String,
     pub(super) max_request_bytes: u64,
     pub(super) max_txn_ops: u64,
+    pub(super) quota_backend_bytes: i64,
     pub(super) listen_metrics_urls: List,
 }
 
@@ -113,6 +119,7 @@ impl Default for Settings {
             log_level: "info".to_owned(),
             max_request_bytes: limits::REQUEST_BYTES_MAX as u64,
             max_txn_ops: limits::TXN_OPS_MAX as u64,
+            quota_backend_bytes: 0,
             listen_metrics_urls: List(Vec::new()),
         }
     }

@@ -141,10 +141,20 @@ fn unknown_settings_are_refused_unless_they_are_etcds() {
     );
 
     let etcd =
-        environment(&[("ETCD_QUOTA_BACKEND_BYTES", "1"), ("ETCD_NAME", ""), ("ETCDCTL_API", "3")]);
+        environment(&[("ETCD_SNAPSHOT_COUNT", "1"), ("ETCD_NAME", ""), ("ETCDCTL_API", "3")]);
     let loaded = load(&etcd).unwrap();
-    assert_eq!(loaded.warnings, ["ETCD_QUOTA_BACKEND_BYTES is set but not read"]);
+    assert_eq!(loaded.warnings, ["ETCD_SNAPSHOT_COUNT is set but not read"]);
     assert_eq!(loaded.config.name, "default");
+}
+
+/// The quota is a number that may be negative, wherever it is written.
+#[test]
+fn a_quota_may_be_negative() {
+    assert_eq!(config(&environment(&[("ETCD_QUOTA_BACKEND_BYTES", "-1")])).quota_backend_bytes, -1);
+    assert_eq!(config(&flags(&[("quota-backend-bytes", "65536")])).quota_backend_bytes, 65_536);
+    let (_dir, inputs) = file("quota-backend-bytes = -2");
+    assert_eq!(config(&inputs).quota_backend_bytes, -2);
+    assert_eq!(config(&Inputs::default()).quota_backend_bytes, 0);
 }
 
 /// A file that is missing or broken is named.

@@ -82,6 +82,7 @@ impl Applier {
         }
         let (key, value) = meta::applied_record(self.applied.index, self.applied.term);
         overlay.put(Family::Meta, key, value);
+        let stored = meta::store(&overlay)?;
         let writes = overlay.into_writes();
         mirror.absorb(&writes);
 
@@ -92,6 +93,7 @@ impl Applier {
         self.shared.metrics.backend_commit_seconds.observe(seconds(took));
         self.mirror = Some(mirror);
         fail_points::pass("apply-committed")?;
+        self.shared.quota.applied(&stored);
         self.tell(batch)
     }
 
@@ -174,9 +176,10 @@ impl Applier {
         }
         self.applied = position;
         let view = shared.view()?;
-        let (revision, compacted) = (meta::revision(&*view)?, meta::compacted(&*view)?);
-        shared.set_compacted(compacted);
-        shared.hub.reset(revision, compacted);
+        let stored = meta::store(&*view)?;
+        shared.quota.applied(&stored);
+        shared.set_compacted(stored.compacted);
+        shared.hub.reset(stored.revision, stored.compacted);
         shared.set_applied(position.index);
         // Some of these are in the checkpoint and some are lost; which ones cannot be told.
         shared.pending.fail_handed_over(&Error::TimedOut(TimeoutCause::ConnectionLost));

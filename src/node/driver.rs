@@ -13,7 +13,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use crate::{
     node::{
-        Applier, Clock, Error, Handle, Metrics, Opened, Replica, Settings, housekeeper, log_writer,
+        Applier, Clock, Error, Handle, Metrics, Opened, Replica, Settings, compactor, housekeeper,
+        log_writer,
         metrics::seconds,
         ports::{LogStore, Peers, StateStore},
         shared::{Shared, Stop},
@@ -64,6 +65,8 @@ type Body = Box<dyn FnOnce(&Arc<Shared>) -> Result<(), Fault> + Send>;
 /// The threads of a running member.
 pub struct Threads {
     threads: Vec<thread::JoinHandle<()>>,
+    /// Apart, because a step of it is not waited for.
+    compactor: thread::JoinHandle<()>,
     shared: Arc<Shared>,
 }
 
@@ -81,10 +84,15 @@ impl Threads {
             }
         }
         let stop = self.shared.watch_stopped().borrow().clone();
-        match stop {
+        let result = match stop {
             Some(Stop::Fault(fault)) => Err(fault),
             Some(Stop::Asked) | None => self.shared.store.flush(),
+        };
+        self.shared.store.interrupt();
+        if self.compactor.join().is_err() {
+            return Err(Fault::new("the compactor panicked"));
         }
+        result
     }
 }
 
@@ -114,25 +122,28 @@ pub fn start(
     let (chores, chores_received) = unbounded();
     let workers = Workers { log_tasks, apply_tasks, chores, peers: peers.clone() };
 
-    let mut threads = Vec::new();
-    let mut spawn = |name: &str, body: Body| {
+    let spawn = |name: &str, body: Body| {
         let shared = shared.clone();
-        threads.push(spawn_thread(name, move || {
+        spawn_thread(name, move || {
             if let Err(fault) = body(&shared) {
                 shared.stop(Stop::Fault(fault));
             }
-        }));
+        })
     };
+    let mut threads = Vec::new();
     let driver = Driver { replica, received, mailbox: mailbox.clone(), workers };
-    spawn("driver", Box::new(move |shared| driver.run(shared)));
+    threads.push(spawn("driver", Box::new(move |shared| driver.run(shared))));
     let (post, send) = (mailbox.clone(), peers.clone());
-    spawn("log", Box::new(move |shared| write_log(shared, &*log, &log_received, &post, &*send)));
+    let body: Body = Box::new(move |shared| write_log(shared, &*log, &log_received, &post, &*send));
+    threads.push(spawn("log", body));
     let post = mailbox.clone();
-    spawn("apply", Box::new(move |_| apply(applier, &apply_received, &post)));
+    threads.push(spawn("apply", Box::new(move |_| apply(applier, &apply_received, &post))));
     let post = mailbox.clone();
-    spawn("keeper", Box::new(move |shared| housekeeper::run(shared, &chores_received, &post)));
+    let body: Body = Box::new(move |shared| housekeeper::run(shared, &chores_received, &post));
+    threads.push(spawn("keeper", body));
+    let compactor = spawn("compactor", Box::new(|shared| compactor::run(shared)));
 
-    let threads = Threads { threads, shared: shared.clone() };
+    let threads = Threads { threads, compactor, shared: shared.clone() };
     Ok((Handle::new(shared, mailbox, peers), threads))
 }
 
@@ -141,7 +152,7 @@ fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> thread::Joi
     thread::Builder::new()
         .name(format!("quorate-{name}"))
         .spawn(body)
-        .expect("the system has room for the member's four threads")
+        .expect("the system has room for the member's five threads")
 }
 
 struct Driver {

@@ -45,6 +45,8 @@ pub const PLACES: &[&str] = &[
     "flush-begins",
     "flushed",
     "files-freed",
+    "reclaim-step",
+    "reclaimed",
     "log-before-truncate",
     "log-truncated",
     "log-purged",
@@ -67,6 +69,7 @@ pub const SIZES: &[&str] = &[
     "log-purge-bytes",
     "log-prefill-bytes",
     "write-buffer-bytes",
+    "garbage-bytes",
 ];
 
 /// Comes by a place.

@@ -279,7 +279,7 @@ impl Handle {
         }
     }
 
-    fn offer(&self, input: Input) -> Result<(), Error> {
+    pub(super) fn offer(&self, input: Input) -> Result<(), Error> {
         self.inner.mailbox.offer(input)
     }
 

@@ -1,4 +1,5 @@
-//! Slow work on the state, on a thread that may wait: flushes, checkpoints, a look at the engine.
+//! Slow work on the state, on a thread that may wait: flushes, checkpoints, a look at the engine
+//! and at the disk.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,11 +11,11 @@ use crate::{
         shared::Shared,
         task::{Chore, Input},
     },
-    types::Fault,
+    types::{Fault, Millis},
 };
 
-/// How often the engine is looked at, and how old the known flushed index may be.
-const PERIOD: Duration = Duration::from_secs(1);
+/// How often engine and disk are looked at, and how old the known flushed index may be.
+const PERIOD: Millis = Millis(1_000);
 
 /// Carries out a chore, and returns what the replica is to hear of it.
 pub(super) fn carry_out(shared: &Shared, chore: Chore) -> Result<Input, Fault> {
@@ -27,20 +28,31 @@ pub(super) fn carry_out(shared: &Shared, chore: Chore) -> Result<Input, Fault> {
     }
 }
 
+/// Looks at the engine and at the disk, and returns what the replica is to hear of it.
+pub(super) fn look(shared: &Shared) -> Result<Vec<Input>, Fault> {
+    shared.store.check()?;
+    let mut inputs = vec![Input::Flushed(shared.store.flushed()?)];
+    inputs.extend(shared.measure_disk()?.map(Input::Proposal));
+    Ok(inputs)
+}
+
 pub(super) fn run(
     shared: &Arc<Shared>,
     chores: &Receiver<Chore>,
     mailbox: &Mailbox,
 ) -> Result<(), Fault> {
+    let mut next_look = shared.clock.now() + PERIOD;
     loop {
-        let input = match chores.recv_timeout(PERIOD) {
-            Ok(chore) => carry_out(shared, chore)?,
-            Err(RecvTimeoutError::Timeout) => {
-                shared.store.check()?;
-                Input::Flushed(shared.store.flushed()?)
-            }
+        let wait = next_look.since(shared.clock.now());
+        match chores.recv_timeout(Duration::from_millis(wait.0)) {
+            Ok(chore) => mailbox.post(carry_out(shared, chore)?),
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
-        };
-        mailbox.post(input);
+        }
+        // Also while one chore follows the other: then it matters most.
+        if shared.clock.now() >= next_look {
+            look(shared)?.into_iter().for_each(|input| mailbox.post(input));
+            next_look = shared.clock.now() + PERIOD;
+        }
     }
 }

@@ -27,6 +27,20 @@ pub struct Metrics {
     pub wal_fsync_seconds: Histogram,
     /// Seconds that a commit of the state took.
     pub backend_commit_seconds: Histogram,
+    /// The size up to which something is stored; negative: without limit.
+    pub quota_bytes: Gauge,
+    /// Bytes that the state's files take.
+    pub disk_used_bytes: Gauge,
+    /// Bytes that the file system has left.
+    pub disk_free_bytes: Gauge,
+    /// Logical bytes that were given up and may still take room.
+    pub garbage_bytes: Gauge,
+    /// Whether files are being rid of what was given up.
+    pub compaction_running: Gauge,
+    /// Seconds that this took.
+    pub compaction_seconds: Histogram,
+    /// Bytes by which files got smaller.
+    pub compaction_freed_bytes: Counter,
 }
 
 impl Default for Metrics {
@@ -42,6 +56,13 @@ impl Default for Metrics {
             proposals_failed: Counter::default(),
             wal_fsync_seconds: seconds(),
             backend_commit_seconds: seconds(),
+            quota_bytes: Gauge::default(),
+            disk_used_bytes: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
+            garbage_bytes: Gauge::default(),
+            compaction_running: Gauge::default(),
+            compaction_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 16)),
+            compaction_freed_bytes: Counter::default(),
         }
     }
 }

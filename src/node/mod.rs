@@ -1,12 +1,13 @@
 //! One member: the shell around the pure core.
 //!
 //! Everything a member does goes through [`Handle`]: api and recipes call it from above, transport
-//! delivers to it from the side. Behind it run four threads, each with one kind of work:
+//! delivers to it from the side. Behind it run five threads, each with one kind of work:
 //!
 //! - the *driver* feeds [`Replica`], which owns consensus and decides; it never waits for a disk;
 //! - the *log writer* syncs entries and sends the messages that rest on them;
 //! - the *applier* turns committed entries into state, wakes waiting requests, publishes events;
-//! - the *housekeeper* flushes the state, makes checkpoints, and looks after the engine.
+//! - the *housekeeper* flushes the state, makes checkpoints, and looks after engine and disk;
+//! - the *compactor* rids the disk of history that was given up.
 //!
 //! [`Replica`], [`Applier`] and the log writer's step are plain structs and functions over the
 //! traits in [`ports`], so the simulator runs the same code on one thread in virtual time.
@@ -20,6 +21,7 @@
 mod applier;
 mod bootstrap;
 mod clock;
+mod compactor;
 #[cfg(any(test, feature = "sim"))]
 mod direct;
 mod driver;
@@ -27,12 +29,14 @@ mod error;
 pub mod fail_points;
 mod forward;
 mod handle;
+mod hash;
 mod housekeeper;
 mod lease_clock;
 mod log_writer;
 pub mod metrics;
 mod pending;
 pub mod ports;
+mod quota;
 mod read_index;
 mod reads;
 mod replica;
@@ -51,8 +55,10 @@ pub use self::{
     driver::{Threads, start},
     error::{Error, RequestError, TimeoutCause},
     handle::{Handle, Status},
+    hash::HashAt,
     log_writer::{LogDone, carry_out as carry_out_log},
     metrics::Metrics,
+    quota::STORE_SIZE_BASE,
     reads::{Bounds, Listing, Part, Sink, Slot},
     replica::Replica,
     settings::Settings,

@@ -4,7 +4,7 @@
 //! with memory. Nothing here is async: a call either works on this member's disk, on a thread
 //! made for it, or hands something over and returns.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, ops::ControlFlow, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
@@ -75,6 +75,29 @@ pub struct CheckpointFile {
     pub len: u64,
 }
 
+/// What the state takes of its file system, and what is left there. In bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Taken by the state's files.
+    pub used: u64,
+    /// Left for this process.
+    pub free: u64,
+    /// The size of the file system.
+    pub total: u64,
+}
+
+/// What the files of a state are to be rid of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reclaim {
+    /// The history that was compacted.
+    History,
+    /// That, and whatever else replaced or deleted records have left.
+    Everything,
+}
+
+/// Called between the steps of long work; `Break` ends it.
+pub type Between<'a> = dyn FnMut() -> ControlFlow<()> + 'a;
+
 /// The replicated state on disk.
 pub trait StateStore: Send + Sync {
     /// The state as of the last commit.
@@ -96,6 +119,23 @@ pub trait StateStore: Send + Sync {
 
     /// Checks on the engine's background work; an error there is a fault of this member.
     fn check(&self) -> Result<(), Fault>;
+
+    /// What the state takes of its file system, and what is left there.
+    fn disk_space(&self) -> Result<DiskSpace, Fault>;
+
+    /// Logical bytes that compactions gave up since the files were last rid of everything. A crash
+    /// in the middle of that forgets that it was begun.
+    fn garbage(&self) -> Result<u64, Fault>;
+
+    /// Rids the files of what was given up by the time of the call, in steps of bounded size, and
+    /// returns the revision up to which history is gone. `None`: it was ended between two steps, by
+    /// `between` or because another state was installed. Slow; for a thread of its own, and one
+    /// call at a time.
+    fn reclaim(&self, what: Reclaim, between: &mut Between<'_>) -> Result<Option<Revision>, Fault>;
+
+    /// Ends the engine's background work, a step of [`StateStore::reclaim`] included. Only when
+    /// nothing is going to be written any more.
+    fn interrupt(&self);
 
     /// Makes a checkpoint of the state as last committed. It is kept until released.
     fn checkpoint(&self) -> Result<Checkpoint, Fault>;

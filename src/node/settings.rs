@@ -26,6 +26,11 @@ pub struct Settings {
     pub log_kept_for_laggards_bytes: u64,
     /// Bytes of applied log that may be missing from the state's files.
     pub unflushed_bytes_max: u64,
+    /// The largest logical size of the store, in bytes; 0: the disk decides; below 0: no limit.
+    pub quota_backend_bytes: i64,
+    /// Logical bytes of garbage from which the disk is rid of it without being asked, once they are
+    /// half of what is kept.
+    pub garbage_bytes_min: u64,
     /// Spreads election timeouts.
     pub seed: u64,
 }
@@ -47,6 +52,11 @@ impl Settings {
             unflushed_bytes_max: fail_points::size(
                 "unflushed-bytes",
                 limits::UNFLUSHED_LOG_BYTES_MAX,
+            ),
+            quota_backend_bytes: 0,
+            garbage_bytes_min: fail_points::size(
+                "garbage-bytes",
+                limits::GARBAGE_BYTES_MIN,
             ),
             seed: member.0 ^ boot.0,
         }

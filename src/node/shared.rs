@@ -11,8 +11,10 @@ use crate::{
     lease::Lessor,
     node::{
         Clock, Error, Metrics, Settings,
+        compactor::Compactor,
         pending::Pending,
         ports::{OwnedView, StateStore},
+        quota::Quota,
     },
     state::meta,
     types::{Fault, Index, MemberId, Revision, Term, limits},
@@ -27,6 +29,8 @@ pub struct Shared {
     pub(super) store: Arc<dyn StateStore>,
     pub(super) hub: Arc<Hub>,
     pub(super) pending: Pending,
+    pub(super) quota: Quota,
+    pub(super) compactor: Compactor,
     lessor: Mutex<Lessor>,
     applied: AtomicU64,
     committed: AtomicU64,
@@ -55,21 +59,24 @@ impl Shared {
         store: Arc<dyn StateStore>,
     ) -> Result<Arc<Self>, Fault> {
         let view = store.view()?;
-        let (revision, compacted) = (meta::revision(&*view)?, meta::compacted(&*view)?);
-        let (applied, _) = meta::applied(&*view)?;
+        let (stored, (applied, _)) = (meta::store(&*view)?, meta::applied(&*view)?);
         drop(view);
+        let quota = Quota::new(settings.quota_backend_bytes, store.disk_space()?);
+        quota.applied(&stored);
         Ok(Arc::new(Self {
             lessor: Mutex::new(Lessor::new(settings.request_timeout())),
             settings,
             metrics,
             clock,
             store,
-            hub: Arc::new(Hub::new(revision, compacted)),
+            hub: Arc::new(Hub::new(stored.revision, stored.compacted)),
             pending: Pending::default(),
+            quota,
+            compactor: Compactor::new(),
             applied: AtomicU64::new(applied.0),
             committed: AtomicU64::new(applied.0),
             term: AtomicU64::new(0),
-            compacted: AtomicI64::new(compacted.0),
+            compacted: AtomicI64::new(stored.compacted.0),
             leader: watch::Sender::new(None),
             stopped: watch::Sender::new(None),
         }))
@@ -165,10 +172,12 @@ impl Shared {
                 tracing::error!(member = %self.settings.member, "member stops: {fault}");
             }
             self.pending.stop(error);
+            self.compactor.stop();
         }
     }
 }
 
-fn gauge(value: u64) -> i64 {
+/// A figure as gauges count it.
+pub(super) fn gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod disk;
+mod quota;
 mod reads;
 
 use tokio::sync::oneshot;

@@ -27,6 +27,13 @@ pub(super) fn of_node(metrics: &Metrics) -> node::Metrics {
         proposals_failed: metrics.proposals_failed.clone(),
         wal_fsync_seconds: metrics.wal_fsync_seconds.clone(),
         backend_commit_seconds: metrics.backend_commit_seconds.clone(),
+        quota_bytes: metrics.quota_bytes.clone(),
+        disk_used_bytes: metrics.disk_used_bytes.clone(),
+        disk_free_bytes: metrics.disk_free_bytes.clone(),
+        garbage_bytes: metrics.garbage_bytes.clone(),
+        compaction_running: metrics.compaction_running.clone(),
+        compaction_seconds: metrics.compaction_seconds.clone(),
+        compaction_freed_bytes: metrics.compaction_freed_bytes.clone(),
     }
 }
 
@@ -37,7 +44,7 @@ pub(super) struct StoreFigures(pub(super) Handle);
 impl StoreFigures {
     fn read(&self) -> Result<[(&'static str, &'static str, i64); 5], Fault> {
         let view = self.0.view().map_err(|error| Fault::new(error.to_string()))?;
-        let size = i64::try_from(meta::logical_size(&*view)?).unwrap_or(i64::MAX);
+        let size = i64::try_from(self.0.db_size()).unwrap_or(i64::MAX);
         let learner =
             member::find(&*view, self.0.member_id())?.is_some_and(|member| member.learner);
         Ok([

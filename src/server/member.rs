@@ -73,6 +73,7 @@ impl Member {
             heartbeat: millis(config.heartbeat_interval),
             election_timeout: millis(config.election_timeout),
             request_bytes_max: config.max_request_bytes,
+            quota_backend_bytes: config.quota_backend_bytes,
             ..Settings::new(cluster, member, boot)
         };
         let (figures, clock) = (figures::of_node(&metrics), Arc::new(MonotonicClock::default()));

@@ -10,9 +10,9 @@ use crate::{
     state::{
         ApplyError, Direction, Family, Refused, View, meta,
         mvcc::ensure_kept,
-        schema::{cur::PairRef, ver},
+        schema::{cur::PairRef, ver, versioned},
     },
-    types::Revision,
+    types::{Fault, Revision},
 };
 
 /// The checksum of the state as of `revision`.
@@ -43,6 +43,30 @@ pub fn state(view: &dyn View, revision: Revision) -> Result<u32, ApplyError> {
     Ok(sum)
 }
 
+/// A checksum of every record, the same on members that have applied the same log.
+///
+/// Left out are the applied index, which also counts entries that change nothing, old versions that
+/// are garbage, which members drop at different times, and the counts, which follow from the keys.
+pub fn whole(view: &dyn View) -> Result<u32, Fault> {
+    let compacted = meta::compacted(view)?;
+    let mut hasher = crc32fast::Hasher::new();
+    for family in Family::ALL.into_iter().filter(|family| *family != Family::Counts) {
+        hasher.update(family.name().as_bytes());
+        view.scan(family, &[], None, Direction::Forward, &mut |key, value| {
+            let applied = family == Family::Meta && key == meta::APPLIED_KEY;
+            let garbage = family == Family::Versions && versioned::is_garbage(value, compacted);
+            if !applied && !garbage {
+                for part in [key, value] {
+                    hasher.update(&(part.len() as u64).to_be_bytes());
+                    hasher.update(part);
+                }
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    Ok(hasher.finalize())
+}
+
 /// `end` is the revision that ended the pair, if it is part of what is covered.
 fn of_pair(record: &[u8], end: Option<Revision>) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
@@ -54,7 +78,7 @@ fn of_pair(record: &[u8], end: Option<Revision>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::testing::{Machine, compact, delete, put};
+    use crate::state::testing::{Machine, compact, delete, grant, put};
 
     fn hash(machine: &Machine, revision: i64) -> u32 {
         state(machine.view(), Revision(revision)).unwrap()
@@ -89,6 +113,19 @@ mod tests {
         let one = Machine::after([put("a").value("1")]);
         let other = Machine::after([put("a").value("2")]);
         assert_ne!(hash(&one, 2), hash(&other, 2));
+    }
+
+    /// The checksum of everything shows a lease too, and neither garbage nor the applied index.
+    #[test]
+    fn the_checksum_of_everything_leaves_out_what_may_differ() {
+        let mut machine = Machine::after([put("a"), put("a"), put("a")]);
+        machine.apply(compact(3));
+        let before = whole(machine.view()).unwrap();
+        machine.collect_garbage();
+        machine.apply(delete("missing"));
+        assert_eq!(whole(machine.view()).unwrap(), before);
+        machine.apply(grant(7));
+        assert_ne!(whole(machine.view()).unwrap(), before);
     }
 
     /// A revision that cannot be read has no checksum.

@@ -34,6 +34,13 @@ pub(super) fn empty_dir(path: &Path) -> io::Result<()> {
     fs::create_dir(path)
 }
 
+/// The bytes that the file system of `path` has left for this process, and all that it has.
+pub(super) fn room(path: &Path) -> io::Result<(u64, u64)> {
+    let found = rustix::fs::statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok((bytes(found.f_bavail), bytes(found.f_blocks)))
+}
+
 /// Removes a directory and what is in it; one that is not there is removed already.
 pub(super) fn remove_dir(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {

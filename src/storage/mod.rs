@@ -18,6 +18,7 @@
 //! log/               the raft log
 //! state              names the current state directory
 //! state-<n>/         a RocksDB database
+//! reclaimed          how much garbage its files were rid of so far
 //! checkpoints/<id>/  copies of the state that are being sent; emptied at start
 //! staging/<id>/      copies of another member's state on their way in; emptied at start
 //! ```

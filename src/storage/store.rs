@@ -8,32 +8,39 @@ mod database;
 mod filter;
 mod options;
 mod pointer;
+mod reclaim;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use std::{
+    ops::ControlFlow,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
+use rocksdb::ReadTier;
 
 pub use self::options::StoreOptions;
 use crate::{
     node::{
         fail_points,
-        ports::{Checkpoint, CheckpointFile, CheckpointId, OwnedView, StageId, StateStore},
+        ports::{
+            Between, Checkpoint, CheckpointFile, CheckpointId, DiskSpace, OwnedView, Reclaim,
+            StageId, StateStore,
+        },
     },
     raft::Position,
-    state::Writes,
+    state::{Writes, meta},
     storage::{
         DataDir, files,
         store::{
             checkpoint::{Checkpoints, Staging},
             database::Database,
             options::Shared,
-            view::StoredView,
+            reclaim::Reclaimed,
+            view::{Direct, StoredView},
         },
     },
     types::{Fault, Revision},
@@ -48,6 +55,7 @@ pub struct Store {
     number: Mutex<u64>,
     checkpoints: Checkpoints,
     staging: Staging,
+    reclaimed: Reclaimed,
     /// Keeps other processes out until the database is closed.
     _dir: Arc<DataDir>,
 }
@@ -66,17 +74,25 @@ impl Store {
         let database = Database::open(pointer::state_dir(&root, number), &shared)?;
         Ok(Self {
             shared,
-            root,
             current: RwLock::new(Arc::new(database)),
             number: Mutex::new(number),
             checkpoints,
             staging,
+            reclaimed: Reclaimed::read(&root),
+            root,
             _dir: Arc::clone(dir),
         })
     }
 
     fn current(&self) -> Arc<Database> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The current database with its number.
+    fn numbered(&self) -> (u64, Arc<Database>) {
+        // Held meanwhile, so that none is installed.
+        let number = self.number.lock().unwrap_or_else(PoisonError::into_inner);
+        (*number, self.current())
     }
 }
 
@@ -104,6 +120,40 @@ impl StateStore for Store {
 
     fn check(&self) -> Result<(), Fault> {
         self.current().check()
+    }
+
+    fn disk_space(&self) -> Result<DiskSpace, Fault> {
+        let used = self.current().bytes_on_disk()?;
+        let (free, total) = files::room(&self.root).map_err(|error| {
+            Fault::new(format!("{}: ask for room: {error}", self.root.display()))
+        })?;
+        Ok(DiskSpace { used, free, total })
+    }
+
+    fn garbage(&self) -> Result<u64, Fault> {
+        let (number, database) = self.numbered();
+        let stored = Direct { db: database.db(), tier: ReadTier::All };
+        let given_up = meta::store(&stored)?.compacted_retired_bytes;
+        Ok(given_up.saturating_sub(self.reclaimed.bytes(number)))
+    }
+
+    fn reclaim(&self, what: Reclaim, between: &mut Between<'_>) -> Result<Option<Revision>, Fault> {
+        let (number, database) = self.numbered();
+        let done = database.reclaim(what, &mut || {
+            between()?;
+            let replaced = !Arc::ptr_eq(&database, &self.current());
+            if replaced { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let Some(stored) = done else { return Ok(None) };
+        if what == Reclaim::Everything {
+            fail_points::pass("reclaimed")?;
+            self.reclaimed.note(number, stored.compacted_retired_bytes)?;
+        }
+        Ok(Some(stored.compacted))
+    }
+
+    fn interrupt(&self) {
+        self.current().db().cancel_all_background_work(false);
     }
 
     fn checkpoint(&self) -> Result<Checkpoint, Fault> {

@@ -47,6 +47,21 @@ pub struct Metrics {
     /// Seconds a commit of applied writes takes.
     pub backend_commit_seconds: Histogram,
 
+    /// The size up to which something is stored; negative: without limit.
+    pub quota_bytes: Gauge,
+    /// Bytes that the state's files take.
+    pub disk_used_bytes: Gauge,
+    /// Bytes that the file system of the data directory has left.
+    pub disk_free_bytes: Gauge,
+    /// Logical bytes that were given up and may still take room on disk.
+    pub garbage_bytes: Gauge,
+    /// 1 while files are being rid of what was given up.
+    pub compaction_running: Gauge,
+    /// Seconds that this took.
+    pub compaction_seconds: Histogram,
+    /// Bytes by which files got smaller by it.
+    pub compaction_freed_bytes: Counter,
+
     /// Ranges served.
     pub ranges: Counter,
 
@@ -95,6 +110,18 @@ impl Metrics {
                 .seconds("etcd_disk_wal_fsync_duration_seconds", "Synced log writes"),
             backend_commit_seconds: new
                 .seconds("etcd_disk_backend_commit_duration_seconds", "Commits of applied writes"),
+            quota_bytes: new.one("etcd_server_quota_backend_bytes", "Size up to which is stored"),
+            disk_used_bytes: new.one("quorate_storage_state_bytes", "Bytes of the state's files"),
+            disk_free_bytes: new
+                .one("quorate_storage_free_bytes", "Bytes that the file system has left"),
+            garbage_bytes: new
+                .one("quorate_storage_garbage_bytes", "Bytes given up that may still take room"),
+            compaction_running: new
+                .one("quorate_compaction_running", "Whether files are rid of what was given up"),
+            compaction_seconds: new
+                .long_seconds("quorate_compaction_duration_seconds", "Files rid of garbage"),
+            compaction_freed_bytes: new
+                .one("quorate_compaction_freed_bytes", "Bytes by which files got smaller by it"),
             ranges: new.one("etcd_mvcc_range", "Ranges served"),
             clients: new.listener(
                 "quorate_server_client",
@@ -158,6 +185,13 @@ impl Registered {
     /// healthy disk into the first one.
     fn seconds(&mut self, name: &str, help: &str) -> Histogram {
         let histogram = Histogram::new(exponential_buckets(0.000_1, 2.0, 16));
+        self.0.register(name, help, histogram.clone());
+        histogram
+    }
+
+    /// Durations of work in the background, in buckets from 10 ms to five minutes.
+    fn long_seconds(&mut self, name: &str, help: &str) -> Histogram {
+        let histogram = Histogram::new(exponential_buckets(0.01, 2.0, 16));
         self.0.register(name, help, histogram.clone());
         histogram
     }

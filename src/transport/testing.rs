@@ -27,8 +27,8 @@ use crate::{
     node::{
         Error,
         ports::{
-            Asked, Checkpoint, CheckpointFile, CheckpointId, Frame, Inbox, OwnedView, Peers,
-            StageId, StateStore, TimeLeft, Writes,
+            Asked, Between, Checkpoint, CheckpointFile, CheckpointId, DiskSpace, Frame, Inbox,
+            OwnedView, Peers, Reclaim, StageId, StateStore, TimeLeft, Writes,
         },
     },
     raft::Position,
@@ -128,6 +128,22 @@ impl StateStore for Recorder {
     }
 
     fn check(&self) -> Result<(), Fault> {
+        unreachable!("transport does not look after the engine")
+    }
+
+    fn disk_space(&self) -> Result<DiskSpace, Fault> {
+        unreachable!("transport does not look after the disk")
+    }
+
+    fn garbage(&self) -> Result<u64, Fault> {
+        unreachable!("transport does not look after the disk")
+    }
+
+    fn reclaim(&self, _: Reclaim, _: &mut Between<'_>) -> Result<Option<Revision>, Fault> {
+        unreachable!("transport does not look after the disk")
+    }
+
+    fn interrupt(&self) {
         unreachable!("transport does not look after the engine")
     }
 

@@ -50,6 +50,14 @@ pub const UNFLUSHED_LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of flushed log kept for members that lag, before they need a snapshot.
 pub const LAGGARD_LOG_BYTES_MAX: u64 = 96 * 1024 * 1024;
 
+/// Bytes that a file system must have left when the disk alone limits the store: room for a flush,
+/// for a step of a compaction, and for a file of the log.
+pub const DISK_RESERVE_BYTES: u64 = 192 * 1024 * 1024;
+/// On a small file system it is one part of this many.
+pub const DISK_RESERVE_SHARE: u64 = 4;
+/// Logical bytes of garbage from which files are rewritten without being asked.
+pub const GARBAGE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
 /// Messages that wait for one member; further ones are dropped, which raft allows.
 pub const PEER_QUEUE_MAX: usize = 4_096;
 /// Largest message between members, in bytes: a full append and its frame.

@@ -141,6 +141,10 @@ impl Writer {
         let value =
             format!("{:0>len$}", format!("{}-{step}", self.number), len = self.shared.value_len);
         if self.number == 0 && step % COMPACT_EVERY == COMPACT_EVERY - 1 {
+            // Every other time the disk is to be rid of it as well, while all goes on.
+            if step / COMPACT_EVERY % 2 == 1 {
+                let _ = self.client.defragment().await;
+            }
             return self.compact().await;
         }
         match step % 8 {

@@ -90,6 +90,8 @@ const MAINTENANCE: &[(&str, &[usize])] = &[
 const TRUNCATION: &[(&str, &[usize])] =
     &[("log-before-truncate", &[1, 3]), ("log-truncated", &[1, 3]), ("log-purged", &[1, 4])];
 
+const RECLAIM: &[(&str, &[usize])] = &[("reclaim-step", &[1, 4, 9]), ("reclaimed", &[1, 2])];
+
 async fn crash_at(places: &[(&str, &[usize])], sizes: &str, value_len: usize) {
     for (place, times) in places {
         for nth in *times {
@@ -116,6 +118,12 @@ async fn rr_03_maintenance_may_end_anywhere() {
     crash_at(MAINTENANCE, WHOLE_LOG, 2_000).await;
 }
 
+/// What is given up goes from disk step by step, each of which leaves a whole state.
+#[tokio::test]
+async fn reclaiming_may_end_anywhere() {
+    crash_at(RECLAIM, WHOLE_LOG, 2_000).await;
+}
+
 /// A log that is cut where the state is flushed loses nothing.
 #[tokio::test]
 async fn rr_03_truncation_may_end_anywhere() {
@@ -140,7 +148,7 @@ async fn many_moments() {
 /// Every place there is stands in one of the tables.
 #[test]
 fn every_place_is_visited() {
-    let tables = [START, WRITE, MAINTENANCE, TRUNCATION].concat();
+    let tables = [START, WRITE, MAINTENANCE, RECLAIM, TRUNCATION].concat();
     let mut visited: Vec<&str> = tables.iter().map(|(place, _)| *place).collect();
     visited.extend(crate::install::PLACES.iter().map(|(place, _)| *place));
     visited.sort_unstable();

@@ -12,7 +12,7 @@ use quorate::{
     raft::LogEntry,
     state::{
         self, Direction, Family, Member, Overlay, View, Writes, codec, hash, member, meta,
-        schema::versioned,
+        schema::{cnt, versioned},
         testing::{MapView, inconsistencies},
     },
     storage::{DataDir, Log, LogOptions, Store, StoreOptions},
@@ -129,7 +129,14 @@ fn records(view: &dyn View, family: Family) -> Result<BTreeMap<Bytes, Bytes>, St
     let compacted = meta::compacted(view).map_err(|fault| fault.to_string())?;
     let mut records = BTreeMap::new();
     view.scan(family, &[], None, Direction::Forward, &mut |key, value| {
-        if family != Family::Versions || !versioned::is_garbage(value, compacted) {
+        let garbage = match family {
+            Family::Versions => versioned::is_garbage(value, compacted),
+            Family::Counts => cnt::is_garbage(key, value, compacted),
+            Family::Current | Family::Events | Family::Meta | Family::Leases | Family::Auth => {
+                false
+            }
+        };
+        if !garbage {
             records.insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
         }
         Ok(ControlFlow::Continue(()))

@@ -16,7 +16,7 @@ use crate::{
         Applier, ApplyTask, Chore, Clock, Initial, Input, LogTask, Metrics, Replica, Settings,
         Shared, carry_out_log, housekeeper, open,
         pending::Outcome,
-        ports::{Checkpoint, Frame, StateStore},
+        ports::{Checkpoint, DiskSpace, Frame, StateStore},
         tests::disk::{MemoryLog, MemoryStore},
     },
     raft::Role,
@@ -141,6 +141,11 @@ impl Cluster {
         member.process = None;
         member.store.crash();
         self.frames.retain(|(from, to, _)| from.0 != id && to.0 != id);
+    }
+
+    /// Says how full a member's disk is.
+    pub(super) fn set_space(&mut self, id: u64, space: DiskSpace) {
+        self.members[at(id)].store.set_space(space);
     }
 
     /// From now on nothing reaches the member, and nothing comes from it.

@@ -9,7 +9,8 @@ use bytes::Bytes;
 
 use crate::{
     node::ports::{
-        Checkpoint, CheckpointFile, CheckpointId, LogStore, OwnedView, StageId, StateStore,
+        Between, Checkpoint, CheckpointFile, CheckpointId, DiskSpace, LogStore, OwnedView, Reclaim,
+        StageId, StateStore,
     },
     raft::{HardState, LogEntry, LogState, LogWrite, Position},
     state::{Writes, meta, testing::MapView},
@@ -99,6 +100,8 @@ struct Disk {
     checkpoints: BTreeMap<CheckpointId, MapView>,
     stages: BTreeMap<StageId, MapView>,
     named: u64,
+    /// How full it is; with plenty of room when nobody has said.
+    space: Option<DiskSpace>,
 }
 
 impl MemoryStore {
@@ -108,8 +111,14 @@ impl MemoryStore {
         *disk = Disk {
             current: disk.flushed.clone(),
             flushed: disk.flushed.clone(),
+            space: disk.space,
             ..Disk::default()
         };
+    }
+
+    /// Says how full the disk is.
+    pub(super) fn set_space(&self, space: DiskSpace) {
+        self.lock().space = Some(space);
     }
 
     /// What a checkpoint holds.
@@ -164,6 +173,22 @@ impl StateStore for MemoryStore {
     fn check(&self) -> Result<(), Fault> {
         Ok(())
     }
+
+    fn disk_space(&self) -> Result<DiskSpace, Fault> {
+        let plenty = DiskSpace { used: 0, free: 1 << 40, total: 1 << 40 };
+        Ok(self.lock().space.unwrap_or(plenty))
+    }
+
+    fn garbage(&self) -> Result<u64, Fault> {
+        let disk = self.lock();
+        meta::store(&disk.current).map(|store| store.compacted_retired_bytes)
+    }
+
+    fn reclaim(&self, _: Reclaim, _: &mut Between<'_>) -> Result<Option<Revision>, Fault> {
+        meta::compacted(&self.lock().current).map(Some)
+    }
+
+    fn interrupt(&self) {}
 
     fn checkpoint(&self) -> Result<Checkpoint, Fault> {
         let mut disk = self.lock();

@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    node::ports::{Checkpoint, CheckpointFile, CheckpointId, OwnedView, StageId, StateStore},
+    node::ports::{
+        Between, Checkpoint, CheckpointFile, CheckpointId, DiskSpace, OwnedView, Reclaim, StageId,
+        StateStore,
+    },
     raft::Position,
     sim::disk::image::Image,
     state::{Writes, meta},
@@ -17,6 +20,8 @@ use crate::{
 
 /// A checkpoint is one file here.
 const FILE: &str = "image";
+/// A disk that no run of the simulator fills.
+const DISK: DiskSpace = DiskSpace { used: 0, free: 1 << 40, total: 1 << 40 };
 
 /// The replicated state of one member in memory.
 #[derive(Debug, Default)]
@@ -90,6 +95,20 @@ impl StateStore for SimStore {
     fn check(&self) -> Result<(), Fault> {
         Ok(())
     }
+
+    fn disk_space(&self) -> Result<DiskSpace, Fault> {
+        Ok(DISK)
+    }
+
+    fn garbage(&self) -> Result<u64, Fault> {
+        Ok(0)
+    }
+
+    fn reclaim(&self, _: Reclaim, _: &mut Between<'_>) -> Result<Option<Revision>, Fault> {
+        meta::compacted(&self.lock().visible).map(Some)
+    }
+
+    fn interrupt(&self) {}
 
     fn checkpoint(&self) -> Result<Checkpoint, Fault> {
         let mut inner = self.lock();

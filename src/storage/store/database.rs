@@ -37,7 +37,7 @@ pub(super) struct Database {
     db: DB,
     folder: Folder,
     /// What the compaction filter may drop.
-    mark: Arc<CompactedMark>,
+    pub(super) mark: Arc<CompactedMark>,
     /// What it may drop as far as readers are concerned.
     allowed: AtomicI64,
     dropped: Mutex<VecDeque<(Family, Bytes, Bytes)>>,
@@ -164,7 +164,7 @@ impl Database {
         fault(&self.folder.path, step, error)
     }
 
-    fn persisted(&self) -> Direct<'_> {
+    pub(super) fn persisted(&self) -> Direct<'_> {
         Direct { db: &self.db, tier: ReadTier::Persisted }
     }
 
@@ -214,7 +214,7 @@ fn applied(view: &Direct<'_>) -> Result<Position, Fault> {
 }
 
 /// A key below `end`, as close to it as is easily said.
-fn below(end: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn below(end: &[u8]) -> Option<Vec<u8>> {
     let (last, rest) = end.split_last()?;
     let mut key = rest.to_vec();
     if let Some(less) = last.checked_sub(1) {

@@ -1,0 +1,199 @@
+//! Ridding the files of what was given up.
+//!
+//! The engine visits a file only when writes touch it. What is given up by records of old age stays
+//! in files that no write touches any more, so all of them are rewritten here, a step at a time: the
+//! bottom level is cut into ranges of about [`STEP_BYTES`], and the engine compacts one after the
+//! other through all its levels. Every step leaves a whole database, so a crash in between loses
+//! nothing. What is known to be gone is noted when the last step is done; a crash before that makes
+//! the work due again.
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use rocksdb::{BottommostLevelCompaction, CompactOptions, ReadOptions, properties};
+
+use crate::{
+    node::{
+        fail_points,
+        ports::{Between, Reclaim},
+    },
+    state::{
+        Family,
+        meta::{self, Store},
+        schema::{evt, versioned},
+    },
+    storage::{
+        files,
+        store::{
+            database::{Database, below},
+            view::handle,
+        },
+    },
+    types::{Fault, Revision},
+};
+
+/// About how much of the bottom level one step rewrites.
+const STEP_BYTES: usize = 64 * 1024 * 1024;
+
+/// A range of keys of a family: from and with the first, up to and without the second.
+type Range = (Option<Bytes>, Option<Bytes>);
+
+impl Database {
+    /// Rids the files of what was given up when this was called, and returns the numbers of the
+    /// state as of then. `None` when `between` ended it.
+    pub(super) fn reclaim(
+        &self,
+        what: Reclaim,
+        between: &mut Between<'_>,
+    ) -> Result<Option<Store>, Fault> {
+        // Garbage is what the flushed state has given up.
+        self.flush()?;
+        let stored = meta::store(&self.persisted())?;
+        let gone = self.mark.get().min(stored.compacted);
+        for family in Family::ALL {
+            for range in self.steps(family, what, gone)? {
+                if family == Family::Versions && !self.has_garbage(&range, gone)? {
+                    continue;
+                }
+                self.compact(family, &range)?;
+                fail_points::pass("reclaim-step")?;
+                if between().is_break() {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(Store { compacted: gone, ..stored }))
+    }
+
+    /// Bytes of all files with records.
+    pub(super) fn bytes_on_disk(&self) -> Result<u64, Fault> {
+        Family::ALL.into_iter().try_fold(0_u64, |sum, family| {
+            let bytes = self
+                .db()
+                .property_int_value_cf(handle(self.db(), family), properties::TOTAL_SST_FILES_SIZE)
+                .map_err(|error| self.fault("measure", &error))?;
+            Ok(sum.saturating_add(bytes.unwrap_or(0)))
+        })
+    }
+
+    /// The ranges in which a family is compacted.
+    fn steps(&self, family: Family, what: Reclaim, gone: Revision) -> Result<Vec<Range>, Fault> {
+        match (family, what) {
+            // Old versions are garbage by themselves; elsewhere records are replaced and deleted.
+            (Family::Versions, _) | (Family::Current | Family::Leases, Reclaim::Everything) => {
+                self.ranges(family)
+            }
+            // Dropped from the start on.
+            (Family::Events, _) => Ok(vec![(None, Some(evt::first_of(gone)))]),
+            (Family::Counts, _) | (Family::Meta | Family::Auth, Reclaim::Everything) => {
+                Ok(vec![(None, None)])
+            }
+            (Family::Current | Family::Leases | Family::Meta | Family::Auth, Reclaim::History) => {
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// All keys of a family, cut where files of its lowest level begin.
+    fn ranges(&self, family: Family) -> Result<Vec<Range>, Fault> {
+        let files = self.db().live_files().map_err(|error| self.fault("list", &error))?;
+        let mut files: Vec<_> =
+            files.into_iter().filter(|file| file.column_family_name == family.name()).collect();
+        let bottom = files.iter().map(|file| file.level).max();
+        files.retain(|file| Some(file.level) == bottom && file.level > 0);
+        files.sort_by(|a, b| a.start_key.cmp(&b.start_key));
+        let mut ranges = Vec::new();
+        let (mut start, mut bytes) = (None, 0_usize);
+        for file in files {
+            if bytes >= STEP_BYTES {
+                let cut = file.start_key.map(Bytes::from);
+                ranges.push((start, cut.clone()));
+                (start, bytes) = (cut, 0);
+            }
+            bytes = bytes.saturating_add(file.size);
+        }
+        ranges.push((start, None));
+        Ok(ranges)
+    }
+
+    /// Whether a range of old versions holds garbage. Reading costs less than rewriting for nothing.
+    fn has_garbage(&self, (start, end): &Range, gone: Revision) -> Result<bool, Fault> {
+        let mut options = ReadOptions::default();
+        // What is read once need not push out what clients read.
+        options.fill_cache(false);
+        if let Some(start) = start {
+            options.set_iterate_lower_bound(start.clone());
+        }
+        if let Some(end) = end {
+            options.set_iterate_upper_bound(end.clone());
+        }
+        let versions = handle(self.db(), Family::Versions);
+        let mut records = self.db().raw_iterator_cf_opt(versions, options);
+        records.seek_to_first();
+        while let Some(value) = records.value() {
+            if versioned::is_garbage(value, gone) {
+                return Ok(true);
+            }
+            records.next();
+        }
+        records.status().map_err(|error| self.fault("look for garbage", &error))?;
+        Ok(false)
+    }
+
+    fn compact(&self, family: Family, (start, end): &Range) -> Result<(), Fault> {
+        let mut options = CompactOptions::default();
+        // The engine's own compactions go on beside it.
+        options.set_exclusive_manual_compaction(false);
+        // The lowest level is where old garbage lies; what this call has written there is clean.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+        // The engine takes both ends as inclusive; the file that begins at the end is the next one's.
+        let last = end.as_deref().and_then(below);
+        let family = handle(self.db(), family);
+        self.db().compact_range_cf_opt(family, start.as_deref(), last.as_deref(), &options);
+        // It does not say how that went, but counts what went wrong.
+        self.check()
+    }
+}
+
+/// How much of what was given up is known to be gone from a state's files, in a small file beside
+/// them. Whatever it cannot say is taken as not gone yet.
+#[derive(Debug)]
+pub(super) struct Reclaimed {
+    path: PathBuf,
+    /// The number of a state, and the bytes that had been given up when its files were rewritten.
+    known: Mutex<(u64, u64)>,
+}
+
+impl Reclaimed {
+    pub(super) fn read(root: &Path) -> Self {
+        let path = root.join("reclaimed");
+        let known = fs::read_to_string(&path).ok().and_then(|text| parse(&text)).unwrap_or((0, 0));
+        Self { path, known: Mutex::new(known) }
+    }
+
+    /// The bytes that are gone from the files of state `number`.
+    pub(super) fn bytes(&self, number: u64) -> u64 {
+        let (known, bytes) = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known == number { bytes } else { 0 }
+    }
+
+    pub(super) fn note(&self, number: u64, bytes: u64) -> Result<(), Fault> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        files::replace(&self.path, format!("{number} {bytes}\n").as_bytes())
+            .map_err(|error| Fault::new(format!("{}: write: {error}", self.path.display())))?;
+        *known = (number, bytes);
+        Ok(())
+    }
+}
+
+fn parse(text: &str) -> Option<(u64, u64)> {
+    let (number, bytes) = text.strip_suffix('\n')?.split_once(' ')?;
+    Some((number.parse().ok()?, bytes.parse().ok()?))
+}
