@@ -51,7 +51,10 @@ impl Kv for KvService {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        let put = convert::kv::put(request.into_inner()).map_err(status::of_invalid)?;
+        let request = request.into_inner();
+        // Before anything in it is looked at, as in etcd.
+        self.node.ensure_room(convert::cost::of_put(&request)).map_err(status::of_refused)?;
+        let put = convert::kv::put(request).map_err(status::of_invalid)?;
         let Answer { revision, response } = self.propose(Command::Put(put)).await?;
         let state::Response::Put(put) = response else {
             unreachable!("a put got the answer of another command");
@@ -73,9 +76,10 @@ impl Kv for KvService {
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
+        let request = request.into_inner();
+        self.node.ensure_room(convert::cost::of_txn(&request)).map_err(status::of_refused)?;
         let convert::txn::Checked { txn, serializable } =
-            convert::txn::txn(request.into_inner(), self.config.txn_ops_max)
-                .map_err(status::of_invalid)?;
+            convert::txn::txn(request, self.config.txn_ops_max).map_err(status::of_invalid)?;
 
         // Reads alone need no entry in the log.
         let (revision, txn) = if state::txn::is_read_only(&txn) {
@@ -90,14 +94,18 @@ impl Kv for KvService {
         Ok(Response::new(convert::txn::txn_response(header(&self.node, revision), txn)))
     }
 
-    /// Gives up history. `physical` asks to wait until the disk has forgotten it too; the engine
-    /// drops what is garbage in its own time, so the answer is that of a logical compaction.
+    /// Gives up history. `physical` asks to wait until this member's disk has forgotten it too; for
+    /// how long, only the client decides.
     async fn compact(
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
-        let revision = Revision(request.into_inner().revision);
-        let answer = self.propose(Command::Compact(revision)).await?;
+        let CompactionRequest { revision, physical } = request.into_inner();
+        let answer = self
+            .node
+            .compact(Identity::anonymous(), Revision(revision), physical)
+            .await
+            .map_err(status::of_request)?;
         Ok(Response::new(CompactionResponse { header: Some(header(&self.node, answer.revision)) }))
     }
 }

@@ -1,8 +1,11 @@
 //! `etcdserverpb.Maintenance`: what operators need of a single member.
 //!
-//! Checksums, snapshots and Downgrade are not there yet.
+//! Snapshots and Downgrade are not there yet.
+
+use std::sync::Arc;
 
 use futures_util::stream::Empty;
+use tokio::{sync::Semaphore, task::spawn_blocking};
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -11,7 +14,7 @@ use crate::{
         header::header,
         status, version,
     },
-    node::{Error, Handle},
+    node::{Error, Handle, HashAt},
     proto::etcdserverpb::{
         AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo,
         DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
@@ -22,20 +25,19 @@ use crate::{
     types::{Fault, Identity, MemberId, Revision},
 };
 
-/// Added to the logical size, so that an empty store has a size too: clients divide by it.
-const DB_SIZE_BASE: i64 = 20_480;
-
 /// The service.
 #[derive(Clone, Debug)]
 pub struct MaintenanceService {
     node: Handle,
+    /// Held by the one checksum that is being made: each reads the whole state.
+    hashing: Arc<Semaphore>,
 }
 
 impl MaintenanceService {
     /// The service of this member.
     #[must_use]
     pub fn new(node: Handle) -> Self {
-        Self { node }
+        Self { node, hashing: Arc::new(Semaphore::new(1)) }
     }
 
     async fn alarms(&self, request: Alarms) -> Result<(Revision, Vec<Alarm>), Status> {
@@ -62,6 +64,22 @@ impl MaintenanceService {
         }
     }
 
+    /// Makes a checksum on a thread that may wait, one at a time.
+    async fn hash<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Handle) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let turn = Arc::clone(&self.hashing).acquire_owned().await;
+        let turn = turn.expect("nobody closes the semaphore");
+        let node = self.node.clone();
+        let done = spawn_blocking(move || {
+            // Until the work is done, also when its client has left.
+            let _turn = turn;
+            work(&node)
+        });
+        done.await.map_err(|_| status::of_node(Error::Stopped))
+    }
+
     /// How the member is doing. Asks nobody, so that it answers without a quorum too.
     fn status(&self, view: &dyn View) -> Result<StatusResponse, Fault> {
         let raft = self.node.status();
@@ -73,13 +91,12 @@ impl MaintenanceService {
         let is_learner = meta::members(view)?
             .iter()
             .any(|member| member.id == self.node.member_id() && member.learner);
-        let size = i64::try_from(meta::logical_size(view)?).unwrap_or(i64::MAX);
-        let size = size.saturating_add(DB_SIZE_BASE);
+        let size = i64::try_from(self.node.db_size()).unwrap_or(i64::MAX);
 
         Ok(StatusResponse {
             header: Some(header(&self.node, meta::revision(view)?)),
             version: version::SERVER.to_owned(),
-            // There are no free pages to defragment, so all of it is in use.
+            // A logical size: all of it is in use.
             db_size: size,
             db_size_in_use: size,
             leader: raft.leader.map_or(0, |leader| leader.0),
@@ -89,8 +106,7 @@ impl MaintenanceService {
             errors,
             is_learner,
             storage_version: version::STORAGE.to_owned(),
-            // No quota is in force yet.
-            db_size_quota: 0,
+            db_size_quota: self.node.db_size_quota(),
             downgrade_info: Some(DowngradeInfo::default()),
         })
     }
@@ -115,21 +131,38 @@ impl Maintenance for MaintenanceService {
         Self::status(self, &*view).map(Response::new).map_err(status::of_fault)
     }
 
-    /// Answers at once: the engine gives back space by itself, without a pause. No header, as in
-    /// etcd.
+    /// Asks for the files to be rid of what was given up, and answers at once: nothing pauses
+    /// meanwhile. No header, as in etcd.
     async fn defragment(
         &self,
         _: Request<DefragmentRequest>,
     ) -> Result<Response<DefragmentResponse>, Status> {
+        self.node.reclaim_disk();
         Ok(Response::new(DefragmentResponse { header: None }))
     }
 
+    /// A checksum of all that is stored: members that have applied the same log agree on it.
     async fn hash(&self, _: Request<HashRequest>) -> Result<Response<HashResponse>, Status> {
-        Err(status::unimplemented("etcdserverpb.Maintenance/Hash"))
+        let hash = Self::hash(self, Handle::hash_of_all).await?;
+        let (hash, revision) = hash.map_err(status::of_node)?;
+        Ok(Response::new(HashResponse { header: Some(header(&self.node, revision)), hash }))
     }
 
-    async fn hash_kv(&self, _: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
-        Err(status::unimplemented("etcdserverpb.Maintenance/HashKV"))
+    /// A checksum of the pairs kept at a revision. It is read from this member's state as it is,
+    /// without asking the others.
+    async fn hash_kv(
+        &self,
+        request: Request<HashKvRequest>,
+    ) -> Result<Response<HashKvResponse>, Status> {
+        let revision = Revision(request.into_inner().revision);
+        let found = Self::hash(self, move |node| node.hash_at(revision)).await?;
+        let HashAt { hash, revision, compacted, current } = found.map_err(status::of_request)?;
+        Ok(Response::new(HashKvResponse {
+            header: Some(header(&self.node, current)),
+            hash,
+            compact_revision: compacted.0,
+            hash_revision: revision.0,
+        }))
     }
 
     type SnapshotStream = Empty<Result<SnapshotResponse, Status>>;

@@ -109,8 +109,6 @@ pub const UNIMPLEMENTED: &[&str] = &[
     "etcdserverpb.Cluster/MemberRemove",
     "etcdserverpb.Cluster/MemberUpdate",
     "etcdserverpb.Maintenance/Downgrade",
-    "etcdserverpb.Maintenance/Hash",
-    "etcdserverpb.Maintenance/HashKV",
     "etcdserverpb.Maintenance/Snapshot",
     "v3electionpb.Election/Campaign",
     "v3electionpb.Election/Leader",

@@ -54,10 +54,7 @@ impl Settings {
                 limits::UNFLUSHED_LOG_BYTES_MAX,
             ),
             quota_backend_bytes: 0,
-            garbage_bytes_min: fail_points::size(
-                "garbage-bytes",
-                limits::GARBAGE_BYTES_MIN,
-            ),
+            garbage_bytes_min: fail_points::size("garbage-bytes", limits::GARBAGE_BYTES_MIN),
             seed: member.0 ^ boot.0,
         }
     }

@@ -20,6 +20,8 @@ mod kv;
 mod kv_cases;
 mod lease;
 mod local_cluster;
+mod maintenance;
+mod quota;
 mod scenario;
 mod startup;
 mod watch;

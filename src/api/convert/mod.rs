@@ -9,6 +9,7 @@
 //! as etcd takes them.
 
 pub mod cluster;
+pub mod cost;
 pub mod kv;
 pub mod lease;
 pub mod maintenance;

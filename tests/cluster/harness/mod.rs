@@ -60,8 +60,14 @@ impl Cluster {
     }
 
     pub(crate) async fn start_with(size: usize, timing: Timing) -> Self {
+        Self::start_flagged(size, timing, &[]).await
+    }
+
+    /// Starts a cluster whose members have more flags than those that they need.
+    pub(crate) async fn start_flagged(size: usize, timing: Timing, flags: &[&str]) -> Self {
         let mut cluster = Self::prepare(tempfile::tempdir().unwrap(), size, timing);
         for member in &mut cluster.members {
+            member.flags(flags.iter().copied());
             member.spawn();
         }
         cluster.leader().await;
