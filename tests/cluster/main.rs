@@ -19,6 +19,7 @@ mod harness;
 mod kv;
 mod kv_cases;
 mod lease;
+mod lists;
 mod local_cluster;
 mod maintenance;
 mod quota;
