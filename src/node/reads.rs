@@ -82,6 +82,13 @@ pub struct Part<S> {
     pub count: i64,
 }
 
+impl<S> Part<S> {
+    fn whole(self, slot: Option<Slot>) -> Listing<S> {
+        let Self { sink, revision, more, count, .. } = self;
+        Listing { sink, revision, more, count, slot }
+    }
+}
+
 /// A place among the large answers that a member has in memory. It is free again when this is
 /// dropped; after a request timeout it is so in any case, because a client that does not take its
 /// answer must not keep others from reading.
@@ -129,24 +136,27 @@ impl Handle {
         if !serializable {
             self.read_barrier().await?;
         }
+        if let Some(part) = self.list_small(&range, new()).await? {
+            return Ok(part.whole(None));
+        }
+        let slot = self.slot().await?;
+        let part = self.read_aside(self.view()?, range, true, Bounds::NONE, new()).await?;
+        Ok(part.whole(Some(slot)))
+    }
+
+    /// Reads a range, if that is a small read. Nothing of it is left behind if it is not.
+    async fn list_small<S: Sink>(
+        &self,
+        range: &Range,
+        sink: S,
+    ) -> Result<Option<Part<S>>, RequestError> {
         let view = self.view()?;
-        let small = match self.judge(range.revision, weigh(&*view, &range))? {
-            Weight::Small => Some(self.read_here(&*view, &range, true, Bounds::SMALL, new())?),
-            Weight::Slow => {
-                Some(self.read_aside(view, range.clone(), true, Bounds::SMALL, new()).await?)
-            }
-            Weight::Large => None,
+        let part = match self.judge(range.revision, weigh(&*view, range))? {
+            Weight::Small => self.read_here(&*view, range, true, Bounds::SMALL, sink)?,
+            Weight::Slow => self.read_aside(view, range.clone(), true, Bounds::SMALL, sink).await?,
+            Weight::Large => return Ok(None),
         };
-        let (part, slot) = match small {
-            Some(part) if part.next.is_none() => (part, None),
-            Some(_) | None => {
-                let slot = self.slot().await?;
-                let view = self.view()?; // not the first, which would have waited for the slot, too
-                (self.read_aside(view, range, true, Bounds::NONE, new()).await?, Some(slot))
-            }
-        };
-        let Part { sink, revision, more, count, .. } = part;
-        Ok(Listing { sink, revision, more, count, slot })
+        Ok(part.next.is_none().then_some(part))
     }
 
     /// Reads the beginning of a range from the state here; `counted` tells whether the keys of the
