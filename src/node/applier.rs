@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     node::{
-        Error, TimeoutCause, fail_points,
+        Error, TimeoutCause,
+        bootstrap::check_format,
+        fail_points,
         metrics::seconds,
         ports::StageId,
         shared::Shared,
@@ -176,6 +178,7 @@ impl Applier {
         }
         self.applied = position;
         let view = shared.view()?;
+        check_format(&*view)?;
         let stored = meta::store(&*view)?;
         shared.quota.applied(&stored);
         shared.set_compacted(stored.compacted);

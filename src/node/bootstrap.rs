@@ -6,7 +6,7 @@ use crate::{
         ports::{LogStore, StateStore},
     },
     raft::{HardState, LogState, Position, Voters},
-    state::{self, ConfState, Member, meta},
+    state::{self, ConfState, FORMAT_VERSION, Member, View, meta},
     types::{ClusterId, Fault, Index, Term},
 };
 
@@ -58,11 +58,23 @@ pub fn open(
         store.flush()?;
     }
     let view = store.view()?;
+    check_format(&*view)?;
     let (index, term) = meta::applied(&*view)?;
     let applied = Position { index, term };
     let voters = to_voters(&meta::conf_state(&*view)?);
     drop(view);
     Ok(Opened { log: fit(log, found, applied)?, voters, applied })
+}
+
+/// Records of another version would be misread.
+pub(super) fn check_format(view: &dyn View) -> Result<(), Fault> {
+    match meta::format_version(view)? {
+        Some(FORMAT_VERSION) => Ok(()),
+        found => Err(Fault::new(format!(
+            "the state has format {}, this version reads format {FORMAT_VERSION}",
+            found.map_or_else(|| "none".to_owned(), |found| found.to_string())
+        ))),
+    }
 }
 
 /// A state that is ahead of the log (an installed checkpoint, a first state) starts the log anew.

@@ -168,8 +168,8 @@ fn read_identity(path: &Path) -> Result<Option<IdentityRecord>, DataDirError> {
     let text = String::from_utf8_lossy(&bytes);
     match IdentityRecord::decode(&text) {
         Ok(identity) => Ok(Some(identity)),
-        Err(Unreadable::Newer(found)) => {
-            Err(DataDirError::NewerFormat { path: path.to_path_buf(), found, supported: FORMAT })
+        Err(Unreadable::Format(found)) => {
+            Err(DataDirError::OtherFormat { path: path.to_path_buf(), found, supported: FORMAT })
         }
         Err(Unreadable::Damaged(what)) => Err(DataDirError::BadIdentity { path: file, what }),
     }

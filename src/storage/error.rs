@@ -32,14 +32,14 @@ pub enum DataDirError {
         /// What the system said.
         source: io::Error,
     },
-    /// It was written by a version with a newer format.
-    #[error("data directory {} has format {found}, this version reads up to {supported}", path.display())]
-    NewerFormat {
+    /// It was written by a version with another format.
+    #[error("data directory {} has format {found}, this version reads format {supported}", path.display())]
+    OtherFormat {
         /// The directory.
         path: PathBuf,
         /// Its format.
         found: u32,
-        /// The newest format this version reads.
+        /// The format this version reads.
         supported: u32,
     },
     /// It belongs to another cluster.

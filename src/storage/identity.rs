@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use crate::types::{BootNumber, ClusterId, MemberId};
 
-/// The format that this version writes, and the newest it reads.
+/// The format that this version writes, and the only one it reads.
 pub(super) const FORMAT: u32 = 1;
 
 const TITLE: &str = "quorate data directory";
@@ -28,8 +28,8 @@ pub struct IdentityRecord {
 /// Why a text is not an identity this version reads.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unreadable {
-    /// It has a newer format.
-    Newer(u32),
+    /// It has another format, older or newer.
+    Format(u32),
     /// It is damaged.
     Damaged(String),
 }
@@ -54,11 +54,8 @@ impl IdentityRecord {
         }
         // Before the checksum: a newer format may have another one.
         let format: u32 = field(lines.next(), "format", |text| text.parse().ok())?;
-        if format > FORMAT {
-            return Err(Unreadable::Newer(format));
-        }
-        if format < FORMAT {
-            return Err(Unreadable::Damaged(format!("there is no format {format}")));
+        if format != FORMAT {
+            return Err(Unreadable::Format(format));
         }
         let record = Self {
             cluster: ClusterId(field(lines.next(), "cluster", hex)?),
@@ -125,10 +122,12 @@ mod tests {
         }
     }
 
-    /// A newer format is told apart from damage, whatever follows.
+    /// Another format is told apart from damage, whatever follows.
     #[test]
-    fn a_newer_format_is_recognised() {
-        let text = format!("{TITLE}\nformat 7\nsomething else\n");
-        assert_eq!(IdentityRecord::decode(&text), Err(Unreadable::Newer(7)));
+    fn another_format_is_recognised() {
+        for format in [FORMAT - 1, FORMAT + 1] {
+            let text = format!("{TITLE}\nformat {format}\nsomething else\n");
+            assert_eq!(IdentityRecord::decode(&text), Err(Unreadable::Format(format)));
+        }
     }
 }

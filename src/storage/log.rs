@@ -115,8 +115,11 @@ impl Log {
             (Ok(engine), _) => engine,
             (Err(_), Some(why)) => return Err(Fault::new(why)),
             (Err(error), None) => {
-                let place = LogFiles::last_read().unwrap_or_else(|| path.as_path().into());
-                return Err(Fault::new(format!("log {}: open: {error}", place.display())));
+                let place = files::find_damaged(&path).map_or_else(
+                    || format!("log {}", path.display()),
+                    |(file, at)| format!("log file {} is damaged at offset {at}", file.display()),
+                );
+                return Err(Fault::new(format!("{place}: open: {error}")));
             }
         };
         let unknown = Bounds { truncated: Position::default(), last: Index(0), failed: false };

@@ -39,21 +39,45 @@ async fn a_data_directory_of_another_cluster_is_refused() {
     assert!(refused.stderr.contains(&directory), "{refused:?}");
 }
 
-/// A data directory that a newer version has written is left alone.
+/// A data directory that a newer or an older version has written is left alone.
 #[tokio::test]
-async fn a_newer_format_is_refused() {
+async fn another_format_is_refused() {
     let mut cluster = Cluster::start(1).await;
     let member = cluster.member(0);
     member.kill();
     member.ended().await;
     let identity = member.data_dir().join("identity");
-    let newer = fs::read_to_string(&identity).unwrap().replace("format 1\n", "format 999\n");
-    fs::write(&identity, newer).unwrap();
+    let ours = fs::read_to_string(&identity).unwrap();
+    for format in ["format 0", "format 999"] {
+        let line = ours.lines().find(|line| line.starts_with("format ")).unwrap();
+        fs::write(&identity, ours.replace(line, format)).unwrap();
+
+        let refused = member.refuses_to_start(&[]).await;
+
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(
+            refused.stderr.contains(&format!("has {format}, this version reads")),
+            "{refused:?}"
+        );
+    }
+    fs::write(&identity, ours).unwrap();
+    member.restart().await;
+}
+
+/// A fail point that is not there is refused: the failure that is wanted would never come.
+#[tokio::test]
+async fn an_unknown_fail_point_is_refused() {
+    let mut cluster = Cluster::start(1).await;
+    let member = cluster.member(0);
+    member.kill();
+    member.ended().await;
+    member.fail_points("no-such-place=return(end)");
 
     let refused = member.refuses_to_start(&[]).await;
 
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("has format 999"), "{refused:?}");
+    let reason = "FAILPOINTS: there is no fail point \"no-such-place\"";
+    assert!(refused.stderr.contains(reason), "{refused:?}");
 }
 
 /// A port that is taken is named.

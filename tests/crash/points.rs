@@ -130,6 +130,43 @@ async fn rr_03_truncation_may_end_anywhere() {
     crash_at(TRUNCATION, SMALL, 2_000).await;
 }
 
+/// Where the disk fails, at which time, and how the member's last words end. The last is a place of
+/// the log's engine.
+const ERRORS: &[(&str, usize, &str)] = &[
+    ("log-before-sync", 30, ".raftlog: sync: Input/output error (os error 5)"),
+    ("apply-before-commit", 25, "Input/output error (os error 5)"),
+    ("flush-begins", 2, "Input/output error (os error 5)"),
+    ("file-drafted", 3, "identity: Input/output error (os error 5)"),
+    ("log_fd::sync::err", 40, ".raftlog: sync: fp"),
+];
+
+/// An error of the disk ends the member with a reason; nothing is tried again. What was
+/// acknowledged before is there.
+#[tokio::test]
+async fn rr_62_an_error_of_the_disk_ends_the_member() {
+    for (place, nth, words) in ERRORS {
+        let mut cluster = Cluster::prepare(folder(), 1, Timing::Alone);
+        let endpoints = vec![cluster.endpoint(0)];
+        let before = nth - 1;
+        let text = format!("{WHOLE_LOG};{place}={before}*off->1*return(error)");
+        cluster.member(0).fail_points(text);
+        cluster.member(0).spawn();
+        let load = Load::start(endpoints, WRITERS, 2_000, AfterFailure::GoOn);
+        let ended = cluster.member(0).ended().await;
+        let journal = load.stop().await;
+        let said = cluster.member(0).log_text();
+        assert_eq!(ended.code(), Some(1), "{place}: {ended}\n{said}");
+        let last = said.lines().last().unwrap_or_default();
+        assert!(last.starts_with("Error: ") && last.ends_with(words), "{place}: {last}");
+        eprintln!("{place}: {} acknowledged, {last}", journal.acknowledged);
+
+        cluster.member(0).fail_points(WHOLE_LOG);
+        cluster.member(0).restart().await;
+        let mut client = cluster.client(0).await;
+        journal.verify(&mut client).await.unwrap_or_else(|wrong| panic!("{place}:\n{wrong}"));
+    }
+}
+
 /// Many more moments of the same.
 #[tokio::test]
 #[ignore = "takes minutes"]

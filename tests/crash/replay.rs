@@ -49,8 +49,9 @@ pub(crate) fn read(data_dir: &Path, peer_urls: &[String]) -> Result<Held, String
 
     let mut pure = MapView::default();
     pure.commit(first_state(peer_urls));
-    // An empty log begins at its origin, which is entry 1.
-    let replayed = bounds.truncated.index <= Index(1);
+    // A log begins at its origin, which is entry 1. One that ends before the state was to start anew
+    // behind a checkpoint that is installed already.
+    let replayed = bounds.truncated.index <= Index(1) && applied <= bounds.last.index;
     let mut next = bounds.truncated.index.next();
     while next <= bounds.last.index {
         for entry in log.entries(next, bounds.last.index.next(), PAGE_BYTES).map_err(text)? {

@@ -97,8 +97,10 @@ fn a_directory_of_somebody_else_is_refused() {
 fn a_newer_format_is_refused() {
     let dir = temporary();
     fs::write(dir.path().join("identity"), "quorate data directory\nformat 7\nmore\n").unwrap();
-    let expected =
-        format!("data directory {} has format 7, this version reads up to 1", dir.path().display());
+    let expected = format!(
+        "data directory {} has format 7, this version reads format 1",
+        dir.path().display()
+    );
     assert_eq!(refusal(dir.path()), expected);
 }
 

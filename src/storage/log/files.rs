@@ -11,7 +11,7 @@ use std::{
     cell::RefCell,
     fs::{self, File},
     io::{self, Read, Seek, SeekFrom},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -35,6 +35,7 @@ pub(super) const HEAD: &[u8] =
 /// How the names of appended files end; rewritten ones are copies, and may end in several unsynced
 /// records.
 const APPENDED: &str = ".raftlog";
+const REWRITTEN: &str = ".rewrite";
 /// The engine's files.
 pub(super) struct LogFiles {
     inner: Inner,
@@ -171,8 +172,7 @@ impl LogFile {
                 "log file {file} is damaged at offset {offset}, and file {newer} follows it"
             )));
         }
-        // The engine signs a record with the low half of its file's number.
-        let signature = u32::try_from(sequence & u64::from(u32::MAX)).unwrap_or_default();
+        let signature = signature(sequence);
         let content = fs::read(&self.path)?;
         if let Some(at) = scan::find_record(&content, offset.saturating_add(1), signature) {
             return Ok(Some(format!(
@@ -188,6 +188,29 @@ impl LogFile {
             )
         }))
     }
+}
+
+/// The first file of the log that is not whole, and where: the engine says that there is one, but
+/// not which. The newest of its kind may end in the middle, as after a crash.
+pub(super) fn find_damaged(folder: &Path) -> Option<(PathBuf, usize)> {
+    let mut files: Vec<PathBuf> =
+        fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    files.into_iter().find_map(|path| {
+        let name = path.file_name()?.to_str()?;
+        let sequence = name.strip_suffix(APPENDED).or_else(|| name.strip_suffix(REWRITTEN))?;
+        let damaged = scan::first_damaged(
+            &fs::read(&path).ok()?,
+            HEAD.len(),
+            signature(sequence.parse().ok()?),
+        )?;
+        Some((path, damaged))
+    })
+}
+
+/// With what the engine signs the records of a file: the low half of its number.
+fn signature(sequence: u64) -> u32 {
+    u32::try_from(sequence & u64::from(u32::MAX)).unwrap_or_default()
 }
 
 /// The number in the name of an appended file.

@@ -34,6 +34,21 @@ pub(super) fn find_record(content: &[u8], start: usize, signature: u32) -> Optio
     None
 }
 
+/// Where, from `start` on, records stop following each other although there is more than zeros.
+pub(super) fn first_damaged(content: &[u8], start: usize, signature: u32) -> Option<usize> {
+    let mut start = start;
+    loop {
+        let rest = content.get(start..)?;
+        if rest.iter().all(|byte| *byte == 0) {
+            return None;
+        }
+        if !starts_with_record(rest, signature) {
+            return Some(start);
+        }
+        start += record_len(rest)?;
+    }
+}
+
 /// Whether a whole record of the file with this signature starts here.
 fn starts_with_record(bytes: &[u8], signature: u32) -> bool {
     record_footer(bytes).is_some_and(|footer| {
@@ -43,15 +58,20 @@ fn starts_with_record(bytes: &[u8], signature: u32) -> bool {
     })
 }
 
-/// The footer of the record that the bytes would start with, if they look like one.
-fn record_footer(bytes: &[u8]) -> Option<&[u8]> {
+/// The length of the record that the bytes would start with, if they look like one.
+fn record_len(bytes: &[u8]) -> Option<usize> {
     let (head, _) = bytes.split_first_chunk::<8>()?;
     // Length in the upper bytes, kind of compression (0 or 1) in the lowest.
     let head = u64::from_be_bytes(*head);
     if head & 0xfe != 0 || head >> 8 < HEADER_BYTES as u64 {
         return None;
     }
-    let len = usize::try_from(head >> 8).ok().filter(|len| *len <= bytes.len())?;
+    usize::try_from(head >> 8).ok().filter(|len| *len <= bytes.len())
+}
+
+/// Its footer.
+fn record_footer(bytes: &[u8]) -> Option<&[u8]> {
+    let len = record_len(bytes)?;
     let (footer, _) = bytes.get(8..)?.split_first_chunk::<8>()?;
     let footer = usize::try_from(u64::from_be_bytes(*footer)).ok()?;
     if footer < HEADER_BYTES || len.checked_sub(footer)? > FOOTER_BYTES_MAX {
@@ -75,16 +95,19 @@ pub(super) fn has_flipped_bit(bytes: &[u8], signature: u32) -> bool {
 
 fn head_has_flipped_bit(bytes: &[u8], signature: u32) -> bool {
     let mut record = bytes.to_vec();
-    (0..bytes.len().min(HEADER_BYTES)).any(|at| {
-        (0..8).any(|bit| {
-            let mut flip = || record.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << bit);
-            flip();
-            let whole = starts_with_record(&record, signature);
-            let mut flip = || record.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1 << bit);
-            flip();
-            whole
-        })
-    })
+    let mut is_whole_with = |at: usize, bit: u8| {
+        flip(&mut record, at, bit);
+        let whole = starts_with_record(&record, signature);
+        flip(&mut record, at, bit);
+        whole
+    };
+    (0..HEADER_BYTES).any(|at| (0..8).any(|bit| is_whole_with(at, bit)))
+}
+
+fn flip(bytes: &mut [u8], at: usize, bit: u8) {
+    if let Some(byte) = bytes.get_mut(at) {
+        *byte ^= 1 << bit;
+    }
 }
 
 /// Which byte of a footer must be another in one bit for its checksum to be right.

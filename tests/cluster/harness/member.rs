@@ -146,6 +146,7 @@ impl Member {
     }
 
     /// How the process has ended, if it has.
+    #[allow(dead_code, reason = "tests of crashes use it")]
     pub(crate) fn try_ended(&mut self) -> Option<ExitStatus> {
         let ended = self.process.as_mut()?.try_wait().unwrap()?;
         self.process = None;
@@ -169,6 +170,9 @@ impl Member {
     pub(crate) async fn refuses_to_start(&self, more: &[&str]) -> Finished {
         let mut command = quorate();
         command.args(&self.arguments).args(more);
+        if !self.fail_points.is_empty() {
+            command.env("FAILPOINTS", &self.fail_points);
+        }
         super::finish(command).await
     }
 

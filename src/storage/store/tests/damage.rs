@@ -1,7 +1,10 @@
 //! Flipped bits in the state's files: each is told, with the file's name, or does no harm. What is
 //! read is never wrong, and never less than it was.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::*;
 use crate::storage::testing::copy_of;
@@ -65,7 +68,7 @@ fn files_named(dir: &TempDir, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
 }
 
 /// Flips one bit of the file at this place in the state's directory.
-fn flip(dir: &TempDir, file: &PathBuf, at: usize) {
+fn flip(dir: &TempDir, file: &Path, at: usize) {
     let path = dir.path().join("state-1").join(file.file_name().unwrap());
     let mut content = fs::read(&path).unwrap();
     content[at] ^= 1 << (at % 8);
@@ -73,7 +76,7 @@ fn flip(dir: &TempDir, file: &PathBuf, at: usize) {
 }
 
 /// Some places all over a file, and those at its end.
-fn places(file: &PathBuf, count: usize, at_end: usize) -> Vec<usize> {
+fn places(file: &Path, count: usize, at_end: usize) -> Vec<usize> {
     let len = usize::try_from(fs::metadata(file).unwrap().len()).unwrap();
     let step = (len / count).max(1);
     let mut places: Vec<usize> = (step / 2..len).step_by(step).collect();
