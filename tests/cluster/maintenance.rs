@@ -132,9 +132,8 @@ async fn much_garbage_goes_by_itself() {
         line[name.len() + 1..].parse::<u64>().unwrap()
     };
     kv.compact(CompactionRequest { revision: first, physical: false }).await.unwrap();
-    let little = 3 * (VALUE_BYTES as u64 + 1);
     eventually("the garbage to be counted", SOON, async || {
-        (figure("quorate_storage_garbage_bytes").await == little).then_some(())
+        (figure("quorate_storage_garbage_bytes").await > 3 * VALUE_BYTES as u64).then_some(())
     })
     .await;
     let runs = "quorate_compaction_duration_seconds_count";
