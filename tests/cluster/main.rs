@@ -15,6 +15,7 @@
 
 mod cli;
 mod clients;
+#[allow(dead_code, reason = "it is shared, and no one test target needs all of it")]
 mod harness;
 mod kv;
 mod kv_cases;
