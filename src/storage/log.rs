@@ -53,7 +53,7 @@ impl Default for LogOptions {
         const MIB: u64 = 1024 * 1024;
         Self {
             file_bytes: fail_points::size("log-file-bytes", 32 * MIB),
-            purge_bytes: fail_points::size("log-purge-bytes", 1024 * MIB),
+            purge_bytes: fail_points::size("log-purge-bytes", 512 * MIB),
             prefill_bytes: fail_points::size("log-prefill-bytes", 64 * MIB),
         }
     }

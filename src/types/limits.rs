@@ -46,9 +46,9 @@ pub const COMMITTED_BATCH_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const LOG_CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of log that may be applied but not flushed into the state's files: it bounds the replay
 /// at start.
-pub const UNFLUSHED_LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub const UNFLUSHED_LOG_BYTES_MAX: u64 = 48 * 1024 * 1024;
 /// Bytes of flushed log kept for members that lag, before they need a snapshot.
-pub const LAGGARD_LOG_BYTES_MAX: u64 = 96 * 1024 * 1024;
+pub const LAGGARD_LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Bytes that a file system must have left when the disk alone limits the store: room for a flush,
 /// for a step of a compaction, and for a file of the log.
