@@ -166,7 +166,14 @@ impl Session {
     fn poll(&mut self) -> Result<(), Status> {
         let budget = if self.ready.is_empty() { WATCH_STREAM_QUEUE_MAX } else { 0 };
         let history = Past { node: &self.node };
-        let Polled { responses, more } = self.watchers.poll(&self.hub, &history, budget)?;
+        let polled = self.watchers.poll(&self.hub, &history, budget);
+        let Polled { responses, more } = polled.map_err(|error| {
+            // No race with a compaction: that is looked at after every read.
+            if let Error::Fault(fault) = &error {
+                self.node.stop_for(fault);
+            }
+            status::of_node(error)
+        })?;
         self.more = more;
         responses.into_iter().for_each(|response| self.make_ready(response));
         Ok(())
@@ -200,11 +207,11 @@ struct Past<'a> {
 }
 
 impl History for Past<'_> {
-    type Error = Status;
+    type Error = Error;
 
-    fn read(&self, from: Revision, to: Revision, limits: Limits) -> Result<Read, Status> {
-        let view = self.node.view().map_err(status::of_node)?;
-        fan_out::read_view(&*view, from, to, limits).map_err(status::of_fault)
+    fn read(&self, from: Revision, to: Revision, limits: Limits) -> Result<Read, Error> {
+        let view = self.node.view()?;
+        Ok(fan_out::read_view(&*view, from, to, limits)?)
     }
 }
 

@@ -27,7 +27,7 @@ use crate::{
         shared::{Shared, gauge},
     },
     state::{Answer, Command, Refused},
-    types::{Fault, Identity, Revision},
+    types::{Fault, Identity, Revision, limits},
 };
 
 /// How often the compactor looks whether too much garbage has gathered.
@@ -135,7 +135,7 @@ impl Compactor {
                     further
                 });
             }
-            // Another state was installed meanwhile; the work is due there too.
+            // It was put off, or another state was installed meanwhile: the work is still due.
             None if what == Reclaim::Everything => self.lock().everything = true,
             None => {}
         }
@@ -148,17 +148,32 @@ impl Compactor {
 
 /// The compactor's thread.
 pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
+    let mut waits_for_room = false;
     loop {
-        match shared.compactor.wake() {
+        let what = match shared.compactor.wake() {
             Wake::Stop => return Ok(()),
-            Wake::Asked(what) => reclaim(shared, what)?,
-            Wake::Period => {
-                if is_due(shared)? {
-                    reclaim(shared, Reclaim::Everything)?;
-                }
-            }
+            Wake::Asked(what) => what,
+            Wake::Period if is_due(shared)? => Reclaim::Everything,
+            Wake::Period => continue,
+        };
+        if has_room(shared)? {
+            waits_for_room = false;
+            reclaim(shared, what)?;
+            continue;
         }
+        if !std::mem::replace(&mut waits_for_room, true) {
+            tracing::warn!("too little room on the disk to rewrite files; waiting for more");
+        }
+        shared.compactor.done(what, None);
+        let _stop_is_seen_next = shared.compactor.rest(REST_MAX);
     }
+}
+
+/// Whether the disk has room for a step.
+fn has_room(shared: &Shared) -> Result<bool, Fault> {
+    let space = shared.store.disk_space()?;
+    let needed = limits::RECLAIM_ROOM_BYTES.min(space.total / limits::RECLAIM_ROOM_SHARE);
+    Ok(space.free >= needed)
 }
 
 /// Whether garbage is to be looked for without being asked.
@@ -181,7 +196,11 @@ fn reclaim(shared: &Shared, what: Reclaim) -> Result<(), Fault> {
     let forgotten = shared.store.reclaim(what, &mut || {
         let rested = shared.compactor.rest(Duration::from_micros(since(step)));
         step = shared.clock.now_micros();
-        rested
+        match has_room(shared) {
+            Ok(true) => rested,
+            // Whoever asks next finds out why.
+            Ok(false) | Err(_) => ControlFlow::Break(()),
+        }
     })?;
     shared.metrics.compaction_running.set(0);
     shared.compactor.done(what, forgotten);

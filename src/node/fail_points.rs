@@ -121,6 +121,9 @@ pub fn size(name: &str, bound: u64) -> u64 {
 ///
 /// What is wrong with the text; in a build without fail points, that there are none.
 pub fn arm(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Ok(());
+    }
     if cfg!(not(feature = "failpoints")) {
         return Err("this build has no fail points".to_owned());
     }

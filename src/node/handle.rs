@@ -42,6 +42,7 @@ struct Inner {
     peers: Arc<dyn Peers>,
     leases_named: AtomicU64,
     large_reads: Arc<Semaphore>,
+    slow_reads: Arc<Semaphore>,
 }
 
 /// What a member knows of its cluster.
@@ -71,6 +72,7 @@ impl Handle {
             peers,
             leases_named: AtomicU64::new(0),
             large_reads: Arc::new(Semaphore::new(limits::LARGE_READS_MAX)),
+            slow_reads: Arc::new(Semaphore::new(limits::SLOW_READS_MAX)),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -267,6 +269,10 @@ impl Handle {
         &self.inner.large_reads
     }
 
+    pub(super) fn slow_reads(&self) -> &Arc<Semaphore> {
+        &self.inner.slow_reads
+    }
+
     /// Bounds what may take long by the request timeout.
     pub(super) async fn in_time<T>(
         &self,
@@ -288,7 +294,9 @@ impl Handle {
         if self.serving() { Error::TooManyRequests } else { Error::Stopped }
     }
 
-    pub(super) fn stop_for(&self, fault: &Fault) {
+    /// Stops the member because of a record that makes no sense, whoever came upon it. A fault that
+    /// is only a race with a compaction is none.
+    pub fn stop_for(&self, fault: &Fault) {
         self.shared().stop(Stop::Fault(fault.clone()));
     }
 }

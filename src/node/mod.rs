@@ -32,6 +32,7 @@ mod handle;
 mod hash;
 mod housekeeper;
 mod lease_clock;
+mod leash;
 mod log_writer;
 pub mod metrics;
 mod pending;

@@ -12,19 +12,19 @@ use std::{convert::Infallible, ops::ControlFlow, panic, sync::Arc, time::Duratio
 
 use bytes::Bytes;
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::spawn_blocking,
 };
 
 use crate::{
-    node::{Error, Handle, RequestError, ports::OwnedView},
+    node::{Error, Handle, RequestError, leash::Leash},
     state::{
         self, ApplyError, Op, Range, Refused, RevisionFilter, SortTarget, Txn, TxnResponse, View,
         meta, mvcc, schema::cur,
     },
     types::{
         Fault, Key, KeyRange, Revision,
-        limits::{SMALL_READ_BYTES_MAX, SMALL_READ_KEYS_MAX},
+        limits::{self, SMALL_READ_BYTES_MAX, SMALL_READ_KEYS_MAX},
     },
 };
 
@@ -109,6 +109,15 @@ impl Slot {
     }
 }
 
+/// Whether the keys of a range are counted, beside those that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Counted {
+    Yes,
+    /// Only when the bounds left nothing out.
+    IfWhole,
+    No,
+}
+
 /// How much work a read is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weight {
@@ -139,9 +148,13 @@ impl Handle {
         if let Some(part) = self.list_small(&range, new()).await? {
             return Ok(part.whole(None));
         }
-        let slot = self.slot().await?;
-        let part = self.read_aside(self.view()?, range, true, Bounds::NONE, new()).await?;
-        Ok(part.whole(Some(slot)))
+        let revision = range.revision;
+        let sink = new();
+        let large = self.large_reads();
+        let work = move |view: &dyn View| read(view, &range, Counted::Yes, Bounds::NONE, sink);
+        let (part, permit) = self.aside(large, work).await?;
+        let part = self.judge(revision, part)?;
+        Ok(part.whole(Some(Slot::new(permit, self.slot_timeout()))))
     }
 
     /// Reads a range, if that is a small read. Nothing of it is left behind if it is not.
@@ -151,9 +164,13 @@ impl Handle {
         sink: S,
     ) -> Result<Option<Part<S>>, RequestError> {
         let view = self.view()?;
+        let (counted, bounds) = (Counted::IfWhole, Bounds::SMALL);
         let part = match self.judge(range.revision, weigh(&*view, range))? {
-            Weight::Small => self.read_here(&*view, range, true, Bounds::SMALL, sink)?,
-            Weight::Slow => self.read_aside(view, range.clone(), true, Bounds::SMALL, sink).await?,
+            Weight::Small => self.read_here(&*view, range, counted, bounds, sink)?,
+            Weight::Slow => {
+                drop(view); // the wait may be long
+                self.read_aside(range.clone(), counted, bounds, sink).await?
+            }
             Weight::Large => return Ok(None),
         };
         Ok(part.next.is_none().then_some(part))
@@ -174,10 +191,12 @@ impl Handle {
     ) -> Result<Part<S>, RequestError> {
         let view = self.view()?;
         let small = bounds.keys <= SMALL_READ_KEYS_MAX && bounds.bytes <= SMALL_READ_BYTES_MAX;
+        let counted = if counted { Counted::Yes } else { Counted::No };
         match self.judge(range.revision, weigh(&*view, &range))? {
             Weight::Small if small => self.read_here(&*view, &range, counted, bounds, sink),
             Weight::Small | Weight::Slow | Weight::Large => {
-                self.read_aside(view, range, counted, bounds, sink).await
+                drop(view); // the wait may be long
+                self.read_aside(range, counted, bounds, sink).await
             }
         }
     }
@@ -195,11 +214,30 @@ impl Handle {
         if !serializable {
             self.read_barrier().await?;
         }
-        let view = self.view()?;
-        let read = state::txn::read_only(&*view, &txn);
+        let read = |view: &dyn View, txn: &Txn| -> Result<_, ApplyError> {
+            Ok((meta::revision(view)?, state::txn::read_only(view, txn)?))
+        };
+        if is_light(&txn) {
+            let read = read(&*self.view()?, &txn);
+            return self.judge_txn(&txn, read);
+        }
+        let txn = Arc::new(txn);
+        let shared = Arc::clone(&txn);
+        let large = self.large_reads();
+        let (read, _permit) = self.aside(large, move |view| read(view, &shared)).await?;
+        self.judge_txn(&txn, read)
+    }
+
+    /// The same as [`Handle::judge`], for all that a transaction reads.
+    fn judge_txn(
+        &self,
+        txn: &Txn,
+        read: Result<(Revision, TxnResponse), ApplyError>,
+    ) -> Result<(Revision, TxnResponse), RequestError> {
         let taken = |of_success: bool| match &read {
-            Ok(response) => response.succeeded == of_success,
-            Err(_) => true, // whichever it was
+            Ok((_, response)) => response.succeeded == of_success,
+            Err(ApplyError::Refused(_)) => false, // by numbers, whatever is on disk
+            Err(ApplyError::Fault(_)) => true,    // whichever it was
         };
         for (ops, of_success) in [(&txn.success, true), (&txn.failure, false)] {
             for op in ops.iter().filter(|_| taken(of_success)) {
@@ -208,50 +246,60 @@ impl Handle {
                 }
             }
         }
-        let response = self.judge(0, read)?;
-        Ok((meta::revision(&*view).map_err(Error::from)?, response))
+        self.judge(0, read)
     }
 
     fn read_here<S: Sink>(
         &self,
         view: &dyn View,
         range: &Range,
-        counted: bool,
+        counted: Counted,
         bounds: Bounds,
         sink: S,
     ) -> Result<Part<S>, RequestError> {
-        let part = read(view, range, counted, bounds, sink, &|| false);
+        let part = read(view, range, counted, bounds, sink);
         self.judge(range.revision, part)
     }
 
-    /// Reads on a thread that may wait, and stops when nobody waits for it any more.
     async fn read_aside<S: Sink>(
         &self,
-        view: OwnedView,
         range: Range,
-        counted: bool,
+        counted: Counted,
         bounds: Bounds,
         sink: S,
     ) -> Result<Part<S>, RequestError> {
         let revision = range.revision;
-        let (gone, _here) = oneshot::channel::<Infallible>();
-        let work = move || read(&*view, &range, counted, bounds, sink, &|| gone.is_closed());
-        match spawn_blocking(work).await {
-            Ok(part) => self.judge(revision, part),
+        let slow = self.slow_reads();
+        let work = move |view: &dyn View| read(view, &range, counted, bounds, sink);
+        let (part, _permit) = self.aside(slow, work).await?;
+        self.judge(revision, part)
+    }
+
+    /// Does work on a thread that may wait, when `places` has one for it. The place is the work's
+    /// as long as it goes on, and then the caller's. It ends soon when nobody waits for it.
+    async fn aside<T: Send + 'static>(
+        &self,
+        places: &Arc<Semaphore>,
+        work: impl FnOnce(&dyn View) -> T + Send + 'static,
+    ) -> Result<(T, OwnedSemaphorePermit), Error> {
+        let places = Arc::clone(places);
+        let permit = self
+            .in_time(async { Ok(places.acquire_owned().await.expect("nobody closes the places")) })
+            .await?;
+        let (caller, _waits) = oneshot::channel();
+        let leash = Leash::new(self.view()?, caller);
+        match spawn_blocking(move || (work(&leash), permit)).await {
+            Ok(done) => Ok(done),
             Err(ended) => match ended.try_into_panic() {
                 Ok(panic) => panic::resume_unwind(panic),
-                Err(_) => Err(Error::Stopped.into()),
+                Err(_) => Err(Error::Stopped),
             },
         }
     }
 
-    /// Waits for a place among the large answers.
-    async fn slot(&self) -> Result<Slot, Error> {
-        let slots = Arc::clone(self.large_reads());
-        let permit = self
-            .in_time(async { Ok(slots.acquire_owned().await.expect("nobody closes the slots")) })
-            .await?;
-        Ok(Slot::new(permit, Duration::from_millis(self.settings().request_timeout().0)))
+    /// How long a client may take over a large answer before its place is given away.
+    fn slot_timeout(&self) -> Duration {
+        Duration::from_millis(self.settings().request_timeout().0)
     }
 
     /// What came of a read as of `revision`. Nothing counts, not even a fault, if that is compacted
@@ -296,14 +344,30 @@ fn weigh(view: &dyn View, range: &Range) -> Result<Weight, ApplyError> {
     Ok(Weight::Small)
 }
 
-/// Reads a range, or as much of it as the bounds allow, until `gone` says that nobody waits.
+/// Whether a transaction that only reads is little work: a few keys by name, or a few of a range.
+fn is_light(txn: &Txn) -> bool {
+    let few = i64::try_from(SMALL_READ_KEYS_MAX / limits::TXN_OPS_MAX).unwrap_or(1);
+    let is_one = |range: &KeyRange| matches!(range, KeyRange::One(_));
+    let is_short = |range: &Range| {
+        (1..=few).contains(&range.limit)
+            && range.revision == 0
+            && range.sort.target == SortTarget::Key
+            && range.filter == RevisionFilter::default()
+    };
+    txn.compares.iter().all(|compare| is_one(&compare.range))
+        && txn.success.iter().chain(&txn.failure).all(|op| match op {
+            Op::Range(range) => is_one(&range.range) || is_short(range),
+            Op::Put(_) | Op::DeleteRange(_) | Op::Txn(_) => false,
+        })
+}
+
+/// Reads a range, or as much of it as the bounds allow.
 fn read<S: Sink>(
     view: &dyn View,
     range: &Range,
-    counted: bool,
+    counted: Counted,
     bounds: Bounds,
     mut sink: S,
-    gone: &dyn Fn() -> bool,
 ) -> Result<Part<S>, ApplyError> {
     if range.count_only {
         let (count, revision) = (mvcc::count(view, range)?, meta::revision(view)?);
@@ -315,9 +379,6 @@ fn read<S: Sink>(
             next = key_of(record).map(Some);
             return ControlFlow::Break(());
         }
-        if gone() {
-            return ControlFlow::Break(());
-        }
         keys += 1;
         bytes = bytes.saturating_add(record.len());
         sink.take(record);
@@ -325,6 +386,11 @@ fn read<S: Sink>(
     })?;
     let next = next?;
     let taken = i64::try_from(keys).unwrap_or(i64::MAX);
+    let counted = match counted {
+        Counted::Yes => true,
+        Counted::IfWhole => next.is_none(),
+        Counted::No => false,
+    };
     let count = match listed.count {
         _ if !counted => 0,
         Some(count) => count,

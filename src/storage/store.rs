@@ -144,12 +144,14 @@ impl StateStore for Store {
             let replaced = !Arc::ptr_eq(&database, &self.current());
             if replaced { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        let Some(stored) = done else { return Ok(None) };
-        if what == Reclaim::Everything {
+        let Some(gone) = done else { return Ok(None) };
+        if let (Reclaim::Everything, Some(bytes)) = (what, gone.retired_bytes) {
             fail_points::pass("reclaimed")?;
-            self.reclaimed.note(number, stored.compacted_retired_bytes)?;
+            if let Err(fault) = self.reclaimed.note(number, bytes) {
+                tracing::warn!("{fault}; files will be rewritten once more");
+            }
         }
-        Ok(Some(stored.compacted))
+        Ok(Some(gone.below))
     }
 
     fn interrupt(&self) {

@@ -31,6 +31,9 @@ pub const SMALL_READ_KEYS_MAX: usize = 1_000;
 pub const SMALL_READ_BYTES_MAX: usize = 1024 * 1024;
 /// Large answers of one member that are read or sent at once; an answer is in memory once.
 pub const LARGE_READS_MAX: usize = 16;
+/// Reads with small answers that may take long, and parts of streamed ones, which are under way at
+/// once on one member.
+pub const SLOW_READS_MAX: usize = 64;
 /// Entries committed but not applied beyond which new proposals are refused; etcd's figure.
 pub const APPLY_LAG_ENTRIES_MAX: u64 = 5_000;
 
@@ -55,6 +58,11 @@ pub const LAGGARD_LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const DISK_RESERVE_BYTES: u64 = 192 * 1024 * 1024;
 /// On a small file system it is one part of this many.
 pub const DISK_RESERVE_SHARE: u64 = 4;
+/// Bytes that a file system must have left for files to be rewritten: a step writes anew before the
+/// old ones go, and the log goes on meanwhile.
+pub const RECLAIM_ROOM_BYTES: u64 = 160 * 1024 * 1024;
+/// On a small file system it is one part of this many.
+pub const RECLAIM_ROOM_SHARE: u64 = 8;
 /// Logical bytes of garbage from which files are rewritten without being asked.
 pub const GARBAGE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 

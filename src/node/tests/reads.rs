@@ -20,7 +20,8 @@ use crate::{
         tests::disk::{MemoryLog, MemoryStore},
     },
     state::{
-        Command, Member, Op, Range, Refused, RevisionFilter, Sort, SortOrder, SortTarget, mvcc,
+        Command, Member, Op, OpResponse, Range, Refused, RevisionFilter, Sort, SortOrder,
+        SortTarget, Txn, mvcc,
         schema::cur,
         testing::{get, put, txn},
     },
@@ -250,6 +251,26 @@ async fn history_compacted_under_a_read_does_not_count() {
     let txn = txn().then(Op::Range(one)).0;
     assert_eq!(handle.read_txn(txn, true).await.unwrap_err(), refused(30));
     assert!(handle.list(all(), true, compacting).await.is_ok());
+}
+
+/// A transaction that reads much is answered as one that reads little; and what the branch taken
+/// asks for is refused by that name, whatever the other branch asks for.
+#[tokio::test]
+async fn transactions_of_every_weight_answer_the_same() {
+    let member = Running::with_keys(1_500).await;
+    let short = Range { limit: 3, ..all() };
+    for range in [get(&name(7)).0, short, all(), Range { revision: 900, ..all() }] {
+        let txn = txn().then(Op::Range(range.clone())).0;
+        let (_, response) = member.handle.read_txn(txn, true).await.unwrap();
+        let [OpResponse::Range(_, read)] = &response.results[..] else { panic!("{response:?}") };
+        assert_eq!((read.kvs.clone(), read.more, read.count), member.expected(&range));
+    }
+
+    member.handle.shared().set_compacted(Revision(40));
+    let at = |revision| Op::Range(Range { revision, ..get(&name(7)).0 });
+    let txn = Txn { failure: vec![at(5)], ..txn().then(at(9_999)).0 };
+    let refused = member.handle.read_txn(txn, true).await.unwrap_err();
+    assert_eq!(refused, RequestError::from(Refused::FutureRevision(Revision(9_999))));
 }
 
 /// A gate that is open or not.

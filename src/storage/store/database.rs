@@ -16,7 +16,7 @@ use rocksdb::{DB, FlushOptions, Options, ReadTier, WriteBatch, WriteOptions, pro
 use crate::{
     node::fail_points,
     raft::Position,
-    state::{Family, Writes, meta},
+    state::{Family, Writes, meta, schema::evt},
     storage::{
         files,
         store::{
@@ -106,7 +106,7 @@ impl Database {
     /// Brings every commit so far to disk, in all families at once.
     pub(super) fn flush(&self) -> Result<(), Fault> {
         fail_points::pass("flush-begins")?;
-        let dropped = std::mem::take(&mut *self.lock_dropped());
+        let dropped = self.take_allowed();
         let mut options = FlushOptions::default();
         options.set_wait(true);
         let families = Family::ALL.map(|family| handle(&self.db, family));
@@ -193,6 +193,19 @@ impl Database {
         dropped.extend(ranges);
         let excess = dropped.len().saturating_sub(DROPPED_RANGES_MAX);
         dropped.drain(..excess);
+    }
+
+    /// The dropped ranges that no reader asks for any more. Files go from under snapshots, so who
+    /// may still be reading must have had the chance to hear that what it read no longer counts.
+    fn take_allowed(&self) -> Vec<(Family, Bytes, Bytes)> {
+        let end_max = evt::first_of(Revision(self.allowed.load(Ordering::Acquire)));
+        let mut dropped = self.lock_dropped();
+        let allowed = |(family, _, end): &(Family, Bytes, Bytes)| {
+            *family == Family::Events && *end <= end_max
+        };
+        let (free, later): (Vec<_>, Vec<_>) = dropped.drain(..).partition(allowed);
+        dropped.extend(later);
+        free
     }
 
     fn lock_dropped(&self) -> std::sync::MutexGuard<'_, VecDeque<(Family, Bytes, Bytes)>> {

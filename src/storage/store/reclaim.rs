@@ -25,8 +25,7 @@ use crate::{
         ports::{Between, Reclaim},
     },
     state::{
-        Family,
-        meta::{self, Store},
+        Family, meta,
         schema::{evt, versioned},
     },
     storage::{
@@ -45,14 +44,23 @@ const STEP_BYTES: usize = 64 * 1024 * 1024;
 /// A range of keys of a family: from and with the first, up to and without the second.
 type Range = (Option<Bytes>, Option<Bytes>);
 
+/// What a run has rid the files of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gone {
+    /// History below this revision.
+    pub(super) below: Revision,
+    /// So many bytes since the store began; `None` when a compaction was just being applied, whose
+    /// garbage may be among what is counted and still be there.
+    pub(super) retired_bytes: Option<u64>,
+}
+
 impl Database {
-    /// Rids the files of what was given up when this was called, and returns the numbers of the
-    /// state as of then. `None` when `between` ended it.
+    /// Rids the files of what was given up when this was called. `None` when `between` ended it.
     pub(super) fn reclaim(
         &self,
         what: Reclaim,
         between: &mut Between<'_>,
-    ) -> Result<Option<Store>, Fault> {
+    ) -> Result<Option<Gone>, Fault> {
         // Garbage is what the flushed state has given up.
         self.flush()?;
         let stored = meta::store(&self.persisted())?;
@@ -69,7 +77,9 @@ impl Database {
                 }
             }
         }
-        Ok(Some(Store { compacted: gone, ..stored }))
+        let whole = gone == stored.compacted;
+        let retired_bytes = whole.then_some(stored.compacted_retired_bytes);
+        Ok(Some(Gone { below: gone, retired_bytes }))
     }
 
     /// Bytes of all files with records.

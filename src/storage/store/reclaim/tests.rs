@@ -5,6 +5,7 @@ use crate::{
     node::ports::{DiskSpace, StateStore},
     state::{
         Writes,
+        meta::Store,
         schema::{meta as records, ver},
     },
     storage::{
@@ -50,13 +51,18 @@ fn old_versions(store: &Stored, count: u64, last: u64) {
 
 /// History up to `revision` is given up, and with it `bytes`.
 fn compact_to(store: &Stored, revision: i64, bytes: u64) {
+    commit_compaction(store, revision, bytes);
+    store.set_compacted(Revision(revision));
+}
+
+/// The same as far as it is committed: readers do not know of it yet.
+fn commit_compaction(store: &Stored, revision: i64, bytes: u64) {
     let numbers =
         Store { compacted: Revision(revision), compacted_retired_bytes: bytes, ..Store::default() };
     let record = records::encode_store(&numbers);
     let mut writes = Writes::default();
     writes.records.insert((Family::Meta, records::STORE_KEY.into()), Some(record));
     store.commit(writes).unwrap();
-    store.set_compacted(Revision(revision));
 }
 
 fn used(store: &Stored) -> u64 {
@@ -111,6 +117,22 @@ fn deleted_pairs_go_with_everything() {
     assert!(used(&store) > 190 * VALUE_BYTES as u64);
     store.reclaim(Reclaim::Everything, &mut go_on).unwrap();
     assert!(used(&store) < 2 * VALUE_BYTES as u64, "{} are left", used(&store));
+}
+
+/// What a compaction gives up that is just being applied is not taken for gone: the files may be
+/// rewritten before it may be dropped.
+#[test]
+fn garbage_of_a_compaction_under_way_is_not_forgotten() {
+    let dir = temporary();
+    let store = open(&dir);
+    old_versions(&store, 20, 20);
+    commit_compaction(&store, 10, 1_000);
+
+    store.reclaim(Reclaim::Everything, &mut go_on).unwrap();
+    assert_eq!(store.garbage().unwrap(), 1_000);
+    store.set_compacted(Revision(10));
+    store.reclaim(Reclaim::Everything, &mut go_on).unwrap();
+    assert_eq!(store.garbage().unwrap(), 0);
 }
 
 /// What was given up counts as garbage until all of it is gone, and a restart knows that; a run that
