@@ -34,6 +34,8 @@ use crate::{
 const PERIOD: Duration = Duration::from_secs(1);
 /// The longest rest after a step.
 const REST_MAX: Duration = Duration::from_secs(5);
+/// How many times as long as it took the compactor rests after a step.
+const REST_TIMES: u64 = 3;
 
 /// What the compactor is asked to do, and how far it is.
 #[derive(Debug)]
@@ -194,7 +196,7 @@ fn reclaim(shared: &Shared, what: Reclaim) -> Result<(), Fault> {
     shared.metrics.compaction_running.set(1);
     let mut step = started;
     let forgotten = shared.store.reclaim(what, &mut || {
-        let rested = shared.compactor.rest(Duration::from_micros(since(step)));
+        let rested = shared.compactor.rest(Duration::from_micros(since(step) * REST_TIMES));
         step = shared.clock.now_micros();
         match has_room(shared) {
             Ok(true) => rested,

@@ -17,7 +17,9 @@ use crate::{
     node::{
         Error, RequestError, Settings, Stop, TimeoutCause,
         driver::Mailbox,
-        ports::{Asked, CheckpointId, Frame, Inbox, OwnedView, Peers, StageId, TimeLeft},
+        ports::{
+            Asked, CheckpointId, Frame, Inbox, OwnedView, Peers, StageId, StateStore, TimeLeft,
+        },
         sentry::Sentry,
         shared::Shared,
         task::Input,
@@ -159,11 +161,23 @@ impl Handle {
     ///
     /// A fault of the disk.
     pub fn view(&self) -> Result<OwnedView, Error> {
+        self.guarded(|store| store.view())
+    }
+
+    /// The same for a reader of very many records.
+    pub(super) fn bulk_view(&self) -> Result<OwnedView, Error> {
+        self.guarded(|store| store.bulk_view())
+    }
+
+    fn guarded(
+        &self,
+        view: impl FnOnce(&dyn StateStore) -> Result<OwnedView, Fault>,
+    ) -> Result<OwnedView, Error> {
         let shared = self.shared();
         if let Some(Stop::Fault(fault)) = &*shared.watch_stopped().borrow() {
             return Err(fault.clone().into());
         }
-        let view = shared.view().inspect_err(|fault| self.stop_for(fault))?;
+        let view = view(&*shared.store).inspect_err(|fault| self.stop_for(fault))?;
         Ok(Box::new(Sentry::new(view, Arc::clone(shared))))
     }
 

@@ -31,7 +31,7 @@ impl Handle {
     /// A refusal because of the revision, or a fault of the disk.
     pub fn hash_at(&self, revision: Revision) -> Result<HashAt, RequestError> {
         for _ in 0..ATTEMPTS_MAX {
-            let view = self.view()?;
+            let view = self.bulk_view()?;
             let store = meta::store(&*view).map_err(Error::from)?;
             let at = if revision == Revision(0) { store.revision } else { revision };
             let hash = state::hash::state(&*view, at);
@@ -60,7 +60,7 @@ impl Handle {
     /// [`Error::TooManyRequests`] when compactions overtake it again and again, or a fault.
     pub fn hash_of_all(&self) -> Result<(u32, Revision), Error> {
         for _ in 0..ATTEMPTS_MAX {
-            let view = self.view()?;
+            let view = self.bulk_view()?;
             let store = meta::store(&*view)?;
             let hash = state::hash::whole(&*view).inspect_err(|fault| self.stop_for(fault))?;
             if self.shared().compacted() == store.compacted {

@@ -103,6 +103,12 @@ pub trait StateStore: Send + Sync {
     /// The state as of the last commit.
     fn view(&self) -> Result<OwnedView, Fault>;
 
+    /// The same for a reader of very many records, which are not to take the place of others in
+    /// caches.
+    fn bulk_view(&self) -> Result<OwnedView, Fault> {
+        self.view()
+    }
+
     /// Commits the writes as one unit. It need not survive a crash by itself: the log replays it.
     fn commit(&self, writes: Writes) -> Result<(), Fault>;
 

@@ -287,7 +287,7 @@ impl Handle {
             .in_time(async { Ok(places.acquire_owned().await.expect("nobody closes the places")) })
             .await?;
         let (caller, _waits) = oneshot::channel();
-        let leash = Leash::new(self.view()?, caller);
+        let leash = Leash::new(self.bulk_view()?, caller);
         match spawn_blocking(move || (work(&leash), permit)).await {
             Ok(done) => Ok(done),
             Err(ended) => match ended.try_into_panic() {

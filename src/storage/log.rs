@@ -109,6 +109,8 @@ impl Log {
                 .then_some(ReadableSize(options.prefill_bytes)),
             ..Config::default()
         };
+        files::delete_begun(&path)
+            .map_err(|error| Fault::new(format!("log {place}: open: {error}")))?;
         let files = Arc::new(LogFiles::new());
         let opened = caught(|| Engine::open_with_file_system(config, Arc::clone(&files)));
         let engine = match (opened, files.refused()) {

@@ -40,7 +40,7 @@ use crate::{
             database::Database,
             options::Shared,
             reclaim::Reclaimed,
-            view::{Direct, StoredView},
+            view::{Caching, Direct, StoredView},
         },
     },
     types::{Fault, Revision},
@@ -98,7 +98,11 @@ impl Store {
 
 impl StateStore for Store {
     fn view(&self) -> Result<OwnedView, Fault> {
-        Ok(Box::new(StoredView::new(self.current())))
+        Ok(Box::new(StoredView::new(self.current(), Caching::On)))
+    }
+
+    fn bulk_view(&self) -> Result<OwnedView, Fault> {
+        Ok(Box::new(StoredView::new(self.current(), Caching::Off)))
     }
 
     fn commit(&self, writes: Writes) -> Result<(), Fault> {

@@ -165,8 +165,13 @@ impl LogFile {
 
     /// Why this file must not be cut at `offset`, if there is a reason.
     fn objection(&self, offset: usize) -> io::Result<Option<String>> {
-        let Some(sequence) = appended_sequence(&self.path) else { return Ok(None) };
         let file = self.path.display();
+        if offset == 0 {
+            // Files that were only begun are gone by now, and the engine would write its oldest
+            // format into one that it empties.
+            return Ok(Some(format!("log file {file} has lost its head")));
+        }
+        let Some(sequence) = appended_sequence(&self.path) else { return Ok(None) };
         if let Some(newer) = newest_sequence(&self.path)?.filter(|newest| *newest > sequence) {
             return Ok(Some(format!(
                 "log file {file} is damaged at offset {offset}, and file {newer} follows it"
@@ -208,6 +213,43 @@ pub(super) fn find_damaged(folder: &Path) -> Option<(PathBuf, usize)> {
     })
 }
 
+/// Deletes the newest file of each kind when a crash left it without a whole head.
+///
+/// Nothing that was synced is in it. The engine would empty it and go on in it in its oldest
+/// format, which has no signatures, and which is refused at the next start.
+pub(super) fn delete_begun(folder: &Path) -> io::Result<()> {
+    if !folder.try_exists()? {
+        return Ok(());
+    }
+    for ending in [APPENDED, REWRITTEN] {
+        let mut newest = None;
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            newest = newest.max(sequence_of(&path, ending).map(|sequence| (sequence, path)));
+        }
+        let Some((sequence, path)) = newest else { continue };
+        // A file is dropped only after the next one has a synced head.
+        let before = format!("{:016}{ending}", sequence.saturating_sub(1));
+        let may_be_begun = sequence == 1 || folder.join(before).try_exists()?;
+        if may_be_begun && is_only_begun(&path, signature(sequence))? {
+            fs::remove_file(&path)?;
+            File::open(folder)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the file has the front of a head, with zeros behind it, and no record.
+fn is_only_begun(path: &Path, signature: u32) -> io::Result<bool> {
+    let mut head = Vec::with_capacity(HEAD.len());
+    File::open(path)?.take(HEAD.len() as u64).read_to_end(&mut head)?;
+    let same = head.iter().zip(HEAD).take_while(|(found, expected)| found == expected).count();
+    if same == HEAD.len() || head.iter().skip(same).any(|byte| *byte != 0) {
+        return Ok(false);
+    }
+    Ok(scan::find_record(&fs::read(path)?, 0, signature).is_none())
+}
+
 /// With what the engine signs the records of a file: the low half of its number.
 fn signature(sequence: u64) -> u32 {
     u32::try_from(sequence & u64::from(u32::MAX)).unwrap_or_default()
@@ -215,7 +257,12 @@ fn signature(sequence: u64) -> u32 {
 
 /// The number in the name of an appended file.
 fn appended_sequence(path: &Path) -> Option<u64> {
-    path.file_name()?.to_str()?.strip_suffix(APPENDED)?.parse().ok()
+    sequence_of(path, APPENDED)
+}
+
+/// The number in the name of a file that ends so.
+fn sequence_of(path: &Path, ending: &str) -> Option<u64> {
+    path.file_name()?.to_str()?.strip_suffix(ending)?.parse().ok()
 }
 
 /// The highest number among the appended files beside `path`.

@@ -80,15 +80,39 @@ fn record_footer(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(footer..len)
 }
 
-/// Whether a record starts here that is whole but for one flipped bit in its head or its footer.
+/// The data of its entries, with their checksum, which has no signature.
+fn record_data(bytes: &[u8]) -> Option<&[u8]> {
+    let footer = record_footer(bytes)?;
+    let end = record_len(bytes)?.checked_sub(footer.len())?;
+    bytes.get(HEADER_BYTES..end)
+}
+
+/// Whether the data of the record are as they were written. A record may have none.
+fn has_sound_data(bytes: &[u8]) -> bool {
+    record_data(bytes).is_some_and(|data| {
+        data.is_empty()
+            || data
+                .split_last_chunk::<CHECKSUM_BYTES>()
+                .is_some_and(|(data, sum)| crc32fast::hash(data) == u32::from_le_bytes(*sum))
+    })
+}
+
+/// Whether a record starts here that is whole but for one flipped bit.
 ///
-/// A crash leaves the front of a record with nothing, or an older file's bytes, behind it. That may
-/// look like this only when what is missing is a single bit; then it counts as a crash.
+/// A crash leaves any part of a record unwritten, with zeros or an older file's bytes in its place.
+/// That may look like this only when what is missing is a single bit; then it counts as a crash.
 pub(super) fn has_flipped_bit(bytes: &[u8], signature: u32) -> bool {
-    if let Some(footer) = record_footer(bytes) {
+    if starts_with_record(bytes, signature) {
+        // With sound data all but the kind of compression is right, and no crash changes that.
+        return has_sound_data(bytes)
+            || record_data(bytes).is_some_and(|data| flipped_byte(data, 0).is_some());
+    }
+    if has_sound_data(bytes) {
+        let footer = record_footer(bytes).unwrap_or_default();
         let flipped = flipped_byte(footer, signature).and_then(|at| footer.get(at..));
-        return flipped.is_some_and(|rest| rest.iter().any(|byte| *byte != 0))
-            || head_has_flipped_bit(bytes, signature);
+        if flipped.is_some_and(|rest| rest.iter().any(|byte| *byte != 0)) {
+            return true;
+        }
     }
     head_has_flipped_bit(bytes, signature)
 }
@@ -97,7 +121,7 @@ fn head_has_flipped_bit(bytes: &[u8], signature: u32) -> bool {
     let mut record = bytes.to_vec();
     let mut is_whole_with = |at: usize, bit: u8| {
         flip(&mut record, at, bit);
-        let whole = starts_with_record(&record, signature);
+        let whole = starts_with_record(&record, signature) && has_sound_data(&record);
         flip(&mut record, at, bit);
         whole
     };
@@ -110,7 +134,7 @@ fn flip(bytes: &mut [u8], at: usize, bit: u8) {
     }
 }
 
-/// Which byte of a footer must be another in one bit for its checksum to be right.
+/// Which byte of a footer, or of data, must be another in one bit for its checksum to be right.
 fn flipped_byte(footer: &[u8], signature: u32) -> Option<usize> {
     let (items, sum) = footer.split_last_chunk::<CHECKSUM_BYTES>()?;
     let signed = crc32fast::hash(items) ^ u32::from_le_bytes(*sum);
@@ -147,30 +171,28 @@ mod tests {
 
     /// A record with these bytes as data and as footer.
     fn record(data: &[u8], items: &[u8], signature: u32) -> Vec<u8> {
+        let data = [data, &crc32fast::hash(data).to_le_bytes()].concat();
         let footer_at = HEADER_BYTES + data.len();
         let len = footer_at + items.len() + CHECKSUM_BYTES;
         let mut record = Vec::new();
         record.extend(((len as u64) << 8).to_be_bytes());
         record.extend((footer_at as u64).to_be_bytes());
-        record.extend(data);
+        record.extend(&data);
         record.extend(items);
         record.extend((crc32fast::hash(items) ^ signature).to_le_bytes());
         record
     }
 
-    /// Every single bit of head and footer.
+    /// Every single bit of head, data and footer.
     #[test]
     fn each_flipped_bit_is_recognised() {
         let (data, items) = ([0xaa; 40], [1, 2, 3, 0x55, 9, 8, 7, 0xff, 4, 200]);
         let whole = record(&data, &items, SIGNATURE);
         assert!(starts_with_record(&whole, SIGNATURE));
-        for at in (0..whole.len()).filter(|at| !(16..56).contains(at)) {
+        for at in 0..whole.len() {
             for bit in 0..8 {
                 let mut damaged = whole.clone();
                 damaged[at] ^= 1 << bit;
-                if starts_with_record(&damaged, SIGNATURE) {
-                    continue; // the kind of compression, which shows when the data are read
-                }
                 let as_if_reused = at == whole.len() - CHECKSUM_BYTES && [0, 2].contains(&bit);
                 damaged.extend([0; 100]);
                 let found = has_flipped_bit(&damaged, SIGNATURE);

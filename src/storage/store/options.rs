@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType,
-    DataBlockIndexType, LogLevel, Options,
+    DataBlockIndexType, Env, LogLevel, Options,
 };
 
 use crate::{
@@ -59,6 +59,11 @@ impl Shared {
 
     pub(super) fn database(&self) -> Options {
         let mut options = Options::default();
+        // Compactions write when the log does not. Flushes have threads of their own.
+        if let Ok(mut env) = Env::new() {
+            env.lower_thread_pool_io_priority();
+            options.set_env(&env);
+        }
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_atomic_flush(true);
@@ -117,16 +122,21 @@ impl Shared {
         options.set_block_based_table_factory(&table);
         options.set_write_buffer_size(self.options.write_buffer_bytes / 2);
         options.set_max_write_buffer_number(4);
-        options.set_target_file_size_base(32 * MIB as u64);
+        // Old versions are rewritten file by file to get rid of garbage, each time for a short while.
+        let file_bytes = if family == Family::Versions { 8 * MIB } else { 32 * MIB };
+        options.set_target_file_size_base(file_bytes as u64);
         options.set_level_compaction_dynamic_level_bytes(true);
-        options.set_compression_type(DBCompressionType::Lz4);
-        // What is read all the time decompresses fast; history and events are small.
-        options.set_bottommost_compression_type(match family {
-            Family::Versions | Family::Events => DBCompressionType::Zstd,
-            Family::Current | Family::Counts | Family::Meta | Family::Leases | Family::Auth => {
-                DBCompressionType::Lz4
+        // What lives is read and rewritten all the time, and the processor is what is short; history
+        // and events are read seldom.
+        let (compression, at_the_bottom) = match family {
+            Family::Current => (DBCompressionType::None, DBCompressionType::None),
+            Family::Versions | Family::Events => (DBCompressionType::Lz4, DBCompressionType::Zstd),
+            Family::Counts | Family::Meta | Family::Leases | Family::Auth => {
+                (DBCompressionType::Lz4, DBCompressionType::Lz4)
             }
-        });
+        };
+        options.set_compression_type(compression);
+        options.set_bottommost_compression_type(at_the_bottom);
         options
     }
 }

@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// About how much of the bottom level one step rewrites.
-const STEP_BYTES: usize = 64 * 1024 * 1024;
+const STEP_BYTES: usize = 16 * 1024 * 1024;
 
 /// A range of keys of a family: from and with the first, up to and without the second.
 type Range = (Option<Bytes>, Option<Bytes>);

@@ -22,18 +22,29 @@ self_cell!(
     }
 );
 
+/// Whether the blocks that a cursor passes are kept in the block cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caching {
+    On,
+    Off,
+}
+
 /// The state as of the moment this was made; it keeps its database open, and its directory alive.
-pub(super) struct StoredView(Pinned);
+pub(super) struct StoredView {
+    pinned: Pinned,
+    caching: Caching,
+}
 
 impl StoredView {
-    pub(super) fn new(database: Arc<Database>) -> Self {
-        Self(Pinned::new(database, |database| database.db().snapshot()))
+    pub(super) fn new(database: Arc<Database>, caching: Caching) -> Self {
+        let pinned = Pinned::new(database, |database| database.db().snapshot());
+        Self { pinned, caching }
     }
 }
 
 impl View for StoredView {
     fn get(&self, family: Family, key: &[u8]) -> Result<Option<Bytes>, Fault> {
-        self.0.with_dependent(|database, snapshot| {
+        self.pinned.with_dependent(|database, snapshot| {
             let found = snapshot
                 .get_pinned_cf(handle(database.db(), family), key)
                 .map_err(|error| read_fault(database.db(), family, &error))?;
@@ -47,9 +58,11 @@ impl View for StoredView {
         start: &[u8],
         end: Option<&[u8]>,
     ) -> Result<Box<dyn Cursor + 'a>, Fault> {
-        let db = self.0.borrow_owner().db();
-        let options = within(start, end);
-        let records = self.0.borrow_dependent().raw_iterator_cf_opt(handle(db, family), options);
+        let db = self.pinned.borrow_owner().db();
+        let mut options = within(start, end);
+        options.fill_cache(self.caching == Caching::On);
+        let records =
+            self.pinned.borrow_dependent().raw_iterator_cf_opt(handle(db, family), options);
         Ok(Box::new(Records { records, direction: Direction::Forward, db, family }))
     }
 }

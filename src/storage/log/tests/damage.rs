@@ -109,3 +109,110 @@ fn rr_60_a_flipped_bit_in_an_older_file_is_told() {
         assert!(fault.contains(file.to_str().unwrap()), "byte {at}: {fault}");
     }
 }
+
+/// A log whose last record, the fourth, spans many pages, and where that is in its newest file.
+fn log_with_long_record() -> (TempDir, PathBuf, Vec<u8>, Range<usize>) {
+    let dir = temporary();
+    let log = open(&dir);
+    for index in 1..=3 {
+        append(&log, vec![entry_of(index, 1, LEN)]);
+    }
+    append(&log, vec![entry_of(4, 1, 64 * 1024)]);
+    let killed = crash(&dir);
+    let file = newest_file(&killed);
+    let content = fs::read(&file).unwrap();
+    let last = records(&content).pop().unwrap();
+    assert!(last.len() > 64 * 1024);
+    (killed, file, content, last)
+}
+
+/// Power is lost while a long record is synced: any of its pages may be missing, in any order.
+#[test]
+fn rr_59_a_long_record_may_miss_any_page() {
+    const PAGE: usize = 4096;
+    let (dir, file, content, last) = log_with_long_record();
+    let pages: Vec<usize> = (last.start / PAGE..last.end.div_ceil(PAGE)).collect();
+    let mut subsets: Vec<Vec<usize>> = pages.iter().map(|page| vec![*page]).collect();
+    subsets.extend((2..6).map(|step| pages.iter().copied().step_by(step).collect()));
+    subsets.extend((2..6).map(|step| pages.iter().copied().skip(1).step_by(step).collect()));
+    subsets.push(pages.iter().copied().skip(1).collect());
+    subsets.push(pages);
+    for subset in subsets {
+        let mut torn = content.clone();
+        for page in &subset {
+            let start = last.start.max(page * PAGE);
+            torn[start..last.end.min((page + 1) * PAGE)].fill(0);
+        }
+        fs::write(&file, torn).unwrap();
+        assert_eq!(load(&dir).unwrap().last, position(3, 1), "without pages {subset:?}");
+        let log = open(&dir);
+        append(&log, vec![entry(4, 2)]);
+        drop(log);
+        assert_eq!(load(&dir).unwrap().last, position(4, 2), "without pages {subset:?}");
+    }
+}
+
+/// One flipped bit in a long last record is told, in its data and the kind of compression too.
+#[test]
+fn rr_60_a_flipped_bit_in_a_long_record_is_told() {
+    let (dir, file, content, last) = log_with_long_record();
+    let ends = (last.start..last.start + 24).chain(last.end - 80..last.end);
+    let mut bits: Vec<_> = ends.map(|at| (at, at % 8)).collect();
+    bits.push((last.start + 7, 0));
+    bits.extend(last.clone().step_by(1_709).map(|at| (at, at % 8)));
+    for (at, bit) in bits {
+        let mut damaged = content.clone();
+        damaged[at] ^= 1 << bit;
+        fs::write(&file, &damaged).unwrap();
+        assert!(load(&dir).is_err(), "byte {at}, bit {bit} in {last:?} went unnoticed");
+        assert_eq!(fs::read(&file).unwrap(), damaged, "byte {at}");
+    }
+}
+
+/// A crash while a file is begun: the log starts, takes an entry, and starts again with it.
+#[test]
+fn rr_59_a_file_that_was_only_begun_is_begun_again() {
+    let fronts = [0, 1, 20, 53, 60, 61, 68].map(|len| files::HEAD[..len].to_vec());
+    let zeros = fronts.iter().map(|front| {
+        let mut front = front.clone();
+        front.resize(64 * 1024, 0);
+        front
+    });
+    for front in fronts.iter().cloned().chain(zeros) {
+        for name in ["0000000000000001.rewrite", "0000000000000002.raftlog"] {
+            let dir = temporary();
+            let log = open(&dir);
+            append(&log, (1..=3).map(|index| entry(index, 1)).collect());
+            drop(log);
+            fs::write(dir.path().join("log").join(name), &front).unwrap();
+            goes_on_twice(&dir, 3);
+        }
+        let dir = temporary();
+        drop(open(&dir));
+        fs::write(newest_file(&dir), &front).unwrap();
+        goes_on_twice(&dir, 0);
+    }
+}
+
+/// A reused file still has the head and the records of its earlier life when it is begun.
+#[test]
+fn rr_59_a_reused_file_that_was_only_renamed_is_begun_again() {
+    let dir = temporary();
+    let log = open(&dir);
+    append(&log, (1..=3).map(|index| entry(index, 1)).collect());
+    drop(log);
+    let file = newest_file(&dir);
+    fs::copy(&file, file.with_file_name("0000000000000002.raftlog")).unwrap();
+    goes_on_twice(&dir, 3);
+}
+
+/// The log has this many entries, and all that is appended between three starts.
+fn goes_on_twice(dir: &TempDir, entries: u64) {
+    for last in entries..entries + 3 {
+        let log = open(dir);
+        assert_eq!(log.load().unwrap().last.index, Index(last));
+        append(&log, vec![entry(last + 1, 1)]);
+    }
+    let log = open(dir);
+    assert_eq!(indexes(&log, 1, entries + 4, u64::MAX), (1..=entries + 3).collect::<Vec<_>>());
+}
