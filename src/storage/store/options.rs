@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompressionType,
-    DataBlockIndexType, Env, LogLevel, Options,
+    DataBlockIndexType, LogLevel, Options,
 };
 
 use crate::{
@@ -59,11 +59,6 @@ impl Shared {
 
     pub(super) fn database(&self) -> Options {
         let mut options = Options::default();
-        // Compactions write when the log does not. Flushes have threads of their own.
-        if let Ok(mut env) = Env::new() {
-            env.lower_thread_pool_io_priority();
-            options.set_env(&env);
-        }
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_atomic_flush(true);
