@@ -30,7 +30,7 @@ pub struct Listed {
     /// `take` ended it.
     pub stopped: bool,
     /// Keys of the range that live at the revision asked for, filtered or not, if that is known by
-    /// now; else [`super::count`] tells.
+    /// now; else [`super::count()`] tells.
     pub count: Option<i64>,
 }
 
@@ -40,7 +40,7 @@ pub struct Listed {
 /// In key order each is handed on as it is read, so that memory does not grow with the answer; any
 /// other order needs all records first. A read that only counts has no records.
 ///
-/// What [`super::range`] says about compaction holds here, too.
+/// What [`super::range()`] says about compaction holds here, too.
 pub fn list(
     view: &dyn View,
     range: &Range,
