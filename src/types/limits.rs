@@ -74,7 +74,7 @@ pub const PEER_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 /// Bytes of messages that wait for one member; further ones are dropped.
 pub const PEER_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Files of one snapshot; the engine makes files of 64 MiB and more, so it has far fewer.
+/// Files of one snapshot; the engine makes files of 8 MiB and more.
 pub const SNAPSHOT_FILES_MAX: usize = 65_536;
 /// Bytes of one snapshot: far above what a store like this holds, so that only a sender gone wrong
 /// meets it.
@@ -86,7 +86,8 @@ pub const CLIENT_CONNECTIONS_MAX: u64 = 32_768;
 /// Connections to the peer listener at once: a few for each member, and room for retries.
 pub const PEER_CONNECTIONS_MAX: u64 = 1_024;
 /// Calls of one client connection at once. Watches and keep-alives each hold one, so it is far
-/// above gRPC's customary hundred, and yet one connection cannot take all memory.
+/// above gRPC's customary hundred. It bounds calls, not the bytes of answers that a client does not
+/// take.
 pub const STREAMS_PER_CONNECTION_MAX: u32 = 65_536;
 /// Bytes of the headers of one request.
 pub const HEADER_BYTES_MAX: u32 = 16 * 1024;
