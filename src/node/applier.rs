@@ -136,11 +136,7 @@ impl Applier {
 
     fn tell(&self, batch: Batch) -> Result<(), Fault> {
         let shared = &self.shared;
-        for events in split_by_revision(batch.events) {
-            if let Some(first) = events.first() {
-                shared.hub.publish(first.id.revision, events.into());
-            }
-        }
+        shared.hub.publish(split_by_revision(batch.events));
         fail_points::pass("apply-published")?;
         if let Some(revision) = batch.compacted {
             // Readers learn of it before the store may drop anything.
@@ -205,14 +201,12 @@ impl Applier {
 }
 
 /// The events of each revision by themselves. They come in order.
-fn split_by_revision(events: Vec<Event>) -> Vec<Vec<Event>> {
-    let mut revisions: Vec<Vec<Event>> = Vec::new();
+fn split_by_revision(events: Vec<Event>) -> Vec<(Revision, Vec<Event>)> {
+    let mut revisions: Vec<(Revision, Vec<Event>)> = Vec::new();
     for event in events {
         match revisions.last_mut() {
-            Some(last) if last.first().is_some_and(|e| e.id.revision == event.id.revision) => {
-                last.push(event);
-            }
-            Some(_) | None => revisions.push(vec![event]),
+            Some((revision, last)) if *revision == event.id.revision => last.push(event),
+            Some(_) | None => revisions.push((event.id.revision, vec![event])),
         }
     }
     revisions

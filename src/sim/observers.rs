@@ -4,7 +4,7 @@
 //! then without a reason, it goes on at another member after the last revision it has seen, as
 //! clients do. At the end it must have been shown exactly the history of the store.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, task::Waker};
 
 use crate::{
     node::ports::StateStore,
@@ -16,7 +16,7 @@ use crate::{
         world::Context,
     },
     types::{Event as Change, Fault, Key, KeyRange, MemberId, Revision},
-    watch::{self, Create, Filter, Kind, Limits, Polled, Read, Response, Watchers},
+    watch::{self, Create, Delivery, Filter, Kind, Limits, Read, Response, Sink, Watchers},
 };
 
 type Members = BTreeMap<MemberId, Member>;
@@ -121,10 +121,16 @@ impl Observer {
         };
         let stream = self.stream.as_mut().expect("its member was just found");
         let past = Past(member.store().clone());
-        let polled = stream.watchers.poll(process.shared.watch_hub(), &past, BUDGET);
-        let Polled { responses, more: _ } =
-            polled.map_err(|fault| Violation(format!("watching at {}: {fault}", member.id())))?;
-        responses.into_iter().try_for_each(|response| self.take(response))
+        let hub = process.shared.watch_hub();
+        while hub.fan_out() {}
+        hub.fetch(&past)
+            .map_err(|fault| Violation(format!("watching at {}: {fault}", member.id())))?;
+        let mut client = Client::default();
+        let _ = stream.watchers.poll(Waker::noop(), &mut client);
+        if let Some(response) = client.unexpected {
+            return Err(Violation(format!("a watcher was answered by {response:?}")));
+        }
+        client.taken.into_iter().try_for_each(|(revision, events)| self.take(revision, events))
     }
 
     fn open(&self, members: &Members, ctx: &mut Context) -> Result<Option<Stream>, Violation> {
@@ -141,31 +147,52 @@ impl Observer {
             progress_notify: false,
             id: None,
         };
-        let answer = watchers.create(hub, create);
+        let answer = watchers.create(create);
         if answer.kind != Kind::Created {
             return Err(Violation(format!("a watcher was answered by {answer:?}")));
         }
         Ok(Some(Stream { at: process.life(), watchers }))
     }
 
-    fn take(&mut self, response: Response) -> Result<(), Violation> {
-        let Kind::Events { events, .. } = response.kind else {
-            return Err(Violation(format!("a watcher was answered by {response:?}")));
-        };
+    fn take(&mut self, revision: Revision, events: Vec<Change>) -> Result<(), Violation> {
         let (first, last) = (events.first(), events.last());
         let (Some(first), Some(last)) = (first, last) else {
             return Err(Violation("a watcher was answered by no events".to_owned()));
         };
-        if first.id.revision <= self.last() || last.id.revision > response.revision {
+        if first.id.revision <= self.last() || last.id.revision > revision {
             return Err(Violation(format!(
-                "a watcher that has seen revision {} was shown {} to {} as of {}",
+                "a watcher that has seen revision {} was shown {} to {} as of {revision}",
                 self.last(),
                 first.id,
                 last.id,
-                response.revision
             )));
         }
         self.seen.extend(events);
         Ok(())
+    }
+}
+
+/// What a client takes at once.
+#[derive(Default)]
+struct Client {
+    taken: Vec<(Revision, Vec<Change>)>,
+    unexpected: Option<Response>,
+}
+
+impl Sink for Client {
+    fn has_room(&self) -> bool {
+        self.taken.len() < BUDGET
+    }
+
+    fn say(&mut self, response: Response) {
+        self.unexpected = Some(response);
+    }
+
+    fn deliver(&mut self, delivery: Delivery<'_>) {
+        let shown = delivery.events.iter().map(|shown| {
+            let Change { id, kind, prev: _ } = shown.event().clone();
+            Change { id, kind, prev: shown.prev().cloned() }
+        });
+        self.taken.push((delivery.revision, shown.collect()));
     }
 }

@@ -100,19 +100,23 @@ pub const RESET_STREAMS_MAX: usize = 4_096;
 
 /// Revisions that the watch hub keeps in memory; a watcher further behind reads history.
 pub const WATCH_RECENT_REVISIONS_MAX: usize = 8_192;
-/// Bytes of events that the watch hub keeps in memory.
-pub const WATCH_RECENT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of events that the watch hub keeps in memory, their encodings included.
+pub const WATCH_RECENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Entries that the recent revisions have with the groups of watchers that want them; 24 bytes each.
+pub const WATCH_MATCHES_MAX: usize = 1_000_000;
+/// Bytes of history that watchers which catch up share, their encodings included.
+pub const WATCH_HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of history that are read at once, unless one revision or one response has more.
+pub const WATCH_PIECE_BYTES_MAX: usize = 1024 * 1024;
 /// Revisions in one watch response while a watcher catches up; etcd's figure.
 pub const WATCH_RESPONSE_REVISIONS_MAX: usize = 1_000;
+/// Bytes that a watch stream puts together at a time, and that revisions which waited for room travel
+/// together in, unless one revision has more. Measured as the best size on one connection.
+pub const WATCH_CHUNK_BYTES: usize = 16 * 1024;
 /// Bytes of events in one watch response while a watcher catches up, unless one revision has more.
-/// Small enough for the receive limits that clients set.
-pub const WATCH_RESPONSE_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const WATCH_CATCH_UP_BYTES_MAX: usize = 128 * 1024;
 /// The same for a watcher whose client takes responses in pieces.
 pub const WATCH_FRAGMENTED_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Responses of a watch stream that its connection has not taken yet.
-pub const WATCH_STREAM_QUEUE_MAX: usize = 16;
-/// Bytes of those responses, unless one is larger by itself.
-pub const WATCH_STREAM_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Watchers on one stream.
 pub const WATCHERS_PER_STREAM_MAX: usize = 1_000_000;
 

@@ -1,266 +1,423 @@
-//! [`Hub`]: the recent revisions of one member, and a bell.
+//! [`Hub`]: where what happens meets those who watch.
+//!
+//! The applier leaves each revision in the hub's inbox and rings; it waits for nobody. *Fanning out*
+//! takes revisions from there to the [`Board`], which finds who wants them, and wakes their streams.
+//! *Fetching* reads history for those whom memory cannot serve. Each is done in bounded steps by
+//! whoever drives the hub: a task and a thread in a member, the test or the simulator elsewhere.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::Waker,
 };
 
 use tokio::sync::watch;
 
-use crate::types::{
-    Event, EventKind, KeyValue, Revision,
-    limits::{WATCH_RECENT_BYTES_MAX, WATCH_RECENT_REVISIONS_MAX},
+use crate::{
+    types::{
+        Event, Revision,
+        limits::{
+            WATCH_HISTORY_BYTES_MAX, WATCH_MATCHES_MAX, WATCH_RECENT_BYTES_MAX,
+            WATCH_RECENT_REVISIONS_MAX, WATCH_RESPONSE_REVISIONS_MAX,
+        },
+    },
+    watch::{
+        Create, History, Limits, Read, WatchId,
+        archive::{Archive, Piece, Want},
+        board::{Board, Bounds, Seat},
+        mailbox::Mailbox,
+        recorded::{Batch, Recorded, payload_bytes},
+    },
 };
 
-/// The recent revisions of one member, kept in memory for its watchers, and a bell that rings with
-/// each new one.
-///
-/// There is one publisher, the applier, which publishes a revision after it became readable and
-/// before the request that made it is answered. The lock is held for moments only: publishing
-/// waits for no watcher.
+/// Revisions that are matched under one hold of the board.
+const STEP_REVISIONS: usize = 128;
+/// Watchers that leave under one hold of the board.
+const STEP_WATCHERS: usize = 256;
+
+/// The recent revisions of one member, and its watchers.
 #[derive(Debug)]
 pub struct Hub {
-    ring: Mutex<Ring>,
+    inbox: Mutex<Inbox>,
+    /// Rings with each new revision.
     current: watch::Sender<Revision>,
-    revisions_max: usize,
-    bytes_max: usize,
+    /// Revisions go to the board in order: one step at a time.
+    stepping: Mutex<()>,
+    board: RwLock<Board>,
+    archive: Archive,
+    awaited: Mutex<Awaited>,
+    opened: AtomicU64,
+    streams: AtomicU64,
+    delivered: AtomicU64,
+    inbox_max: Bounds,
 }
 
-/// The newest revisions, without a gap, up to and with `current`.
+/// What was published and is not matched yet. Nobody holds its lock but for moments.
 #[derive(Debug)]
-struct Ring {
-    batches: VecDeque<Batch>,
+struct Inbox {
+    /// The board is to start over at this revision before it takes the batches.
+    start_over: Option<Revision>,
+    batches: VecDeque<(Revision, Vec<Event>)>,
+    events: usize,
     bytes: usize,
     current: Revision,
     compacted: Revision,
 }
 
-/// One revision.
-#[derive(Debug)]
-struct Batch {
-    events: Arc<[Event]>,
-    bytes: usize,
-}
+/// The streams that wait for the board to come to a revision, by that and their number.
+type Awaited = BTreeMap<(Revision, u64), Arc<Mailbox>>;
 
-/// What the hub has of a span of revisions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Recent {
-    /// The events of the first revisions of the span, in order, each revision whole. Empty when
-    /// nothing happened in the span.
-    Batches(Vec<(Revision, Arc<[Event]>)>),
-    /// The first revision of the span is no longer in memory.
-    Evicted,
+/// What goes on in a hub, in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Open streams.
+    pub streams: u64,
+    /// Watchers of all streams.
+    pub watchers: u64,
+    /// Watchers that were not told everything yet: they have just been woken, their client does not
+    /// take what it is sent, or they read history.
+    pub behind: u64,
+    /// Events that were published and are not matched with the watchers yet.
+    pub pending: u64,
+    /// Events that watchers were sent, since the start.
+    pub delivered: u64,
 }
 
 impl Hub {
     /// The hub of a member whose store stands at `current` and is compacted up to `compacted`.
     #[must_use]
     pub fn new(current: Revision, compacted: Revision) -> Self {
-        Self::bounded(current, compacted, WATCH_RECENT_REVISIONS_MAX, WATCH_RECENT_BYTES_MAX)
+        let bounds = Bounds {
+            revisions: WATCH_RECENT_REVISIONS_MAX,
+            bytes: WATCH_RECENT_BYTES_MAX,
+            matches: WATCH_MATCHES_MAX,
+        };
+        Self::bounded(current, compacted, bounds)
     }
 
     /// A hub with bounds of its own on how much it keeps.
-    pub(super) fn bounded(
-        current: Revision,
-        compacted: Revision,
-        revisions_max: usize,
-        bytes_max: usize,
-    ) -> Self {
-        let ring = Ring { batches: VecDeque::new(), bytes: 0, current, compacted };
+    pub(super) fn bounded(current: Revision, compacted: Revision, bounds: Bounds) -> Self {
+        let inbox = Inbox {
+            start_over: None,
+            batches: VecDeque::new(),
+            events: 0,
+            bytes: 0,
+            current,
+            compacted,
+        };
         Self {
-            ring: Mutex::new(ring),
+            inbox: Mutex::new(inbox),
             current: watch::Sender::new(current),
-            revisions_max,
-            bytes_max,
+            stepping: Mutex::new(()),
+            board: RwLock::new(Board::new(current, bounds)),
+            archive: Archive::new(WATCH_HISTORY_BYTES_MAX),
+            awaited: Mutex::default(),
+            opened: AtomicU64::new(0),
+            streams: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            inbox_max: bounds,
         }
     }
 
-    /// Takes in the events of the next revision and wakes every stream.
-    pub fn publish(&self, revision: Revision, events: Arc<[Event]>) {
-        self.publish_all([(revision, events)]);
-    }
-
-    /// Takes in the events of the next revisions, wakes every stream, once.
-    pub fn publish_all(&self, batches: impl IntoIterator<Item = (Revision, Arc<[Event]>)>) {
-        let mut ring = self.ring();
+    /// Takes in the events of the next revisions and rings once. They are to be readable already,
+    /// and the requests that made them not yet answered.
+    ///
+    /// When the board cannot keep up by far, what it has not taken is let go, and everybody reads
+    /// history instead.
+    pub fn publish(&self, batches: impl IntoIterator<Item = (Revision, Vec<Event>)>) {
+        let mut inbox = self.inbox();
         for (revision, events) in batches {
-            assert_eq!(revision, ring.current.next(), "revisions are published one by one");
-            let batch = Batch { bytes: events.iter().map(event_bytes).sum(), events };
-            ring.bytes += batch.bytes;
-            ring.batches.push_back(batch);
-            ring.current = revision;
+            assert_eq!(revision, inbox.current.next(), "revisions are published one by one");
+            inbox.push(revision, events);
         }
-        self.evict(&mut ring);
-        let current = ring.current;
-        drop(ring);
-
+        let Bounds { revisions, bytes, matches } = self.inbox_max;
+        if inbox.batches.len() > revisions || inbox.bytes > bytes || inbox.events > matches {
+            inbox.start_over();
+        }
+        let current = inbox.current;
+        drop(inbox);
         self.current.send_if_modified(|seen| std::mem::replace(seen, current) != current);
     }
 
     /// Notes that history below `revision` is gone for readers. It must be told before any of that
     /// history is really deleted: whoever reads history asks again afterwards.
     pub fn compacted(&self, revision: Revision) {
-        let mut ring = self.ring();
-        ring.compacted = ring.compacted.max(revision);
+        let mut inbox = self.inbox();
+        inbox.compacted = inbox.compacted.max(revision);
     }
 
     /// Starts over after the store was replaced by a newer one from another member. Watchers go
     /// on where they were, from history.
     pub fn reset(&self, current: Revision, compacted: Revision) {
-        let mut ring = self.ring();
-        assert!(ring.current <= current, "revision {} falls back to {current}", ring.current);
-        *ring = Ring { batches: VecDeque::new(), bytes: 0, current, compacted };
-        drop(ring);
-
+        let mut inbox = self.inbox();
+        assert!(inbox.current <= current, "revision {} falls back to {current}", inbox.current);
+        inbox.current = current;
+        inbox.compacted = compacted;
+        inbox.start_over();
+        drop(inbox);
         self.current.send_replace(current);
     }
 
     /// The last revision published.
     #[must_use]
     pub fn current(&self) -> Revision {
-        self.ring().current
+        self.inbox().current
     }
 
     /// The revision below which history is gone.
     #[must_use]
     pub fn compacted_revision(&self) -> Revision {
-        self.ring().compacted
+        self.inbox().compacted
     }
 
-    /// Rings with each new revision.
+    /// Rings with each new revision: there is something to fan out.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Revision> {
         self.current.subscribe()
     }
 
-    /// The revisions `from..=to`, at most `max` of them, as far as they exist.
+    /// Rings when a stream needs history: there is something to fetch.
     #[must_use]
-    pub fn recent(&self, from: Revision, to: Revision, max: usize) -> Recent {
-        let ring = self.ring();
-        let first = ring.first();
-        // Nothing happened at the first revision, so a ring that begins after it lacks nothing.
-        let from = if first <= Revision::FIRST.next() { from.max(first) } else { from };
-        let Ok(skip) = usize::try_from(from.0 - first.0) else { return Recent::Evicted };
-
-        let len = usize::try_from(to.0.saturating_sub(from.0).saturating_add(1));
-        let len = len.unwrap_or(0).min(max);
-        let batches = ring.batches.iter().skip(skip).take(len);
-        let batches = batches.zip(from.0..).map(|(batch, at)| (Revision(at), batch.events.clone()));
-        Recent::Batches(batches.collect())
+    pub fn wants(&self) -> watch::Receiver<u64> {
+        self.archive.wants()
     }
 
-    /// Drops the oldest revisions until the bounds hold. The newest stays, whatever its size.
-    fn evict(&self, ring: &mut Ring) {
-        while ring.batches.len() > 1
-            && (ring.batches.len() > self.revisions_max || ring.bytes > self.bytes_max)
+    /// Matches some of what was published with the watchers, and wakes their streams. True when
+    /// there is more.
+    pub fn fan_out(&self) -> bool {
+        let _one = self.stepping.lock().unwrap_or_else(PoisonError::into_inner);
+        let (start_over, batches, more) = self.inbox().take();
+        let batches: Vec<_> = batches
+            .into_iter()
+            .map(|(revision, events)| (revision, events.into_iter().map(Recorded::new).collect()))
+            .collect();
+        let mut wakers = Vec::new();
+        let mut board = self.board_mut();
+        if let Some(revision) = start_over {
+            board.start_over(revision, &mut wakers);
+        }
+        for (revision, events) in batches {
+            board.take_in(revision, events, &mut wakers);
+        }
+        let matched = board.matched();
+        drop(board);
+        let mut awaited = self.awaited();
+        while let Some(stream) = awaited.first_entry()
+            && stream.key().0 <= matched
         {
-            let evicted = ring.batches.pop_front().expect("the ring has more than one batch");
-            ring.bytes -= evicted.bytes;
+            wakers.extend(stream.remove().post_reached());
+        }
+        drop(awaited);
+        wakers.into_iter().for_each(Waker::wake);
+        more
+    }
+
+    /// Reads a piece of the history that is wanted most, and wakes the stream that wants it. True
+    /// when more is wanted. After an error nothing is lost: it can be tried again.
+    pub fn fetch<H: History>(&self, history: &H) -> Result<bool, H::Error> {
+        let mut wakers = Vec::new();
+        let read = match self.archive.next(&mut wakers) {
+            Some(want) => self.read(want, history, &mut wakers),
+            None => Ok(()),
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        read.map(|()| self.archive.is_wanted())
+    }
+
+    /// What goes on, in numbers.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let (watchers, parked) = self.board().watchers();
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        Figures {
+            streams: self.streams.load(Ordering::Relaxed),
+            watchers: number(watchers),
+            behind: number(watchers - parked),
+            pending: number(self.inbox().events),
+            delivered: self.delivered.load(Ordering::Relaxed),
         }
     }
 
-    /// The ring is in order whenever the lock is free, even if a caller's iterator panicked: each
-    /// step leaves it whole.
-    fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn board(&self) -> RwLockReadGuard<'_, Board> {
+        self.board.read().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Ring {
-    /// The oldest revision kept; the one after `current` when there is none.
-    fn first(&self) -> Revision {
-        let len = i64::try_from(self.batches.len()).expect("the ring is bounded");
-        Revision(self.current.0 + 1 - len)
+    pub(super) fn archive(&self) -> &Archive {
+        &self.archive
     }
-}
 
-/// What an event takes in memory, about: it may share its bytes with others.
-pub(super) fn event_bytes(event: &Event) -> usize {
-    let of = |kv: &KeyValue| kv.key.as_bytes().len() + kv.value.len();
-    let kind = match &event.kind {
-        EventKind::Put(kv) => of(kv),
-        EventKind::Delete(key, _) => key.as_bytes().len(),
-    };
-    size_of::<Event>() + kind + event.prev.as_ref().map_or(0, of)
-}
+    /// A stream was opened. It is given a number.
+    pub(super) fn stream_opened(&self) -> u64 {
+        self.streams.fetch_add(1, Ordering::Relaxed);
+        self.opened.fetch_add(1, Ordering::Relaxed)
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::watch::tests::put;
+    pub(super) fn stream_closed(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
 
-    fn published(hub: &Hub, revisions: std::ops::RangeInclusive<i64>) {
-        for revision in revisions {
-            hub.publish(Revision(revision), [put("k", revision)].into());
+    /// Tells a stream when the board has come to a revision at which it is not yet. The caller holds
+    /// the board.
+    pub(super) fn await_revision(&self, revision: Revision, stream: u64, mailbox: &Arc<Mailbox>) {
+        self.awaited().insert((revision, stream), Arc::clone(mailbox));
+    }
+
+    /// A stream does not wait for a revision any more.
+    pub(super) fn await_no_more(&self, revision: Revision, stream: u64) {
+        self.awaited().remove(&(revision, stream));
+    }
+
+    pub(super) fn note_delivered(&self, events: usize) {
+        self.delivered.fetch_add(u64::try_from(events).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Adds a watcher: parked, unless it starts in the past. The registration falls between two
+    /// revisions: the one that is returned, which is current, and the next, which will be matched
+    /// with the watcher.
+    pub(super) fn register(
+        &self,
+        create: &Create,
+        mailbox: &Arc<Mailbox>,
+        watcher: WatchId,
+    ) -> (Seat, Revision) {
+        // What is past is to be history, and not to come out of the inbox as if it were new.
+        while self.has_published() && self.fan_out() {}
+        let mut board = self.board_mut();
+        let seat = board.join(&create.range, create.filter, mailbox, watcher);
+        // The board can only be at or before it, as long as it is held.
+        let current = self.current();
+        if create.start == Revision(0) || create.start > current {
+            board.park(&[seat.member]);
+        }
+        (seat, current)
+    }
+
+    /// Takes watchers away.
+    pub(super) fn leave(&self, seats: impl IntoIterator<Item = Seat>) {
+        let mut seats = seats.into_iter().peekable();
+        while seats.peek().is_some() {
+            let mut board = self.board_mut();
+            seats.by_ref().take(STEP_WATCHERS).for_each(|seat| board.leave(seat));
         }
     }
 
-    fn revisions(recent: Recent) -> Option<Vec<i64>> {
-        match recent {
-            Recent::Batches(batches) => Some(batches.into_iter().map(|(at, _)| at.0).collect()),
-            Recent::Evicted => None,
+    fn read<H: History>(
+        &self,
+        want: Want,
+        history: &H,
+        wakers: &mut Vec<Waker>,
+    ) -> Result<(), H::Error> {
+        let limits = Limits { revisions: WATCH_RESPONSE_REVISIONS_MAX, bytes: want.bytes };
+        let board = self.board();
+        let matched = board.matched();
+        let recent = board.since(want.from);
+        let recent = recent.map(|(first, batches)| (first, within(limits, batches)));
+        drop(board);
+        if let Some((first, batches)) = recent {
+            let len = i64::try_from(batches.len()).expect("pieces are bounded");
+            let piece = Piece::new(want.from, Revision(first.0 - 1 + len), batches);
+            self.archive.answer(&want, Some(piece), wakers);
+            return Ok(());
+        }
+        // Compaction may drop history from under a reader. So what was read, or that it failed,
+        // counts only if no compaction was told of since before the store was asked.
+        let compacted = self.compacted_revision();
+        let read = (compacted <= want.from && want.from <= matched)
+            .then(|| history.read(want.from, matched, limits));
+        let now = self.compacted_revision();
+        match read {
+            None => self.archive.answer(&want, None, wakers),
+            Some(_) if want.from < now => self.archive.answer(&want, None, wakers),
+            Some(_) if compacted != now => self.archive.put_back(want),
+            Some(Err(error)) => {
+                self.archive.put_back(want);
+                return Err(error);
+            }
+            Some(Ok(Read::Compacted(revision))) => {
+                self.compacted(revision);
+                self.archive.answer(&want, None, wakers);
+            }
+            Some(Ok(Read::Piece { events, read_to })) => {
+                let piece = Piece::new(want.from, read_to, by_revision(events));
+                self.archive.answer(&want, Some(piece), wakers);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is something to fan out.
+    fn has_published(&self) -> bool {
+        let inbox = self.inbox();
+        !inbox.batches.is_empty() || inbox.start_over.is_some()
+    }
+
+    /// The locks are free of torn states even if a caller's iterator panicked: each step leaves
+    /// what it holds whole.
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, Awaited> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn board_mut(&self) -> RwLockWriteGuard<'_, Board> {
+        self.board.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inbox {
+    fn push(&mut self, revision: Revision, events: Vec<Event>) {
+        self.events += events.len();
+        self.bytes += events.iter().map(payload_bytes).sum::<usize>();
+        self.batches.push_back((revision, events));
+        self.current = revision;
+    }
+
+    /// Lets go of what was not taken.
+    fn start_over(&mut self) {
+        self.batches = VecDeque::new();
+        (self.events, self.bytes) = (0, 0);
+        self.start_over = Some(self.current);
+    }
+
+    /// The next step's share, and whether there is more.
+    #[expect(clippy::type_complexity, reason = "the parts go their own ways at once")]
+    fn take(&mut self) -> (Option<Revision>, Vec<(Revision, Vec<Event>)>, bool) {
+        let share = self.batches.len().min(STEP_REVISIONS);
+        let batches: Vec<_> = self.batches.drain(..share).collect();
+        for event in batches.iter().flat_map(|(_, events)| events) {
+            self.events -= 1;
+            self.bytes -= payload_bytes(event);
+        }
+        (self.start_over.take(), batches, !self.batches.is_empty())
+    }
+}
+
+/// The first of these revisions within the limits, at least one.
+fn within<'a>(limits: Limits, batches: impl Iterator<Item = &'a Batch>) -> Vec<Batch> {
+    let mut bytes = 0;
+    let fits = batches.take(limits.revisions).enumerate().take_while(|(at, batch)| {
+        bytes += batch.iter().map(|recorded| payload_bytes(recorded.event())).sum::<usize>();
+        *at == 0 || bytes <= limits.bytes
+    });
+    fits.map(|(_, batch)| Arc::clone(batch)).collect()
+}
+
+/// Events of several revisions, in order, by revision.
+fn by_revision(events: Vec<Event>) -> Vec<Batch> {
+    let mut batches: Vec<Vec<Recorded>> = Vec::new();
+    for event in events {
+        let recorded = Recorded::new(event);
+        match batches.last_mut() {
+            Some(last) if last.first().is_some_and(|e| e.revision() == recorded.revision()) => {
+                last.push(recorded);
+            }
+            Some(_) | None => batches.push(vec![recorded]),
         }
     }
-
-    /// The oldest revisions go when there are too many, and who asks for one is told.
-    #[test]
-    fn evicts_the_oldest_by_number() {
-        let hub = Hub::bounded(Revision(1), Revision::NEVER_COMPACTED, 3, usize::MAX);
-
-        published(&hub, 2..=6);
-
-        assert_eq!(revisions(hub.recent(Revision(3), Revision(6), 10)), None);
-        assert_eq!(revisions(hub.recent(Revision(4), Revision(6), 10)), Some(vec![4, 5, 6]));
-        assert_eq!(revisions(hub.recent(Revision(5), Revision(6), 1)), Some(vec![5]));
-        assert_eq!(revisions(hub.recent(Revision(7), Revision(9), 10)), Some(vec![]));
-    }
-
-    /// Bytes are bounded too, but the newest revision is always there for those who keep up.
-    #[test]
-    fn evicts_by_bytes_down_to_the_newest() {
-        let bytes = event_bytes(&put("k", 2));
-        let hub = Hub::bounded(Revision(1), Revision::NEVER_COMPACTED, 100, 2 * bytes);
-        published(&hub, 2..=4);
-        assert_eq!(revisions(hub.recent(Revision(2), Revision(4), 10)), None);
-        assert_eq!(revisions(hub.recent(Revision(3), Revision(4), 10)), Some(vec![3, 4]));
-
-        let hub = Hub::bounded(Revision(1), Revision::NEVER_COMPACTED, 100, 1);
-        published(&hub, 2..=4);
-        assert_eq!(revisions(hub.recent(Revision(4), Revision(4), 10)), Some(vec![4]));
-    }
-
-    /// An empty hub has nothing older than what comes next.
-    #[test]
-    fn a_new_hub_sends_readers_of_the_past_to_history() {
-        let hub = Hub::new(Revision(10), Revision(4));
-
-        assert_eq!(revisions(hub.recent(Revision(10), Revision(10), 10)), None);
-        assert_eq!(revisions(hub.recent(Revision(11), Revision(11), 10)), Some(vec![]));
-        assert_eq!(hub.compacted_revision(), Revision(4));
-    }
-
-    /// After a reset nothing from before is served from memory, and subscribers are woken.
-    #[test]
-    fn a_reset_forgets_and_wakes() {
-        let hub = Hub::new(Revision(1), Revision::NEVER_COMPACTED);
-        published(&hub, 2..=3);
-        let mut woken = hub.subscribe();
-        woken.mark_unchanged();
-
-        hub.reset(Revision(50), Revision(20));
-
-        assert!(woken.has_changed().unwrap());
-        assert_eq!(hub.current(), Revision(50));
-        assert_eq!(revisions(hub.recent(Revision(3), Revision(50), 10)), None);
-        published(&hub, 51..=51);
-        assert_eq!(revisions(hub.recent(Revision(51), Revision(51), 10)), Some(vec![51]));
-    }
-
-    /// Revisions come one after the other; a gap is a mistake of this program.
-    #[test]
-    #[should_panic(expected = "revisions are published one by one")]
-    fn a_gap_is_a_bug() {
-        let hub = Hub::new(Revision(1), Revision::NEVER_COMPACTED);
-        published(&hub, 3..=3);
-    }
+    batches.into_iter().map(Batch::from).collect()
 }

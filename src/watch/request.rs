@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::types::{Event, EventKind, KeyRange, Revision};
+use crate::{
+    types::{Event, EventKind, KeyRange, Revision},
+    watch::recorded::Shown,
+};
 
 /// Names a watcher on its stream. Clients may choose one, negative ones too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +42,7 @@ pub struct Create {
 }
 
 /// Which events a watcher does not want.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Filter {
     /// Leave puts out.
     pub no_put: bool,
@@ -71,7 +74,7 @@ pub enum Refusal {
     TooManyWatchers,
 }
 
-/// One answer on a watch stream.
+/// One answer on a watch stream, other than events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     /// The watcher it is about, or [`WatchId::NONE`].
@@ -95,11 +98,29 @@ pub enum Kind {
     Compacted(Revision),
     /// Everything up to the header's revision has been delivered.
     Progress,
-    /// What happened: all events the watcher wants of one revision or of several.
-    Events {
-        /// In order, never empty.
-        events: Vec<Event>,
-        /// Whether the client takes it in several pieces.
-        fragment: bool,
-    },
+}
+
+/// What happened: all events that a watcher wants of one revision or of several.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// Whom it is for.
+    pub id: WatchId,
+    /// What the header shows.
+    pub revision: Revision,
+    /// Whether the client takes it in several pieces.
+    pub fragment: bool,
+    /// In order, never empty.
+    pub events: &'a [Shown<'a>],
+}
+
+/// Where the responses of a stream go, in order.
+pub trait Sink {
+    /// Whether there is room for one more response.
+    fn has_room(&self) -> bool;
+
+    /// Takes a response that has no events.
+    fn say(&mut self, response: Response);
+
+    /// Takes events.
+    fn deliver(&mut self, delivery: Delivery<'_>);
 }

@@ -1,77 +1,101 @@
 //! [`Watchers`]: the watchers of one client stream.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use crate::{
     types::{Revision, limits::WATCHERS_PER_STREAM_MAX},
-    watch::{
-        Create, Hub, Kind, Refusal, Response, WatchId,
-        catch_up::Piece,
-        matcher::Matcher,
-        watcher::{Position, Span, Watcher},
-    },
+    watch::{Create, Hub, Kind, Refusal, Response, WatchId, board::Seat, mailbox::Mailbox},
 };
 
 /// The watchers of one client stream, and what they have been told.
 ///
 /// Requests are answered one by one, in the order of the calls. What happens in the store comes out
-/// of [`poll`](Self::poll), which the stream's owner calls when the hub's bell rang or the stream has
-/// room again. Responses must be sent in the order in which they are returned.
+/// of [`poll`](Self::poll), which the stream's owner calls when it is woken or has room again.
+/// Responses must be sent in the order in which they come. With this value the watchers are gone
+/// from the hub.
 #[derive(Debug)]
 pub struct Watchers {
+    pub(super) hub: Arc<Hub>,
+    /// Tells this stream from others of the hub.
+    number: u64,
+    pub(super) mailbox: Arc<Mailbox>,
     pub(super) watchers: BTreeMap<WatchId, Watcher>,
-    /// Every watcher that is not lost.
-    pub(super) matcher: Matcher,
-    /// Everything up to here was matched against every watcher.
-    pub(super) scanned: Revision,
     /// The next id to give to a watcher whose client chose none.
     next_id: WatchId,
-    /// The watchers that are behind, in the order in which they are served.
-    pub(super) turns: BTreeMap<u64, WatchId>,
-    pub(super) next_turn: u64,
-    /// Watchers behind this revision were left waiting: their revisions may travel together.
+    /// Watchers that may have something to come, in the order in which they are served. An id whose
+    /// watcher is not awake means nothing.
+    pub(super) awake: VecDeque<WatchId>,
+    /// Watchers that need history.
+    pub(super) waiting: Vec<WatchId>,
+    /// History is being read for one of them.
+    pub(super) wanted: bool,
+    /// When the stream had no room, the hub stood here: what waited may travel together.
     pub(super) stalled_at: Revision,
-    /// The history read last, while somebody may need it.
-    pub(super) piece: Option<Piece>,
-    /// Watchers that start after the last revision scanned; those reached are removed late.
+    /// Watchers that start after their registration; those reached are removed late.
     pub(super) futures: BTreeSet<(Revision, WatchId)>,
-    /// How many watchers are lost and not cancelled yet.
-    pub(super) lost: usize,
     /// Who asked to be told of progress from time to time.
     notified: BTreeSet<WatchId>,
     /// Who is to be told of it now.
     pub(super) due: BTreeSet<WatchId>,
-    /// Whether the client asked how far the stream has come, and was not answered.
-    pub(super) progress_asked: bool,
+    /// The client asked how far the stream has come when the hub stood here, and was not answered.
+    pub(super) asked: Option<Revision>,
+    /// The hub will say when it has come to this revision.
+    awaited: Option<Revision>,
+    /// How many watchers are lost and not cancelled yet.
+    lost: usize,
 }
 
-/// What a poll brought.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Polled {
-    /// To be sent in this order.
-    pub responses: Vec<Response>,
-    /// Something is left to do: poll again when there is room, without waiting for the bell.
-    pub more: bool,
+/// One watcher of a stream.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    pub(super) seat: Seat,
+    /// Everything below that it wants was delivered, or is not its own.
+    pub(super) next: Revision,
+    /// As the client gave it, 0 for "from now on".
+    pub(super) start: Revision,
+    pub(super) state: State,
+    pub(super) prev_kv: bool,
+    pub(super) fragment: bool,
+    /// Whether it was sent events since the last tick of the stream's progress ticker.
+    pub(super) told_since_tick: bool,
+}
+
+/// What a watcher waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// For its group to have something: it was told everything.
+    Parked,
+    /// For its turn.
+    Awake,
+    /// For history.
+    Waiting,
+    /// For nothing: compaction took what it needed. The id is kept until the client cancels it.
+    Lost,
 }
 
 impl Watchers {
     /// A stream without watchers.
     #[must_use]
-    pub fn new(hub: &Hub) -> Self {
+    pub fn new(hub: &Arc<Hub>) -> Self {
         Self {
+            hub: Arc::clone(hub),
+            number: hub.stream_opened(),
+            mailbox: Arc::default(),
             watchers: BTreeMap::new(),
-            matcher: Matcher::default(),
-            scanned: hub.current(),
             next_id: WatchId(0),
-            turns: BTreeMap::new(),
-            next_turn: 0,
+            awake: VecDeque::new(),
+            waiting: Vec::new(),
+            wanted: false,
             stalled_at: Revision(0),
-            piece: None,
             futures: BTreeSet::new(),
-            lost: 0,
             notified: BTreeSet::new(),
             due: BTreeSet::new(),
-            progress_asked: false,
+            asked: None,
+            awaited: None,
+            lost: 0,
         }
     }
 
@@ -79,41 +103,32 @@ impl Watchers {
     ///
     /// The registration falls between two revisions: a watcher that starts "now" is shown
     /// everything after the revision in its answer's header, and nothing else.
-    pub fn create(&mut self, hub: &Hub, create: Create) -> Response {
-        self.scan(hub);
-        let (id, kind) = match self.admit(&create) {
+    pub fn create(&mut self, create: Create) -> Response {
+        match self.admit(&create) {
             Ok(id) => {
-                self.insert(id, Watcher::new(create, self.scanned));
-                (id, Kind::Created)
+                let revision = self.insert(id, &create);
+                Response { id, revision, kind: Kind::Created }
             }
-            Err(refusal) => (WatchId::NONE, Kind::Refused(refusal)),
-        };
-        Response { id, revision: self.scanned, kind }
+            Err(refusal) => {
+                let kind = Kind::Refused(refusal);
+                Response { id: WatchId::NONE, revision: self.hub.current(), kind }
+            }
+        }
     }
 
     /// Cancels a watcher; there is no answer when the stream has none of this id. One that was
     /// lost to compaction is still there, and is answered for.
-    pub fn cancel(&mut self, hub: &Hub, id: WatchId) -> Option<Response> {
+    pub fn cancel(&mut self, id: WatchId) -> Option<Response> {
         let watcher = self.watchers.remove(&id)?;
-        match watcher.position {
-            Position::Synced => {}
-            Position::Behind(span) => {
-                self.turns.remove(&span.turn);
-            }
-            Position::Lost => self.lost -= 1,
-        }
-        self.matcher.remove(id, &watcher.range);
-        self.futures.remove(&(watcher.start, id));
-        self.notified.remove(&id);
-        self.due.remove(&id);
-        Some(Response { id, revision: hub.current(), kind: Kind::Canceled })
+        self.forget(id, &watcher);
+        Some(Response { id, revision: self.hub.current(), kind: Kind::Canceled })
     }
 
-    /// The client asks how far the stream has come. The answer comes out of a poll, after
-    /// everything up to its revision. There is none while a watcher starts in the future or is
-    /// lost, or when there are no watchers: then nothing can be said about all of them.
+    /// The client asks how far the stream has come. The answer comes out of a poll, as soon as
+    /// everything up to its revision was delivered and every watcher has started. There is none
+    /// when there are no watchers, or none that is not lost.
     pub fn progress(&mut self) {
-        self.progress_asked = true;
+        self.asked = Some(self.hub.current());
     }
 
     /// The stream's progress ticker ticked: whoever asked for it and was sent nothing since the
@@ -125,6 +140,12 @@ impl Watchers {
                 self.due.insert(*id);
             }
         }
+    }
+
+    /// Whether a watcher asked to be told of progress, so that ticks mean something.
+    #[must_use]
+    pub fn wants_ticks(&self) -> bool {
+        !self.notified.is_empty()
     }
 
     /// How many watchers the stream has.
@@ -139,29 +160,49 @@ impl Watchers {
         self.watchers.is_empty()
     }
 
-    /// Marks a watcher as behind and gives it a turn after all others.
-    pub(super) fn fall_behind(
-        &mut self,
-        id: WatchId,
-        (next, last): (Revision, Revision),
-        catching_up: bool,
-    ) {
-        let turn = self.next_turn;
-        self.next_turn += 1;
-        let watcher = self.watchers.get_mut(&id).expect("only watchers of the stream fall behind");
-        watcher.position = Position::Behind(Span { next, last, turn, catching_up });
-        self.turns.insert(turn, id);
-    }
-
-    /// Ends a watcher that compaction overtook. The client is told once, and may still cancel it.
+    /// Ends a watcher that compaction overtook, but for its seat. The client is told once, and may
+    /// still cancel it.
     pub(super) fn lose(&mut self, id: WatchId, compacted: Revision) -> Response {
-        let watcher = self.watchers.get_mut(&id).expect("only watchers of the stream are lost");
-        watcher.position = Position::Lost;
-        self.lost += 1;
-        self.matcher.remove(id, &watcher.range);
+        if let Some(watcher) = self.watchers.get_mut(&id) {
+            watcher.state = State::Lost;
+            self.lost += 1;
+        }
         self.notified.remove(&id);
         self.due.remove(&id);
         Response { id, revision: Revision(0), kind: Kind::Compacted(compacted) }
+    }
+
+    /// Looks after the client's question how far the stream has come: whether it can be answered
+    /// with `matched`, where the board is held, once nobody is awake. If not yet, the hub is asked to
+    /// say when. If there is no watcher that it could be about, it is forgotten.
+    pub(super) fn can_answer(&mut self, matched: Revision) -> bool {
+        let Some(asked) = self.asked else { return false };
+        if self.watchers.len() == self.lost {
+            self.asked = None;
+            return false;
+        }
+        while self.futures.first().is_some_and(|(start, _)| *start <= matched) {
+            self.futures.pop_first();
+        }
+        let started = self.futures.last().map_or(asked, |(start, _)| asked.max(*start));
+        if matched < started {
+            self.await_revision(started);
+        }
+        started <= matched && self.waiting.is_empty()
+    }
+
+    fn await_revision(&mut self, revision: Revision) {
+        if self.awaited != Some(revision) {
+            self.await_nothing();
+            self.hub.await_revision(revision, self.number, &self.mailbox);
+            self.awaited = Some(revision);
+        }
+    }
+
+    fn await_nothing(&mut self) {
+        if let Some(revision) = self.awaited.take() {
+            self.hub.await_no_more(revision, self.number);
+        }
     }
 
     /// Checks a request, in the order that clients know, and finds the id.
@@ -193,18 +234,51 @@ impl Watchers {
         }
     }
 
-    fn insert(&mut self, id: WatchId, watcher: Watcher) {
-        self.matcher.insert(id, &watcher.range);
-        if watcher.progress_notify {
+    /// Registers a watcher, and returns the revision after which it falls.
+    fn insert(&mut self, id: WatchId, create: &Create) -> Revision {
+        let (seat, registered) = self.hub.register(create, &self.mailbox, id);
+        let start = create.start;
+        if start > registered {
+            self.futures.insert((start, id));
+        }
+        if create.progress_notify {
             self.notified.insert(id);
         }
-        if watcher.start > self.scanned {
-            self.futures.insert((watcher.start, id));
+        let past = Revision(0) < start && start <= registered;
+        if past {
+            self.awake.push_back(id);
         }
-        let missed = watcher.missed(Revision(0), self.scanned);
+        let watcher = Watcher {
+            seat,
+            next: if start == Revision(0) { registered.next() } else { start },
+            start,
+            state: if past { State::Awake } else { State::Parked },
+            prev_kv: create.prev_kv,
+            fragment: create.fragment,
+            told_since_tick: false,
+        };
         self.watchers.insert(id, watcher);
-        if let Some(span) = missed {
-            self.fall_behind(id, span, true);
+        registered
+    }
+
+    fn forget(&mut self, id: WatchId, watcher: &Watcher) {
+        match watcher.state {
+            State::Lost => self.lost -= 1,
+            State::Parked | State::Awake | State::Waiting => self.hub.leave([watcher.seat]),
         }
+        self.futures.remove(&(watcher.start, id));
+        self.notified.remove(&id);
+        self.due.remove(&id);
+    }
+}
+
+impl Drop for Watchers {
+    fn drop(&mut self) {
+        self.await_nothing();
+        let watchers = std::mem::take(&mut self.watchers).into_values();
+        self.hub.leave(
+            watchers.filter(|watcher| watcher.state != State::Lost).map(|watcher| watcher.seat),
+        );
+        self.hub.stream_closed();
     }
 }

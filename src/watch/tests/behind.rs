@@ -2,11 +2,11 @@
 
 use super::{
     cases::{count_and_revision, fresh},
-    store::{Change, Store, created, drain, texts, watch, watch_from},
+    store::{Change, Seen, Store, created, drain, poll, poll_with, texts, watch, watch_from},
 };
 use crate::{
-    types::{Revision, limits::WATCH_RESPONSE_BYTES_MAX},
-    watch::{Create, History, Limits, Polled, Read, Watchers},
+    types::{Revision, limits::WATCH_CATCH_UP_BYTES_MAX},
+    watch::{Create, History, Limits, Read, Watchers},
 };
 
 /// A stream that had no room for long, and was overtaken by compaction, goes on without a gap as
@@ -15,12 +15,12 @@ use crate::{
 fn case_52_compaction_past_a_stalled_watcher_ends_it() {
     let mut store = Store::keeping(3);
     let mut watchers = Watchers::new(&store.hub);
-    created(&mut watchers, &store, watch("a", ""));
+    created(&mut watchers, watch("a", ""));
     store.put("a");
-    let before_the_stall = watchers.poll(&store.hub, &store, 1).unwrap().responses;
+    let before_the_stall = poll(&mut watchers, &store, 1).responses;
     for _ in 0..10 {
         store.put("a");
-        watchers.poll(&store.hub, &store, 0).unwrap();
+        poll(&mut watchers, &store, 0);
     }
     store.compact(6);
 
@@ -32,7 +32,7 @@ fn case_52_compaction_past_a_stalled_watcher_ends_it() {
 #[test]
 fn compaction_does_not_end_a_watcher_that_the_hub_can_serve() {
     let (mut store, mut watchers) = fresh();
-    created(&mut watchers, &store, watch("a", ""));
+    created(&mut watchers, watch("a", ""));
     for _ in 0..3 {
         store.put("a");
     }
@@ -48,11 +48,11 @@ fn compaction_does_not_end_a_watcher_that_the_hub_can_serve() {
 #[test]
 fn a_stalled_watcher_gets_its_revisions_together() {
     let (mut store, mut watchers) = fresh();
-    created(&mut watchers, &store, watch("a", ""));
+    created(&mut watchers, watch("a", ""));
     for _ in 0..3 {
         store.put("a");
     }
-    watchers.poll(&store.hub, &store, 0).unwrap();
+    poll(&mut watchers, &store, 0);
 
     assert_eq!(texts(&drain(&mut watchers, &store)), ["0@4 put a 2.0, put a 3.0, put a 4.0"]);
     store.put("a");
@@ -69,13 +69,13 @@ fn catching_up_does_not_hold_up_the_others() {
     for _ in 0..5_000 {
         store.put("a");
     }
-    created(&mut watchers, &store, watch("b", ""));
-    created(&mut watchers, &store, watch_from("a", "", 1));
-    created(&mut watchers, &store, watch_from("a", "", 1));
-    let first = watchers.poll(&store.hub, &store, 64).unwrap();
+    created(&mut watchers, watch("b", ""));
+    created(&mut watchers, watch_from("a", "", 1));
+    created(&mut watchers, watch_from("a", "", 1));
+    let first = poll(&mut watchers, &store, 64);
     store.put("b");
 
-    let second = watchers.poll(&store.hub, &store, 64).unwrap();
+    let second = poll(&mut watchers, &store, 64);
 
     let seen: Vec<_> = first.responses.iter().map(count_and_revision).collect();
     assert_eq!(seen, [(1_000, 5_001), (1_000, 5_001)]);
@@ -89,11 +89,11 @@ fn catching_up_does_not_hold_up_the_others() {
 fn an_idle_watcher_never_falls_behind() {
     let mut store = Store::keeping(5);
     let mut watchers = Watchers::new(&store.hub);
-    created(&mut watchers, &store, watch("quiet", ""));
+    created(&mut watchers, watch("quiet", ""));
 
     for _ in 0..100 {
         store.put("a");
-        assert_eq!(watchers.poll(&store.hub, &store, 0).unwrap(), Polled::default());
+        assert_eq!(poll(&mut watchers, &store, 0), Seen::default());
     }
 
     store.put("quiet");
@@ -106,7 +106,7 @@ fn an_idle_watcher_never_falls_behind() {
 fn a_watcher_whose_revisions_were_evicted_reads_history() {
     let mut store = Store::keeping(2);
     let mut watchers = Watchers::new(&store.hub);
-    created(&mut watchers, &store, watch("a", ""));
+    created(&mut watchers, watch("a", ""));
     for _ in 0..4 {
         store.put("a");
     }
@@ -121,7 +121,7 @@ fn a_watcher_whose_revisions_were_evicted_reads_history() {
 #[test]
 fn watchers_survive_a_reset() {
     let (mut store, mut watchers) = fresh();
-    created(&mut watchers, &store, watch("a", ""));
+    created(&mut watchers, watch("a", ""));
     store.put("a");
     for _ in 0..5 {
         store.apply_unpublished(&[Change::Put("a")]);
@@ -140,14 +140,14 @@ fn watchers_survive_a_reset() {
 fn a_catch_up_response_is_bounded_in_bytes() {
     for kept in [100, 2] {
         let mut store = Store::keeping(kept);
-        store.value = vec![0; WATCH_RESPONSE_BYTES_MAX / 3].into();
+        store.value = vec![0; WATCH_CATCH_UP_BYTES_MAX / 3].into();
         let mut watchers = Watchers::new(&store.hub);
         for _ in 0..5 {
             store.put("a");
         }
 
-        created(&mut watchers, &store, watch_from("a", "", 1));
-        created(&mut watchers, &store, Create { fragment: true, ..watch_from("a", "", 1) });
+        created(&mut watchers, watch_from("a", "", 1));
+        created(&mut watchers, Create { fragment: true, ..watch_from("a", "", 1) });
 
         let mut counts = [vec![], vec![]];
         for response in drain(&mut watchers, &store) {
@@ -194,13 +194,13 @@ fn history_overtaken_by_compaction_does_not_count() {
         for _ in 0..5 {
             store.put("a");
         }
-        created(&mut watchers, &store, watch_from("a", "", 3));
+        created(&mut watchers, watch_from("a", "", 3));
         let racing = Racing { store: &store, compacted: Revision(compacted) };
 
-        let first = watchers.poll(&store.hub, &racing, 8).unwrap();
-        let second = watchers.poll(&store.hub, &racing, 8).unwrap();
+        let first = poll_with(&mut watchers, &store.hub, &racing, 8);
+        let second = poll_with(&mut watchers, &store.hub, &racing, 8);
 
-        let responses = [first.responses, second.responses].concat();
+        let responses = [first.unwrap().responses, second.unwrap().responses].concat();
         assert_eq!(texts(&responses).first().unwrap(), expected);
     }
 }

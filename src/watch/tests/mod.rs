@@ -6,5 +6,3 @@ mod model;
 mod scripts;
 mod store;
 mod stored;
-
-pub(super) use store::put;

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::store::{Change, Store, drain, key};
+use super::store::{Change, Seen, Store, Told, What, drain, key, poll};
 use crate::{
     types::{Event, EventKind, KeyRange, Revision},
-    watch::{Create, Filter, Kind, Polled, Response, WatchId, Watchers},
+    watch::{Create, Filter, Kind, WatchId, Watchers},
 };
 
 #[derive(Clone, Debug)]
@@ -160,9 +160,9 @@ impl Model {
             Step::Create(asked) => self.create(&asked),
             Step::Cancel(number) => self.cancel(number),
             Step::Poll(budget) => {
-                let polled = self.watchers.poll(&self.store.hub, &self.store, budget).unwrap();
-                assert!(polled.responses.len() <= budget);
-                polled.responses.into_iter().for_each(|response| self.receive(response));
+                let seen = poll(&mut self.watchers, &self.store, budget);
+                assert!(seen.responses.len() <= budget);
+                seen.responses.into_iter().for_each(|response| self.receive(response));
             }
             Step::Progress => self.watchers.progress(),
             Step::Tick => self.watchers.tick(),
@@ -184,7 +184,7 @@ impl Model {
         let from = if start == Revision(0) { current.next() } else { start };
         let watched = Watched { create: create.clone(), from, seen: Vec::new(), end: None };
 
-        let response = self.watchers.create(&self.store.hub, create);
+        let response = self.watchers.create(create);
 
         assert_eq!(response.revision, current);
         let in_use = asked.id.is_some_and(|id| self.ids.contains_key(&WatchId(id)));
@@ -200,7 +200,7 @@ impl Model {
 
     fn cancel(&mut self, number: usize) {
         let id = self.ids.iter().find(|(_, watched)| **watched == number).map(|(id, _)| *id);
-        let answer = self.watchers.cancel(&self.store.hub, id.unwrap_or(WatchId(1_000)));
+        let answer = self.watchers.cancel(id.unwrap_or(WatchId(1_000)));
         assert_eq!(answer.is_some(), id.is_some());
         if let Some(id) = id {
             self.ids.remove(&id);
@@ -208,12 +208,14 @@ impl Model {
         }
     }
 
-    fn receive(&mut self, response: Response) {
-        if response.id == WatchId::NONE && response.kind == Kind::Progress {
+    fn receive(&mut self, response: Told) {
+        if response.id == WatchId::NONE && response.what == What::Word(Kind::Progress) {
             assert!(!self.ids.is_empty());
             for number in self.ids.values() {
                 let watched = &self.watched[*number];
-                assert!(watched.end.is_none());
+                if watched.end.is_some() {
+                    continue;
+                }
                 assert!(watched.create.start <= response.revision);
                 watched.check_complete(&self.store, response.revision);
             }
@@ -222,8 +224,8 @@ impl Model {
 
         let watched = &mut self.watched[self.ids[&response.id]];
         assert!(watched.end.is_none(), "a lost watcher speaks");
-        match response.kind {
-            Kind::Events { events, fragment } => {
+        match response.what {
+            What::Events { events, fragment } => {
                 assert_eq!(fragment, watched.create.fragment);
                 assert!(events.last().unwrap().id.revision <= response.revision);
                 assert!(response.revision <= self.store.revision());
@@ -232,18 +234,20 @@ impl Model {
                 watched.seen.extend(revisions.map(|some| (some[0].id.revision, some.to_vec())));
                 watched.check_prefix(&self.store);
             }
-            Kind::Compacted(compacted) => {
+            What::Word(Kind::Compacted(compacted)) => {
                 assert_eq!(response.revision, Revision(0));
                 assert_eq!(compacted, self.store.compacted);
                 assert!(watched.from < compacted, "nothing it needed was compacted");
                 watched.end = Some(End::Lost);
             }
-            Kind::Progress => {
+            What::Word(Kind::Progress) => {
                 assert!(watched.create.progress_notify);
                 assert!(watched.create.start <= response.revision);
                 watched.check_complete(&self.store, response.revision);
             }
-            Kind::Created | Kind::Refused(_) | Kind::Canceled => panic!("not out of a poll"),
+            What::Word(Kind::Created | Kind::Refused(_) | Kind::Canceled) => {
+                panic!("not out of a poll")
+            }
         }
     }
 
@@ -252,7 +256,7 @@ impl Model {
         for response in drain(&mut self.watchers, &self.store) {
             self.receive(response);
         }
-        assert_eq!(self.watchers.poll(&self.store.hub, &self.store, 8).unwrap(), Polled::default());
+        assert_eq!(poll(&mut self.watchers, &self.store, 8), Seen::default());
         for watched in &self.watched {
             if watched.end.is_none() {
                 watched.check_complete(&self.store, self.store.revision());

@@ -6,11 +6,11 @@
 //! like code. A prefix names a stream, as in `alice: watch a`; without one it is the stream `""`.
 //! Responses are written as `id@revision what`.
 
-use std::{collections::BTreeMap, error::Error, sync::Arc};
+use std::{collections::BTreeMap, error::Error};
 
 use goldenscript::Context;
 
-use super::store::{Change, Store, drain, text, texts, watch};
+use super::store::{Change, Seen, Store, drain, poll, text, texts, watch};
 use crate::{
     types::{Event, Revision},
     watch::{Filter, WatchId, Watchers},
@@ -66,7 +66,7 @@ enum Step {
 
 struct Script {
     store: Store,
-    held: Vec<(Revision, Arc<[Event]>)>,
+    held: Vec<(Revision, Vec<Event>)>,
     streams: BTreeMap<String, Watchers>,
 }
 
@@ -90,9 +90,7 @@ impl goldenscript::Runner for Script {
                 changed(store.revision())
             }
             Step::Publish => {
-                for (revision, events) in self.held.drain(..) {
-                    store.hub.publish(revision, events);
-                }
+                store.hub.publish(self.held.drain(..));
                 Vec::new()
             }
             Step::Compact(revision) => {
@@ -107,10 +105,10 @@ impl goldenscript::Runner for Script {
                 create.prev_kv = has("prev");
                 create.progress_notify = has("notify");
                 create.filter = Filter { no_put: has("no-put"), no_delete: has("no-delete") };
-                vec![text(&stream.create(&store.hub, create))]
+                vec![text(&stream.create(create).into())]
             }
-            Step::Cancel(id) => match stream.cancel(&store.hub, WatchId(*id)) {
-                Some(response) => vec![text(&response)],
+            Step::Cancel(id) => match stream.cancel(WatchId(*id)) {
+                Some(response) => vec![text(&response.into())],
                 None => vec!["no answer".to_owned()],
             },
             Step::Progress => {
@@ -122,9 +120,9 @@ impl goldenscript::Runner for Script {
                 Vec::new()
             }
             Step::Poll(budget) => {
-                let polled = stream.poll(&store.hub, &*store, *budget)?;
-                let more = polled.more.then(|| "and more".to_owned());
-                texts(&polled.responses).into_iter().chain(more).collect()
+                let Seen { responses, more } = poll(stream, store, *budget);
+                let more = more.then(|| "and more".to_owned());
+                texts(&responses).into_iter().chain(more).collect()
             }
             Step::Drain => texts(&drain(stream, store)),
         };

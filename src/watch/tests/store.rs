@@ -1,14 +1,22 @@
 //! A store for tests: it remembers every event, publishes to a hub, and serves history.
 
-use std::{cell::Cell, collections::BTreeMap, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Wake, Waker},
+};
 
 use bytes::Bytes;
 
 use crate::{
     types::{DeleteReason, Event, EventId, EventKind, Key, KeyRange, KeyValue, Revision},
     watch::{
-        Create, Filter, History, Hub, Kind, Limits, Polled, Read, Response, WatchId, Watchers,
-        hub::event_bytes,
+        Create, Delivery, Filter, History, Hub, Kind, Limits, Polled, Read, Response, Sink,
+        WatchId, Watchers, board::Bounds, recorded::payload_bytes,
     },
 };
 
@@ -40,8 +48,8 @@ pub(super) enum Change<'a> {
 
 /// A store that forgets nothing, whatever it says about compaction.
 pub(super) struct Store {
-    pub(super) hub: Hub,
-    pub(super) batches: BTreeMap<Revision, Arc<[Event]>>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) batches: BTreeMap<Revision, Vec<Event>>,
     live: BTreeMap<Key, KeyValue>,
     revision: Revision,
     pub(super) compacted: Revision,
@@ -53,8 +61,9 @@ pub(super) struct Store {
 impl Store {
     /// An empty store whose hub keeps this many revisions.
     pub(super) fn keeping(revisions: usize) -> Self {
+        let bounds = Bounds { revisions, bytes: usize::MAX, matches: usize::MAX };
         Self {
-            hub: Hub::bounded(Revision::FIRST, Revision::NEVER_COMPACTED, revisions, usize::MAX),
+            hub: Arc::new(Hub::bounded(Revision::FIRST, Revision::NEVER_COMPACTED, bounds)),
             batches: BTreeMap::new(),
             live: BTreeMap::new(),
             revision: Revision::FIRST,
@@ -67,7 +76,8 @@ impl Store {
     /// Applies the changes of one request at one revision; deletes of missing keys are nothing.
     pub(super) fn apply(&mut self, changes: &[Change<'_>]) -> Revision {
         if let Some((revision, events)) = self.apply_unpublished(changes) {
-            self.hub.publish(revision, events);
+            self.hub.publish([(revision, events)]);
+            while self.hub.fan_out() {}
         }
         self.revision
     }
@@ -76,7 +86,7 @@ impl Store {
     pub(super) fn apply_unpublished(
         &mut self,
         changes: &[Change<'_>],
-    ) -> Option<(Revision, Arc<[Event]>)> {
+    ) -> Option<(Revision, Vec<Event>)> {
         let revision = self.revision.next();
         let before = self.live.clone();
         let mut events = Vec::new();
@@ -96,7 +106,6 @@ impl Store {
             return None;
         }
         self.revision = revision;
-        let events: Arc<[Event]> = events.into();
         self.batches.insert(revision, events.clone());
         Some((revision, events))
     }
@@ -144,7 +153,7 @@ impl History for Store {
         }
         let (mut events, mut bytes, mut read_to) = (Vec::new(), 0, from);
         for (count, (revision, batch)) in self.batches.range(from..=to).enumerate() {
-            bytes += batch.iter().map(event_bytes).sum::<usize>();
+            bytes += batch.iter().map(payload_bytes).sum::<usize>();
             if count > 0 && (count >= limits.revisions || bytes > limits.bytes) {
                 return Ok(Read::Piece { events, read_to });
             }
@@ -173,11 +182,106 @@ pub(super) fn watch_from(start: &str, end: &str, revision: i64) -> Create {
     Create { start: Revision(revision), ..watch(start, end) }
 }
 
+/// What a stream was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) id: WatchId,
+    pub(super) revision: Revision,
+    pub(super) what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum What {
+    Word(Kind),
+    Events { events: Vec<Event>, fragment: bool },
+}
+
+impl From<Response> for Told {
+    fn from(Response { id, revision, kind }: Response) -> Self {
+        Self { id, revision, what: What::Word(kind) }
+    }
+}
+
+/// A client with room for so many responses.
+struct Client {
+    room: usize,
+    told: Vec<Told>,
+}
+
+impl Sink for Client {
+    fn has_room(&self) -> bool {
+        self.told.len() < self.room
+    }
+
+    fn say(&mut self, response: Response) {
+        assert!(self.has_room());
+        self.told.push(response.into());
+    }
+
+    fn deliver(&mut self, delivery: Delivery<'_>) {
+        assert!(self.has_room());
+        let Delivery { id, revision, fragment, events } = delivery;
+        let shown = events.iter().map(|shown| {
+            let Event { id, kind, prev: _ } = shown.event().clone();
+            Event { id, kind, prev: shown.prev().cloned() }
+        });
+        self.told.push(Told {
+            id,
+            revision,
+            what: What::Events { events: shown.collect(), fragment },
+        });
+    }
+}
+
+/// Whether a stream was woken.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What a poll brought, and whether there is more to come.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) responses: Vec<Told>,
+    pub(super) more: bool,
+}
+
+/// Fans out everything, and gives a stream room for so many responses; history is read once.
+pub(super) fn poll_with<H: History>(
+    watchers: &mut Watchers,
+    hub: &Hub,
+    history: &H,
+    budget: usize,
+) -> Result<Seen, H::Error> {
+    while hub.fan_out() {}
+    let mut client = Client { room: budget, told: Vec::new() };
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut polled = watchers.poll(&waker, &mut client);
+    let mut more = hub.fetch(history)?;
+    if woken.0.swap(false, Ordering::Relaxed) {
+        polled = watchers.poll(&waker, &mut client);
+        more |= hub.archive().is_wanted();
+    }
+    more |= polled == Polled::More || woken.0.load(Ordering::Relaxed);
+    Ok(Seen { responses: client.told, more })
+}
+
+/// The same over the test's store.
+pub(super) fn poll(watchers: &mut Watchers, store: &Store, budget: usize) -> Seen {
+    let Ok(seen) = poll_with(watchers, &store.hub, store, budget);
+    seen
+}
+
 /// Polls until nothing is left to do, with room for everything.
-pub(super) fn drain(watchers: &mut Watchers, store: &Store) -> Vec<Response> {
+pub(super) fn drain(watchers: &mut Watchers, store: &Store) -> Vec<Told> {
     let mut responses = Vec::new();
     for _ in 0..100_000 {
-        let Polled { responses: some, more } = watchers.poll(&store.hub, store, 64).unwrap();
+        let Seen { responses: some, more } = poll(watchers, store, 64);
         responses.extend(some);
         if !more {
             return responses;
@@ -187,20 +291,20 @@ pub(super) fn drain(watchers: &mut Watchers, store: &Store) -> Vec<Response> {
 }
 
 /// A response in a line: `id@revision what`.
-pub(super) fn text(response: &Response) -> String {
-    let what = match &response.kind {
-        Kind::Created => "created".to_owned(),
-        Kind::Refused(refusal) => format!("refused {refusal:?}"),
-        Kind::Canceled => "canceled".to_owned(),
-        Kind::Compacted(revision) => format!("compacted {revision}"),
-        Kind::Progress => "progress".to_owned(),
-        Kind::Events { events, .. } => events.iter().map(event_text).collect::<Vec<_>>().join(", "),
+pub(super) fn text(told: &Told) -> String {
+    let what = match &told.what {
+        What::Word(Kind::Created) => "created".to_owned(),
+        What::Word(Kind::Refused(refusal)) => format!("refused {refusal:?}"),
+        What::Word(Kind::Canceled) => "canceled".to_owned(),
+        What::Word(Kind::Compacted(revision)) => format!("compacted {revision}"),
+        What::Word(Kind::Progress) => "progress".to_owned(),
+        What::Events { events, .. } => events.iter().map(event_text).collect::<Vec<_>>().join(", "),
     };
-    format!("{}@{} {what}", response.id, response.revision)
+    format!("{}@{} {what}", told.id, told.revision)
 }
 
 /// All of them.
-pub(super) fn texts(responses: &[Response]) -> Vec<String> {
+pub(super) fn texts(responses: &[Told]) -> Vec<String> {
     responses.iter().map(text).collect()
 }
 
@@ -215,8 +319,8 @@ fn event_text(event: &Event) -> String {
 }
 
 /// Creates a watcher and expects it to be taken.
-pub(super) fn created(watchers: &mut Watchers, store: &Store, create: Create) -> WatchId {
-    let response = watchers.create(&store.hub, create);
+pub(super) fn created(watchers: &mut Watchers, create: Create) -> WatchId {
+    let response = watchers.create(create);
     assert_eq!(response.kind, Kind::Created);
     response.id
 }

@@ -1,32 +1,36 @@
 //! Watchers over the real state: what history tells is what was published.
 
+use std::sync::Arc;
+
 use crate::{
     state::testing::{Machine, TERM, compact, delete, expire, grant, put, revoke, txn},
     types::{Event, Fault, Revision},
-    watch::{Create, Filter, History, Hub, Kind, Limits, Read, WatchId, Watchers, read_view},
+    watch::{
+        Create, Filter, History, Hub, Limits, Read, WatchId, Watchers, board::Bounds, read_view,
+    },
 };
 
-use super::store::{texts, watch, watch_from};
+use super::store::{Seen, What, poll_with, texts, watch, watch_from};
 
 /// A state machine whose events are published to a hub that remembers next to nothing.
 struct Stored {
     machine: Machine,
-    hub: Hub,
+    hub: Arc<Hub>,
 }
 
 impl Stored {
     fn new() -> Self {
         let machine = Machine::new();
-        let hub =
-            Hub::bounded(Revision(machine.revision()), Revision::NEVER_COMPACTED, 1, usize::MAX);
-        Self { machine, hub }
+        let bounds = Bounds { revisions: 1, bytes: usize::MAX, matches: usize::MAX };
+        let hub = Hub::bounded(Revision(machine.revision()), Revision::NEVER_COMPACTED, bounds);
+        Self { machine, hub: Arc::new(hub) }
     }
 
     fn apply(&mut self, command: impl Into<crate::state::Command>) {
         let applied = self.machine.apply(command);
         applied.outcome.unwrap();
         if let Some(first) = applied.events.first() {
-            self.hub.publish(first.id.revision, applied.events.into());
+            self.hub.publish([(first.id.revision, applied.events)]);
         }
     }
 
@@ -68,14 +72,14 @@ fn lively() -> Stored {
 fn events_of(watchers: &mut Watchers, stored: &Stored) -> Vec<Event> {
     let mut events = Vec::new();
     loop {
-        let polled = watchers.poll(&stored.hub, stored, 8).unwrap();
-        for response in polled.responses {
-            let Kind::Events { events: some, .. } = response.kind else {
+        let Seen { responses, more } = poll_with(watchers, &stored.hub, stored, 8).unwrap();
+        for response in responses {
+            let What::Events { events: some, .. } = response.what else {
                 panic!("expected events, got {response:?}")
             };
             events.extend(some);
         }
-        if !polled.more {
+        if !more {
             return events;
         }
     }
@@ -89,7 +93,7 @@ fn history_tells_what_was_published() {
     let mut stored = Stored::new();
     let mut watchers = Watchers::new(&stored.hub);
     let everything = || Create { prev_kv: true, ..watch("\0", "\0") };
-    watchers.create(&stored.hub, everything());
+    watchers.create(everything());
     let commands: Vec<crate::state::Command> = vec![
         put("a").value("1").into(),
         put("b").into(),
@@ -107,7 +111,7 @@ fn history_tells_what_was_published() {
     }
 
     let mut late = Watchers::new(&stored.hub);
-    late.create(&stored.hub, Create { start: Revision(1), ..everything() });
+    late.create(Create { start: Revision(1), ..everything() });
 
     assert_eq!(events_of(&mut late, &stored), live);
     assert_eq!(live.len(), 11);
@@ -120,9 +124,9 @@ fn case_58_the_keys_of_a_lease_go_in_one_response() {
     let mut watchers = Watchers::new(&stored.hub);
     let filter = Filter { no_put: true, no_delete: false };
 
-    watchers.create(&stored.hub, Create { filter, prev_kv: true, ..watch_from("lk", "ll", 6) });
+    watchers.create(Create { filter, prev_kv: true, ..watch_from("lk", "ll", 6) });
 
-    let polled = watchers.poll(&stored.hub, &stored, 8).unwrap();
+    let polled = poll_with(&mut watchers, &stored.hub, &stored, 8).unwrap();
     assert_eq!(
         texts(&polled.responses),
         ["0@12 delete lk1 9.0 (was 7), delete lk2 9.1 (was 8), delete lk3 9.2 (was 6), \
@@ -137,17 +141,17 @@ fn case_16_the_compacted_revision_is_still_told() {
     stored.compact(9);
     let mut watchers = Watchers::new(&stored.hub);
 
-    watchers.create(&stored.hub, Create { prev_kv: true, ..watch_from("\0", "\0", 9) });
-    watchers.create(&stored.hub, watch_from("\0", "\0", 8));
+    watchers.create(Create { prev_kv: true, ..watch_from("\0", "\0", 9) });
+    watchers.create(watch_from("\0", "\0", 8));
 
-    let polled = watchers.poll(&stored.hub, &stored, 8).unwrap();
+    let polled = poll_with(&mut watchers, &stored.hub, &stored, 8).unwrap();
     assert_eq!(
         texts(&polled.responses),
         [
+            "1@0 compacted 9",
             "0@12 delete lk1 9.0, delete lk2 9.1, delete lk3 9.2, put lk4 10.0, \
              delete lk4 11.0 (was 10), delete a 12.0 (was 5)",
-            "1@0 compacted 9"
         ]
     );
-    assert!(watchers.cancel(&stored.hub, WatchId(1)).is_some());
+    assert!(watchers.cancel(WatchId(1)).is_some());
 }

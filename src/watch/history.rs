@@ -1,4 +1,4 @@
-//! History, for a watcher that needs what the hub no longer keeps.
+//! [`History`]: where the past is read that is no longer in memory.
 
 use crate::{
     state::{ApplyError, Refused, View, meta, mvcc},
@@ -53,34 +53,5 @@ pub fn read_view(
             Err(Fault::new(format!("history from revision {from} to {to} is refused: {refused}")))
         }
         Err(ApplyError::Fault(fault)) => Err(fault),
-    }
-}
-
-/// A piece of history that the watchers of a stream share: those that catch up together need the
-/// same one.
-#[derive(Debug)]
-pub(super) struct Piece {
-    pub(super) from: Revision,
-    pub(super) read_to: Revision,
-    pub(super) events: Vec<Event>,
-}
-
-impl Piece {
-    /// Whether a watcher that needs `next` is served by it.
-    pub(super) fn covers(&self, next: Revision) -> bool {
-        self.from <= next && next <= self.read_to
-    }
-
-    /// Its revisions `from..=to` that have events.
-    pub(super) fn batches(
-        &self,
-        from: Revision,
-        to: Revision,
-    ) -> impl Iterator<Item = (Revision, &[Event])> {
-        let start = self.events.partition_point(|event| event.id.revision < from);
-        let end = self.events.partition_point(|event| event.id.revision <= to);
-        let events = self.events.get(start..end).unwrap_or_default();
-        let batches = events.chunk_by(|a, b| a.id.revision == b.id.revision);
-        batches.filter_map(|batch| batch.first().map(|event| (event.id.revision, batch)))
     }
 }

@@ -1,0 +1,184 @@
+//! [`Archive`]: pieces of the past, shared by all watchers that need what memory no longer has for
+//! them.
+//!
+//! Watchers that catch up need the same history at about the same time: those of a stream, and those
+//! of all streams after a member was away. So a piece is read once, by one reader, and stays on a
+//! shelf for a while. The watcher finds what concerns it through an index by key, so that ten
+//! thousand watchers of single keys do not look through it ten thousand times.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    types::Revision,
+    watch::{
+        Filter,
+        index::Extent,
+        mailbox::Mailbox,
+        recorded::{Batch, Recorded},
+    },
+};
+
+/// Bytes of pieces on the shelf. The newest stays, whatever its size.
+#[derive(Debug)]
+pub(super) struct Archive {
+    shelf: Mutex<Shelf>,
+    /// Rings when a stream wants history.
+    bell: watch::Sender<u64>,
+    bytes_max: usize,
+}
+
+#[derive(Debug, Default)]
+struct Shelf {
+    /// The one used last is the last.
+    pieces: VecDeque<Arc<Piece>>,
+    bytes: usize,
+    wants: VecDeque<Want>,
+}
+
+/// History that a stream waits for.
+#[derive(Clone, Debug)]
+pub(super) struct Want {
+    pub(super) from: Revision,
+    /// How much to read at once, in bytes.
+    pub(super) bytes: usize,
+    mailbox: Arc<Mailbox>,
+}
+
+/// Some revisions of the past, from and with `from`, up to and with `read_to`.
+#[derive(Debug)]
+pub(super) struct Piece {
+    from: Revision,
+    read_to: Revision,
+    /// Revisions with events, in order.
+    batches: Vec<Batch>,
+    /// All events by key, then by their order: the batch, and the place in it.
+    by_key: Vec<(u32, u32)>,
+    bytes: usize,
+}
+
+impl Archive {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { shelf: Mutex::default(), bell: watch::Sender::new(0), bytes_max }
+    }
+
+    /// Rings when a stream wants history.
+    pub(super) fn wants(&self) -> watch::Receiver<u64> {
+        self.bell.subscribe()
+    }
+
+    /// The piece that begins at or before a revision and goes on to it or further.
+    pub(super) fn piece(&self, next: Revision) -> Option<Arc<Piece>> {
+        let mut shelf = self.shelf();
+        let at = shelf.pieces.iter().rposition(|piece| piece.covers(next))?;
+        let piece = shelf.pieces.remove(at)?;
+        shelf.pieces.push_back(Arc::clone(&piece));
+        Some(piece)
+    }
+
+    /// A stream needs history from a revision on. Its mailbox hears when it was read.
+    pub(super) fn want(&self, from: Revision, bytes: usize, mailbox: &Arc<Mailbox>) {
+        self.shelf().wants.push_back(Want { from, bytes, mailbox: Arc::clone(mailbox) });
+        self.bell.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// What is to be read next. Who wants what is on the shelf is told so, and who has gone is
+    /// forgotten.
+    pub(super) fn next(&self, wakers: &mut Vec<Waker>) -> Option<Want> {
+        let mut shelf = self.shelf();
+        while let Some(want) = shelf.wants.pop_front() {
+            if Arc::strong_count(&want.mailbox) == 1 {
+                continue;
+            }
+            if !shelf.pieces.iter().any(|piece| piece.covers(want.from)) {
+                return Some(want);
+            }
+            wakers.extend(want.mailbox.post_history());
+        }
+        None
+    }
+
+    /// Whether somebody waits for history.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.shelf().wants.is_empty()
+    }
+
+    /// What was wanted is here, or will never be: then its stream finds out why.
+    pub(super) fn answer(&self, want: &Want, piece: Option<Piece>, wakers: &mut Vec<Waker>) {
+        let mut shelf = self.shelf();
+        if let Some(piece) = piece {
+            shelf.bytes += piece.bytes;
+            shelf.pieces.push_back(Arc::new(piece));
+            while shelf.bytes > self.bytes_max && shelf.pieces.len() > 1 {
+                let Some(oldest) = shelf.pieces.pop_front() else { break };
+                shelf.bytes -= oldest.bytes;
+            }
+        }
+        wakers.extend(want.mailbox.post_history());
+    }
+
+    /// What was wanted could not be read now.
+    pub(super) fn put_back(&self, want: Want) {
+        self.shelf().wants.push_back(want);
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Piece {
+    /// A piece of these batches, each a revision with its events, in order.
+    pub(super) fn new(from: Revision, read_to: Revision, batches: Vec<Batch>) -> Self {
+        let bytes = batches.iter().flat_map(|batch| batch.iter()).map(Recorded::bytes).sum();
+        let places = batches
+            .iter()
+            .zip(0_u32..)
+            .flat_map(|(batch, number)| (0_u32..).take(batch.len()).map(move |at| (number, at)));
+        let mut by_key: Vec<_> = places.collect();
+        let mut piece = Self { from, read_to, batches, by_key: Vec::new(), bytes };
+        by_key.sort_by(|a, b| piece.key(*a).cmp(piece.key(*b)));
+        piece.by_key = by_key;
+        piece
+    }
+
+    pub(super) fn covers(&self, next: Revision) -> bool {
+        self.from <= next && next <= self.read_to
+    }
+
+    /// The last revision that was read to its end.
+    pub(super) fn read_to(&self) -> Revision {
+        self.read_to
+    }
+
+    /// What of it is in a range and passes a filter, from a revision on, in order.
+    pub(super) fn select(
+        &self,
+        extent: Extent<'_>,
+        filter: Filter,
+        from: Revision,
+    ) -> impl Iterator<Item = &Recorded> {
+        let start = self.by_key.partition_point(|at| extent.place(self.key(*at)).is_lt());
+        let end = self.by_key.partition_point(|at| extent.place(self.key(*at)).is_le());
+        let mut places = self.by_key.get(start..end).unwrap_or_default().to_vec();
+        places.sort_unstable();
+        places
+            .into_iter()
+            .filter_map(|at| self.event(at))
+            .filter(move |recorded| from <= recorded.revision() && filter.passes(recorded.event()))
+    }
+
+    fn event(&self, (batch, at): (u32, u32)) -> Option<&Recorded> {
+        let batch = self.batches.get(usize::try_from(batch).ok()?)?;
+        batch.get(usize::try_from(at).ok()?)
+    }
+
+    fn key(&self, at: (u32, u32)) -> &[u8] {
+        self.event(at).map_or(&[], |recorded| recorded.event().key().as_bytes())
+    }
+}

@@ -1,0 +1,287 @@
+//! [`Board`]: who watches what, and what happened lately.
+//!
+//! Watchers of equal range and filter form a *group*, across streams. Each revision is matched once
+//! with the groups, and each group that wants some of it gets an entry in its own short list. So a
+//! watcher is a cursor on the list of its group: what does not concern it, it never looks at, and it
+//! has fallen behind only when something that concerns it left memory.
+//!
+//! The revisions kept are bounded in number, in bytes, and in the entries that they caused.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+
+use crate::{
+    types::{KeyRange, Revision},
+    watch::{
+        Filter, WatchId,
+        index::{Extent, GroupId, Index},
+        mailbox::Mailbox,
+        parking::{MemberId, Parking},
+        recorded::{Batch, Recorded},
+    },
+};
+
+/// Bounds on what is kept of the recent past.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) revisions: usize,
+    pub(super) bytes: usize,
+    /// Entries in the lists of groups.
+    pub(super) matches: usize,
+}
+
+/// Groups, and the newest revisions matched with them.
+#[derive(Debug)]
+pub(super) struct Board {
+    bounds: Bounds,
+    groups: Index<Group>,
+    parking: Mutex<Parking>,
+    /// Without a gap, up to and with `matched`.
+    recent: VecDeque<Kept>,
+    bytes: usize,
+    matches: usize,
+    /// Everything up to here was matched with every group.
+    matched: Revision,
+}
+
+/// One recent revision.
+#[derive(Debug)]
+struct Kept {
+    events: Batch,
+    bytes: usize,
+    /// The groups whose list had an entry for it.
+    groups: Vec<GroupId>,
+}
+
+/// Watchers of equal range and filter.
+#[derive(Debug)]
+struct Group {
+    members: u32,
+    /// What of the recent revisions is for it, in order.
+    entries: VecDeque<Entry>,
+    /// There may have been something for it, up to here, that is not among its entries.
+    forgotten: Revision,
+}
+
+/// What of one revision is for a group.
+#[derive(Debug)]
+struct Entry {
+    revision: Revision,
+    events: Which,
+}
+
+/// Some events of a revision, by their place in it.
+#[derive(Debug)]
+enum Which {
+    One(u32),
+    Many(Box<[u32]>),
+}
+
+/// A watcher's place on the board.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    pub(super) group: GroupId,
+    pub(super) member: MemberId,
+}
+
+impl Board {
+    pub(super) fn new(matched: Revision, bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            groups: Index::new(),
+            parking: Mutex::default(),
+            recent: VecDeque::new(),
+            bytes: 0,
+            matches: 0,
+            matched,
+        }
+    }
+
+    /// Everything up to here was matched with every group.
+    pub(super) fn matched(&self) -> Revision {
+        self.matched
+    }
+
+    /// Adds a watcher, awake. What was matched before is not among the entries of a new group.
+    pub(super) fn join(
+        &mut self,
+        range: &KeyRange,
+        filter: Filter,
+        mailbox: &Arc<Mailbox>,
+        watcher: WatchId,
+    ) -> Seat {
+        let group = self.groups.find(range, filter).unwrap_or_else(|| {
+            let group = Group { members: 0, entries: VecDeque::new(), forgotten: self.matched };
+            self.groups.insert(range, filter, group).expect("there are fewer groups than 2^32")
+        });
+        if let Some(group) = self.groups.get_mut(group) {
+            group.members += 1;
+        }
+        Seat { group, member: self.parking().enter(group, mailbox, watcher) }
+    }
+
+    /// Takes a watcher away, and its group with the last one.
+    pub(super) fn leave(&mut self, seat: Seat) {
+        self.parking().leave(seat.member);
+        let Some(group) = self.groups.get_mut(seat.group) else { return };
+        group.members -= 1;
+        if group.members == 0 {
+            self.matches -= group.entries.len();
+            self.groups.remove(seat.group);
+        }
+    }
+
+    /// Lets watchers wait for their groups. None of them may have something to come.
+    pub(super) fn park(&self, members: &[MemberId]) {
+        if !members.is_empty() {
+            let mut parking = self.parking();
+            members.iter().for_each(|member| parking.park(*member));
+        }
+    }
+
+    /// How many watchers there are, and how many of them wait for nothing but their group.
+    pub(super) fn watchers(&self) -> (usize, usize) {
+        let parking = self.parking();
+        (parking.len(), parking.parked())
+    }
+
+    /// Takes in the events of the next revision. Who is to be woken is added to `wakers`.
+    pub(super) fn take_in(&mut self, revision: Revision, events: Batch, wakers: &mut Vec<Waker>) {
+        let matched = self.matching(&events);
+        let mut groups = Vec::new();
+        for found in matched.chunk_by(|(a, _), (b, _)| a == b) {
+            let Some((id, _)) = found.first() else { continue };
+            let Some(group) = self.groups.get_mut(*id) else { continue };
+            let events = match found {
+                [(_, one)] => Which::One(*one),
+                many => Which::Many(many.iter().map(|(_, event)| *event).collect()),
+            };
+            group.entries.push_back(Entry { revision, events });
+            groups.push(*id);
+        }
+        for group in &groups {
+            let parking = self.parking.get_mut().unwrap_or_else(PoisonError::into_inner);
+            parking.wake_group(*group, |mailbox, watcher| wakers.extend(mailbox.post(watcher)));
+        }
+        let bytes = events.iter().map(Recorded::bytes).sum();
+        self.matches += groups.len();
+        self.bytes += bytes;
+        self.recent.push_back(Kept { events, bytes, groups });
+        self.matched = revision;
+        self.evict();
+    }
+
+    /// Starts over at a revision: what came before is to be read from history. Everyone is woken,
+    /// for there may have been something for anybody.
+    pub(super) fn start_over(&mut self, matched: Revision, wakers: &mut Vec<Waker>) {
+        self.recent.clear();
+        self.bytes = 0;
+        self.matches = 0;
+        self.matched = matched;
+        for group in self.groups.iter_mut() {
+            group.entries = VecDeque::new();
+            group.forgotten = matched;
+        }
+        let parking = self.parking.get_mut().unwrap_or_else(PoisonError::into_inner);
+        parking.wake_all(|mailbox, watcher| wakers.extend(mailbox.post(watcher)));
+    }
+
+    /// There may be something for the group, up to this revision, that is not in memory.
+    pub(super) fn forgotten(&self, group: GroupId) -> Revision {
+        self.groups.get(group).map_or(self.matched, |group| group.forgotten)
+    }
+
+    /// What is in memory for the group, from a revision on, a row of events for each revision.
+    pub(super) fn entries(
+        &self,
+        group: GroupId,
+        from: Revision,
+    ) -> impl Iterator<Item = (Revision, impl Iterator<Item = &Recorded>)> {
+        let entries = self.groups.get(group).map(|group| &group.entries);
+        let skip = entries.map_or(0, |entries| entries.partition_point(|e| e.revision < from));
+        entries.into_iter().flat_map(move |entries| entries.iter().skip(skip)).filter_map(|entry| {
+            let events = self.events(entry.revision)?;
+            let wanted = match &entry.events {
+                Which::One(at) => std::slice::from_ref(at),
+                Which::Many(at) => at,
+            };
+            let wanted = wanted.iter().filter_map(|at| events.get(usize::try_from(*at).ok()?));
+            Some((entry.revision, wanted))
+        })
+    }
+
+    /// The range and the filter of a group.
+    pub(super) fn wants(&self, group: GroupId) -> Option<(Extent<'_>, Filter)> {
+        Some((self.groups.extent(group)?, self.groups.filter(group)?))
+    }
+
+    /// The revisions kept from one on, and which is the first of them that has events; none when it
+    /// is not kept any more, or did not happen yet.
+    pub(super) fn since(&self, from: Revision) -> Option<(Revision, impl Iterator<Item = &Batch>)> {
+        let first = self.first();
+        // Nothing happened at the first revision, so a board that begins after it lacks nothing.
+        let from = if first <= Revision::FIRST.next() { from.max(first) } else { from };
+        let skip = usize::try_from(from.0 - first.0).ok()?;
+        let kept = self.recent.iter().skip(skip).map(|kept| &kept.events);
+        (skip < self.recent.len()).then_some((from, kept))
+    }
+
+    fn events(&self, revision: Revision) -> Option<&Batch> {
+        let at = usize::try_from(revision.0 - self.first().0).ok()?;
+        self.recent.get(at).map(|kept| &kept.events)
+    }
+
+    /// The oldest revision kept; the one after `matched` when there is none.
+    fn first(&self) -> Revision {
+        let len = i64::try_from(self.recent.len()).expect("the recent revisions are bounded");
+        Revision(self.matched.0 + 1 - len)
+    }
+
+    /// Which groups want which of these events, by group and then in their order.
+    fn matching(&self, events: &[Recorded]) -> Vec<(GroupId, u32)> {
+        let mut matched = Vec::new();
+        for (recorded, at) in events.iter().zip(0_u32..) {
+            let event = recorded.event();
+            self.groups.matching(event.key(), |group| {
+                if self.groups.filter(group).is_some_and(|filter| filter.passes(event)) {
+                    matched.push((group, at));
+                }
+            });
+        }
+        if events.len() > 1 {
+            matched.sort_unstable();
+        }
+        matched
+    }
+
+    /// Drops the oldest revisions until the bounds hold. The newest stays, whatever its size.
+    fn evict(&mut self) {
+        let Bounds { revisions, bytes, matches } = self.bounds;
+        while self.recent.len() > 1
+            && (self.recent.len() > revisions || self.bytes > bytes || self.matches > matches)
+        {
+            let revision = self.first();
+            let Some(kept) = self.recent.pop_front() else { break };
+            self.bytes -= kept.bytes;
+            for group in kept.groups {
+                // A group that came later under the same number has no entry this old.
+                let Some(group) = self.groups.get_mut(group) else { continue };
+                if group.entries.front().is_some_and(|entry| entry.revision == revision) {
+                    group.entries.pop_front();
+                    group.forgotten = revision;
+                    self.matches -= 1;
+                    if group.entries.is_empty() {
+                        group.entries = VecDeque::new();
+                    }
+                }
+            }
+        }
+    }
+
+    fn parking(&self) -> MutexGuard<'_, Parking> {
+        self.parking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

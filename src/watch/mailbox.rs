@@ -1,0 +1,70 @@
+//! [`Mailbox`]: how a stream hears that something is ready for its watchers.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::Waker,
+};
+
+use crate::watch::WatchId;
+
+/// What a stream has to look at. Others put it in; the stream takes it out when it is polled.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox(Mutex<Mail>);
+
+#[derive(Debug, Default)]
+struct Mail {
+    /// Watchers that were parked and have something to come. Each is there at most once.
+    ready: Vec<WatchId>,
+    /// History that the stream wants was read.
+    history: bool,
+    /// The hub has come to the revision that the stream waits for.
+    reached: bool,
+    /// Whom to wake; nobody while the stream is awake.
+    waker: Option<Waker>,
+}
+
+impl Mailbox {
+    /// Says that a watcher has something to come. The waker is to be woken when locks are free.
+    pub(super) fn post(&self, watcher: WatchId) -> Option<Waker> {
+        let mut mail = self.mail();
+        mail.ready.push(watcher);
+        mail.waker.take()
+    }
+
+    /// Says that history was read.
+    pub(super) fn post_history(&self) -> Option<Waker> {
+        let mut mail = self.mail();
+        mail.history = true;
+        mail.waker.take()
+    }
+
+    /// Says that the hub has come to the revision that the stream waits for.
+    pub(super) fn post_reached(&self) -> Option<Waker> {
+        let mut mail = self.mail();
+        mail.reached = true;
+        mail.waker.take()
+    }
+
+    /// Takes everything out: appends the watchers to `ready`, and says whether history was read.
+    pub(super) fn collect(&self, ready: &mut VecDeque<WatchId>) -> bool {
+        let mut mail = self.mail();
+        mail.reached = false;
+        ready.extend(std::mem::take(&mut mail.ready));
+        std::mem::take(&mut mail.history)
+    }
+
+    /// Asks to be woken by the next mail. Not when there is some already: then it is false.
+    pub(super) fn rest(&self, waker: &Waker) -> bool {
+        let mut mail = self.mail();
+        let empty = mail.ready.is_empty() && !mail.history && !mail.reached;
+        if empty && !mail.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            mail.waker = Some(waker.clone());
+        }
+        empty
+    }
+
+    fn mail(&self) -> MutexGuard<'_, Mail> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
