@@ -2,7 +2,9 @@
 
 mod behind;
 mod cases;
+mod hub;
 mod model;
 mod scripts;
 mod store;
 mod stored;
+mod threads;

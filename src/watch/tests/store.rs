@@ -21,12 +21,12 @@ use crate::{
 };
 
 /// A key of these letters.
-pub(crate) fn key(text: &str) -> Key {
+pub(super) fn key(text: &str) -> Key {
     Key::new(text.as_bytes().to_vec()).unwrap()
 }
 
 /// The put that created a key at a revision.
-pub(crate) fn put(text: &str, revision: i64) -> Event {
+pub(super) fn put(text: &str, revision: i64) -> Event {
     let kv = KeyValue {
         key: key(text),
         value: Bytes::from_static(b"value"),
@@ -61,7 +61,11 @@ pub(super) struct Store {
 impl Store {
     /// An empty store whose hub keeps this many revisions.
     pub(super) fn keeping(revisions: usize) -> Self {
-        let bounds = Bounds { revisions, bytes: usize::MAX, matches: usize::MAX };
+        Self::bounded(Bounds { revisions, bytes: usize::MAX, matches: usize::MAX })
+    }
+
+    /// An empty store whose hub has these bounds.
+    pub(super) fn bounded(bounds: Bounds) -> Self {
         Self {
             hub: Arc::new(Hub::bounded(Revision::FIRST, Revision::NEVER_COMPACTED, bounds)),
             batches: BTreeMap::new(),
@@ -203,9 +207,15 @@ impl From<Response> for Told {
 }
 
 /// A client with room for so many responses.
-struct Client {
+pub(super) struct Client {
     room: usize,
-    told: Vec<Told>,
+    pub(super) told: Vec<Told>,
+}
+
+impl Client {
+    pub(super) fn with_room(room: usize) -> Self {
+        Self { room, told: Vec::new() }
+    }
 }
 
 impl Sink for Client {
@@ -235,7 +245,17 @@ impl Sink for Client {
 
 /// Whether a stream was woken.
 #[derive(Default)]
-struct Woken(AtomicBool);
+pub(super) struct Woken(AtomicBool);
+
+impl Woken {
+    pub(super) fn is_woken(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn forget(&self) {
+        self.0.store(false, Ordering::Relaxed);
+    }
+}
 
 impl Wake for Woken {
     fn wake(self: Arc<Self>) {
@@ -258,7 +278,7 @@ pub(super) fn poll_with<H: History>(
     budget: usize,
 ) -> Result<Seen, H::Error> {
     while hub.fan_out() {}
-    let mut client = Client { room: budget, told: Vec::new() };
+    let mut client = Client::with_room(budget);
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
     let mut polled = watchers.poll(&waker, &mut client);
