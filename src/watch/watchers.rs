@@ -174,13 +174,9 @@ impl Watchers {
 
     /// Looks after the client's question how far the stream has come: whether it can be answered
     /// with `matched`, where the board is held, once nobody is awake. If not yet, the hub is asked to
-    /// say when. If there is no watcher that it could be about, it is forgotten.
+    /// say when.
     pub(super) fn can_answer(&mut self, matched: Revision) -> bool {
         let Some(asked) = self.asked else { return false };
-        if self.watchers.len() == self.lost {
-            self.asked = None;
-            return false;
-        }
         while self.futures.first().is_some_and(|(start, _)| *start <= matched) {
             self.futures.pop_first();
         }
@@ -189,6 +185,13 @@ impl Watchers {
             self.await_revision(started);
         }
         started <= matched && self.waiting.is_empty()
+    }
+
+    /// Forgets the client's question when there is no watcher that it could be about.
+    pub(super) fn forget_idle_question(&mut self) {
+        if self.watchers.len() == self.lost {
+            self.asked = None;
+        }
     }
 
     fn await_revision(&mut self, revision: Revision) {

@@ -45,7 +45,7 @@ fn each_bound_takes_the_oldest() {
 fn the_newest_revision_stays() {
     for bounds in [
         Bounds { revisions: 1, ..UNBOUNDED },
-        Bounds { bytes: 10, ..UNBOUNDED },
+        Bounds { bytes: 20, ..UNBOUNDED },
         Bounds { matches: 1, ..UNBOUNDED },
     ] {
         let (mut store, mut watchers) = stalled(bounds);
