@@ -43,7 +43,6 @@ use crate::{
         etcdserverpb::{
             auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
             lease_server::LeaseServer, maintenance_server::MaintenanceServer,
-            watch_server::WatchServer,
         },
         v3electionpb::election_server::ElectionServer,
         v3lockpb::lock_server::LockServer,
@@ -145,7 +144,7 @@ pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Router {
         .add(limited!(LockServer, lock::LockService))
         .add(limited!(ElectionServer, election::ElectionService))
         .add(HealthServer::new(health::HealthService::new(node.clone())))
-        .add(limited!(WatchServer, watch::WatchService::new(node, config)))
+        .add(watch::Watches::new(node, config))
         .router
 }
 

@@ -19,7 +19,7 @@ use futures_util::{Stream, stream};
 use hyper::body::{Body as HttpBody, Frame};
 use prost::Message as ProstMessage;
 use tonic::{
-    Status,
+    Status, Streaming,
     body::Body,
     codec::{BufferSettings, Codec, EncodeBuf, Encoder},
     server::Grpc,
@@ -31,6 +31,8 @@ use crate::node::Slot;
 
 /// Requests with such answers are small: a key, its end and numbers.
 const REQUEST_BUFFER_BYTES: usize = 512;
+/// A stream of requests begins with room for one of them, and keeps the room it has come to need.
+const STREAM_BUFFER_BYTES: usize = 64;
 
 /// Takes the one message of a call, of at most `bytes_max` bytes, and answers with the body that
 /// `method` makes.
@@ -56,16 +58,50 @@ where
             Ok(tonic::Response::new(()))
         }
     });
-    let mut grpc = Grpc::new(RequestOnly(PhantomData)).max_decoding_message_size(bytes_max);
+    let codec = RequestOnly { buffer_bytes: REQUEST_BUFFER_BYTES, message: PhantomData };
+    let mut grpc = Grpc::new(codec).max_decoding_message_size(bytes_max);
     let response = grpc.unary(service, request).await;
+    give_way(response, made)
+}
+
+/// Takes the messages of a call, each of at most `bytes_max` bytes, and answers at once with the
+/// body that `method` makes.
+pub(super) async fn streaming<M, B>(
+    request: Request<B>,
+    bytes_max: usize,
+    method: impl FnOnce(Streaming<M>) -> Body + Send,
+) -> Response<Body>
+where
+    M: ProstMessage + Default + 'static,
+    B: HttpBody + Send + 'static,
+    B::Error: Into<BoxError> + Send,
+{
+    let made = Mutex::new(None);
+    let (mut method, kept) = (Some(method), &made);
+    let service = service_fn(move |request: tonic::Request<Streaming<M>>| {
+        let body = method.take().map(|method| method(request.into_inner()));
+        *kept.lock().unwrap_or_else(PoisonError::into_inner) = body;
+        ready(Ok(tonic::Response::new(stream::empty::<Result<(), Status>>())))
+    });
+    let codec = RequestOnly { buffer_bytes: STREAM_BUFFER_BYTES, message: PhantomData };
+    let mut grpc = Grpc::new(codec).max_decoding_message_size(bytes_max);
+    let response = grpc.streaming(service, request).await;
+    give_way(response, made)
+}
+
+/// The library's response with our body, if there is one; else it is a status.
+fn give_way(response: Response<Body>, made: Mutex<Option<Body>>) -> Response<Body> {
     match made.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(body) => response.map(|_| body),
-        None => response, // a status
+        None => response,
     }
 }
 
 /// Decodes requests, and encodes nothing.
-struct RequestOnly<M>(PhantomData<M>);
+struct RequestOnly<M> {
+    buffer_bytes: usize,
+    message: PhantomData<M>,
+}
 
 impl<M: ProstMessage + Default + 'static> Codec for RequestOnly<M> {
     type Encode = ();
@@ -78,7 +114,7 @@ impl<M: ProstMessage + Default + 'static> Codec for RequestOnly<M> {
     }
 
     fn decoder(&mut self) -> ProstDecoder<M> {
-        ProstCodec::<M, M>::raw_decoder(BufferSettings::new(REQUEST_BUFFER_BYTES, 0))
+        ProstCodec::<M, M>::raw_decoder(BufferSettings::new(self.buffer_bytes, 0))
     }
 }
 

@@ -27,6 +27,7 @@ mod direct;
 mod driver;
 mod error;
 pub mod fail_points;
+mod fan_out;
 mod forward;
 mod handle;
 mod hash;

@@ -17,6 +17,7 @@ use super::{
     identity::Prepared,
     listener, publish,
     stop::Requests,
+    tasks::Tasks,
 };
 use crate::{
     api,
@@ -40,6 +41,8 @@ pub(super) struct Member {
     node: Handle,
     threads: Threads,
     links: GrpcLinks,
+    /// Moves events on to watchers.
+    fan_out: Tasks,
     clients: Face,
     peers: Face,
 }
@@ -85,6 +88,8 @@ impl Member {
         metrics.register(|registry| {
             registry.register_collector(Box::new(StoreFigures(node.clone())));
         });
+        let mut fan_out = Tasks::default();
+        fan_out.start("the fan-out to watchers", &RuntimeHandle::current(), node.clone().fan_out());
 
         let (closing, closed) = watch::channel(false);
         let service = PeerService::new(Arc::clone(&out), Arc::new(node.clone()), closed);
@@ -98,7 +103,7 @@ impl Member {
             ),
         );
         let clients = client_face(config, &node, &metrics, (sockets.clients, sockets.metrics));
-        Ok(Self { node, threads, links: GrpcLinks { out, closing }, clients, peers })
+        Ok(Self { node, threads, links: GrpcLinks { out, closing }, fan_out, clients, peers })
     }
 
     /// Serves until the member is asked to stop, has a fault, or loses one of its parts.
@@ -120,6 +125,7 @@ impl Member {
             }),
             name = self.clients.ended() => Some(Error::Ended(name)),
             name = self.peers.ended() => Some(Error::Ended(name)),
+            name = self.fan_out.ended() => Some(Error::Ended(name)),
             () = announced => None,
         };
         match failed {
@@ -147,6 +153,7 @@ impl Member {
         if !self.clients.drain(DRAIN_WITHIN).await {
             warn!("calls were cut off: they ran on for too long");
         }
+        self.fan_out.end(Duration::ZERO).await;
         self.links.closing.send_replace(true);
         self.peers.drain(PEERS_END_WITHIN).await;
         self.node.shutdown();
@@ -168,6 +175,7 @@ impl Member {
     async fn abandon(self) {
         self.links.closing.send_replace(true);
         self.clients.drain(Duration::ZERO).await;
+        self.fan_out.end(Duration::ZERO).await;
         self.peers.drain(Duration::ZERO).await;
         self.node.shutdown();
         // The reason is known already.

@@ -117,6 +117,11 @@ pub const WATCH_CHUNK_BYTES: usize = 16 * 1024;
 pub const WATCH_CATCH_UP_BYTES_MAX: usize = 128 * 1024;
 /// The same for a watcher whose client takes responses in pieces.
 pub const WATCH_FRAGMENTED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of an event up to which it is copied into the chunk of each stream; a larger one is sent as
+/// it lies, shared between streams.
+pub const WATCH_COPIED_EVENT_BYTES_MAX: usize = 8 * 1024;
+/// Requests of a watch stream that are carried out before its events have a turn.
+pub const WATCH_REQUESTS_PER_TURN_MAX: usize = 64;
 /// Watchers on one stream.
 pub const WATCHERS_PER_STREAM_MAX: usize = 1_000_000;
 

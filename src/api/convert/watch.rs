@@ -1,6 +1,7 @@
 //! Requests and responses of a watch stream.
 
-use prost::{Message, length_delimiter_len};
+use bytes::Bytes;
+use prost::encoding;
 
 use crate::{
     api::convert::kv,
@@ -11,9 +12,15 @@ use crate::{
         },
         mvccpb,
     },
-    types::{Event, EventKind, Key, KeyRange, Revision},
+    types::{Event, EventKind, Key, KeyRange, KeyValue, Revision},
     watch::{Create, Filter, Kind, Refusal, Response, WatchId},
 };
+
+/// The field of events in a response.
+const EVENTS: u32 = 11;
+
+/// What is said to who needs history that is gone.
+const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
 
 /// What a message on a watch stream asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,16 +45,18 @@ pub fn request(request: WatchRequest) -> Option<Asked> {
 }
 
 /// The watcher that is asked for. Unlike elsewhere an empty key is no mistake here: it means the
-/// smallest key there is.
+/// smallest key there is. The keys are copied: a watcher lives long, and must not keep the buffer in
+/// which its request arrived.
 fn create(request: WatchCreateRequest) -> Create {
-    let key = Key::new(request.key).unwrap_or(Key::MIN);
+    let key = Key::new(Bytes::copy_from_slice(&request.key)).unwrap_or(Key::MIN);
+    let range_end = Bytes::copy_from_slice(&request.range_end);
     let filtered = |filter: FilterType| request.filters.contains(&i32::from(filter));
     Create {
         filter: Filter {
             no_put: filtered(FilterType::Noput),
             no_delete: filtered(FilterType::Nodelete),
         },
-        range: KeyRange::from_wire(key, request.range_end),
+        range: KeyRange::from_wire(key, range_end),
         start: Revision(request.start_revision),
         prev_kv: request.prev_kv,
         fragment: request.fragment,
@@ -56,18 +65,12 @@ fn create(request: WatchCreateRequest) -> Create {
     }
 }
 
-/// A response in one message, or, when its watcher takes it in pieces and it has `bytes_max` or
-/// more, in several that must follow one another. The revision in `header` is replaced.
+/// What a response without events says. The revision in `header` is replaced.
 #[must_use]
-pub fn responses(
-    header: ResponseHeader,
-    response: Response,
-    bytes_max: usize,
-) -> Vec<WatchResponse> {
+pub fn response(header: ResponseHeader, response: &Response) -> WatchResponse {
     let header = ResponseHeader { revision: response.revision.0, ..header };
     let mut message =
         WatchResponse { header: Some(header), watch_id: response.id.0, ..WatchResponse::default() };
-    let mut in_pieces = false;
     match response.kind {
         Kind::Created => message.created = true,
         Kind::Refused(refusal) => {
@@ -79,20 +82,43 @@ pub fn responses(
         Kind::Compacted(revision) => {
             message.canceled = true;
             message.compact_revision = revision.0;
+            message.cancel_reason = COMPACTED.to_owned();
         }
         Kind::Progress => {}
-        Kind::Events { events, fragment } => {
-            message.events = events.into_iter().map(event).collect();
-            in_pieces = fragment;
-        }
     }
-    if in_pieces { pieces(message, bytes_max) } else { vec![message] }
+    message
+}
+
+/// What stands before the events of a response. The revision in `header` is replaced; `fragment`
+/// says that more pieces of the same response follow.
+#[must_use]
+pub fn head(
+    header: ResponseHeader,
+    (id, revision): (WatchId, Revision),
+    fragment: bool,
+) -> WatchResponse {
+    WatchResponse {
+        header: Some(ResponseHeader { revision: revision.0, ..header }),
+        watch_id: id.0,
+        fragment,
+        ..WatchResponse::default()
+    }
+}
+
+/// An event as it stands in every response that shows it: a field of [`WatchResponse`], its tag and
+/// its length included. It is the last field, so events follow one another behind the head.
+#[must_use]
+pub fn event_field(event: &Event, prev: Option<&KeyValue>) -> Bytes {
+    let message = self::event(event, prev);
+    let mut field = Vec::with_capacity(encoding::message::encoded_len(EVENTS, &message));
+    encoding::message::encode(EVENTS, &message, &mut field);
+    field.into()
 }
 
 /// The words in which clients of etcd know a refusal.
 fn reason(refusal: Refusal) -> &'static str {
     match refusal {
-        Refusal::NegativeStart => "etcdserver: mvcc: required revision has been compacted",
+        Refusal::NegativeStart => COMPACTED,
         Refusal::EmptyRange => "mvcc: watcher range is empty",
         Refusal::DuplicateId => "mvcc: duplicate watch ID provided on the WatchStream",
         Refusal::TooManyWatchers => "etcdserver: too many watchers on the stream",
@@ -100,50 +126,20 @@ fn reason(refusal: Refusal) -> &'static str {
 }
 
 /// An event as clients see it. Of a deleted key there is only the key and the revision.
-fn event(event: Event) -> mvccpb::Event {
-    let (kind, pair) = match event.kind {
-        EventKind::Put(pair) => (mvccpb::event::EventType::Put, kv::key_value(pair)),
+fn event(event: &Event, prev: Option<&KeyValue>) -> mvccpb::Event {
+    let (kind, pair) = match &event.kind {
+        EventKind::Put(pair) => (mvccpb::event::EventType::Put, kv::key_value(pair.clone())),
         EventKind::Delete(key, _) => {
             let pair = mvccpb::KeyValue {
-                key: key.into_bytes(),
+                key: key.bytes().clone(),
                 mod_revision: event.id.revision.0,
                 ..mvccpb::KeyValue::default()
             };
             (mvccpb::event::EventType::Delete, pair)
         }
     };
-    mvccpb::Event { r#type: kind.into(), kv: Some(pair), prev_kv: event.prev.map(kv::key_value) }
-}
-
-/// Splits a response into pieces below `bytes_max`, of at least one event each. All but the last
-/// say that more follows.
-fn pieces(response: WatchResponse, bytes_max: usize) -> Vec<WatchResponse> {
-    if response.events.len() < 2 || response.encoded_len() < bytes_max {
-        return vec![response];
-    }
-    let WatchResponse { events, .. } = response;
-    let empty = WatchResponse { events: Vec::new(), fragment: true, ..response };
-    let empty_len = empty.encoded_len();
-    let mut pieces = Vec::new();
-    let (mut piece, mut len) = (empty.clone(), empty_len);
-    for event in events {
-        let event_len = field_len(&event);
-        if !piece.events.is_empty() && len + event_len >= bytes_max {
-            pieces.push(std::mem::replace(&mut piece, empty.clone()));
-            len = empty_len;
-        }
-        piece.events.push(event);
-        len += event_len;
-    }
-    piece.fragment = false;
-    pieces.push(piece);
-    pieces
-}
-
-/// What an event adds to its response: a tag of one byte, a length, and itself.
-fn field_len(event: &mvccpb::Event) -> usize {
-    let len = event.encoded_len();
-    1 + length_delimiter_len(len) + len
+    let prev_kv = prev.cloned().map(kv::key_value);
+    mvccpb::Event { r#type: kind.into(), kv: Some(pair), prev_kv }
 }
 
 #[cfg(test)]

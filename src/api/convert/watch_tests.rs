@@ -1,11 +1,10 @@
 //! Watch messages: how requests are read, and what responses look like on the wire.
 
 use bytes::Bytes;
+use prost::Message;
 
 use super::*;
 use crate::types::{DeleteReason, EventId, KeyValue, LeaseId};
-
-const BYTES_MAX: usize = 2_097_152;
 
 fn key(text: &str) -> Key {
     Key::new(text.as_bytes().to_vec()).unwrap()
@@ -66,8 +65,8 @@ fn an_empty_message_asks_for_nothing() {
 
 fn one(id: i64, revision: i64, kind: Kind) -> WatchResponse {
     let header = ResponseHeader { cluster_id: 1, member_id: 2, revision: 99, raft_term: 3 };
-    let response = Response { id: WatchId(id), revision: Revision(revision), kind };
-    let [message] = responses(header, response, BYTES_MAX).try_into().unwrap();
+    let said = Response { id: WatchId(id), revision: Revision(revision), kind };
+    let message = response(header, &said);
     assert_eq!(message.header, Some(ResponseHeader { revision, ..header }));
     message
 }
@@ -85,10 +84,14 @@ fn kinds_of_responses_are_told_by_their_fields() {
         of(4, 5, Kind::Canceled),
         WatchResponse { watch_id: 4, canceled: true, ..empty.clone() }
     );
-    assert_eq!(
-        of(4, 0, Kind::Compacted(Revision(7))),
-        WatchResponse { watch_id: 4, canceled: true, compact_revision: 7, ..empty.clone() }
-    );
+    let compacted = WatchResponse {
+        watch_id: 4,
+        canceled: true,
+        compact_revision: 7,
+        cancel_reason: "etcdserver: mvcc: required revision has been compacted".to_owned(),
+        ..empty.clone()
+    };
+    assert_eq!(of(4, 0, Kind::Compacted(Revision(7))), compacted);
     assert_eq!(header(&one(4, 0, Kind::Compacted(Revision(7)))).unwrap().revision, 0);
     assert_eq!(of(-1, 5, Kind::Progress), WatchResponse { watch_id: -1, ..empty.clone() });
     for (refusal, reason) in [
@@ -123,24 +126,27 @@ fn put(name: &str, revision: i64, value: Bytes) -> Event {
     Event { id, kind: EventKind::Put(pair(name, revision, value)), prev: None }
 }
 
-fn delete(name: &str, revision: i64, prev: Option<KeyValue>) -> Event {
+fn delete(name: &str, revision: i64) -> Event {
     let id = EventId { revision: Revision(revision), sub: 0 };
-    Event { id, kind: EventKind::Delete(key(name), DeleteReason::Expired), prev }
+    let kind = EventKind::Delete(key(name), DeleteReason::Expired);
+    Event { id, kind, prev: None }
 }
 
 /// A put shows the whole pair. A delete, whatever its reason, shows key and revision, and the pair
-/// before if it was asked for.
+/// before if it was asked for. Behind the head, the fields are the message byte for byte.
 #[test]
 fn case_45_events_on_the_wire() {
-    let value = Bytes::from_static(b"v");
+    let value = Bytes::from(vec![b'v'; 200]);
     let before = pair("a", 5, value.clone());
-    let events = vec![
-        put("a", 5, value.clone()),
-        delete("a", 6, None),
-        delete("a", 6, Some(before.clone())),
+    let fields = [
+        event_field(&put("a", 5, value), None),
+        event_field(&delete("a", 6), None),
+        event_field(&delete("a", 6), Some(&before)),
     ];
+    let header = ResponseHeader { cluster_id: u64::MAX, ..ResponseHeader::default() };
+    let head = head(header, (WatchId(-4), Revision(6)), true);
 
-    let message = one(0, 6, Kind::Events { events, fragment: false });
+    let bytes = [head.encode_to_vec(), fields.concat()].concat();
 
     let deleted = mvccpb::KeyValue {
         key: Bytes::from_static(b"a"),
@@ -154,60 +160,17 @@ fn case_45_events_on_the_wire() {
     };
     let whole = kv::key_value(before);
     assert_eq!((whole.lease, whole.version), (9, 1));
-    assert_eq!(
-        message.events,
-        [event(0, &whole, None), event(1, &deleted, None), event(1, &deleted, Some(whole.clone()))]
-    );
-}
-
-/// Ten large puts and their deletes, as one response.
-fn large(fragment: bool) -> Response {
-    let value = Bytes::from(vec![b'x'; 1_024_000]);
-    let puts = (0..10).map(|n| put(&format!("key-{n}"), 2 + n, value.clone()));
-    let deletes = (0..10).map(|n| delete(&format!("key-{n}"), 12 + n, None));
-    let events = puts.chain(deletes).collect();
-    Response { id: WatchId(3), revision: Revision(21), kind: Kind::Events { events, fragment } }
-}
-
-/// A large response travels in pieces below the limit, if its watcher takes it so.
-#[test]
-fn case_51_large_responses_are_split() {
-    let pieces = responses(ResponseHeader::default(), large(true), BYTES_MAX);
-
-    let counts: Vec<_> = pieces.iter().map(|piece| piece.events.len()).collect();
-    assert_eq!(counts, [2, 2, 2, 2, 12]);
-    assert!(pieces.iter().all(|piece| piece.encoded_len() < BYTES_MAX));
-    let flags: Vec<_> = pieces.iter().map(|piece| piece.fragment).collect();
-    assert_eq!(flags, [true, true, true, true, false]);
-    assert!(pieces.iter().all(|piece| piece.watch_id == 3));
-    assert!(pieces.iter().all(|piece| piece.header.unwrap().revision == 21));
-
-    let whole = responses(ResponseHeader::default(), large(false), BYTES_MAX);
-    assert_eq!(whole.len(), 1);
-    let events: Vec<_> = pieces.into_iter().flat_map(|piece| piece.events).collect();
-    assert_eq!(events, whole[0].events);
-}
-
-/// The size that pieces are cut by is the one they have on the wire; an event above the limit gets
-/// a piece of its own.
-#[test]
-fn pieces_are_cut_where_the_encoding_reaches_the_limit() {
-    let value = Bytes::from_static(&[7; 300]);
-    let events: Vec<_> = (0..4).map(|n| put("k", 2 + n, value.clone())).collect();
-    let kind = Kind::Events { events, fragment: true };
-    let response = Response { id: WatchId(0), revision: Revision(5), kind };
-    let len_of_two = {
-        let pieces = responses(ResponseHeader::default(), response.clone(), 900);
-        assert_eq!(pieces[0].events.len(), 2);
-        pieces[0].encoded_len()
+    let message = WatchResponse {
+        header: Some(ResponseHeader { revision: 6, ..header }),
+        watch_id: -4,
+        fragment: true,
+        events: vec![
+            event(0, &whole, None),
+            event(1, &deleted, None),
+            event(1, &deleted, Some(whole.clone())),
+        ],
+        ..WatchResponse::default()
     };
-
-    let counts = |bytes_max| {
-        let pieces = responses(ResponseHeader::default(), response.clone(), bytes_max);
-        pieces.iter().map(|piece| piece.events.len()).collect::<Vec<_>>()
-    };
-    assert_eq!(counts(len_of_two + 1), [2, 2]);
-    assert_eq!(counts(len_of_two), [1, 1, 1, 1]);
-    assert_eq!(counts(10), [1, 1, 1, 1]);
-    assert_eq!(counts(10_000), [4]);
+    assert_eq!(WatchResponse::decode(&bytes[..]).unwrap(), message);
+    assert_eq!(bytes, message.encode_to_vec());
 }
