@@ -1,11 +1,11 @@
 //! Figures of the store that are read when somebody asks for metrics.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::gauge::ConstGauge,
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
 };
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     state::{member, meta},
     telemetry::Metrics,
     types::Fault,
+    watch::Hub,
 };
 
 /// The node's own figures, as those that are shown.
@@ -69,5 +70,31 @@ impl Collector for StoreFigures {
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
         Ok(())
+    }
+}
+
+/// Reads the figures of the watchers from their hub.
+#[derive(Debug)]
+pub(super) struct WatchFigures(pub(super) Arc<Hub>);
+
+impl Collector for WatchFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let figures = self.0.figures();
+        for (name, help, value) in [
+            ("etcd_debugging_mvcc_watch_stream_total", "Watch streams", figures.streams),
+            ("etcd_debugging_mvcc_watcher_total", "Watchers", figures.watchers),
+            ("etcd_debugging_mvcc_slow_watcher_total", "Watchers that are behind", figures.behind),
+            (
+                "etcd_debugging_mvcc_pending_events_total",
+                "Events that wait to be matched",
+                figures.pending,
+            ),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let sent = ConstCounter::new(figures.delivered);
+        let (name, help) = ("etcd_debugging_mvcc_events", "Events sent to watchers");
+        sent.encode(encoder.encode_descriptor(name, help, None, sent.metric_type())?)
     }
 }

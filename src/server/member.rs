@@ -13,7 +13,7 @@ use super::{
     bind::Bound,
     connection::Profile,
     face::Face,
-    figures::{self, StoreFigures},
+    figures::{self, StoreFigures, WatchFigures},
     identity::Prepared,
     listener, publish,
     stop::Requests,
@@ -87,6 +87,7 @@ impl Member {
         out.set_members(&addresses(&node).map_err(Error::Start)?);
         metrics.register(|registry| {
             registry.register_collector(Box::new(StoreFigures(node.clone())));
+            registry.register_collector(Box::new(WatchFigures(Arc::clone(node.watch_hub()))));
         });
         let mut fan_out = Tasks::default();
         fan_out.start("the fan-out to watchers", &RuntimeHandle::current(), node.clone().fan_out());

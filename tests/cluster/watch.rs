@@ -1,8 +1,13 @@
 //! Watches: what changes, in order, once.
 
+use std::time::Duration;
+
 use etcd_client::{DeleteOptions, Txn, TxnOp, WatchFilterType, WatchOptions};
 
-use crate::harness::{Change, Cluster, Watching};
+use crate::harness::{Change, Cluster, Watching, eventually};
+
+/// How long what is certain to come may take.
+const SOON: Duration = Duration::from_secs(20);
 
 fn put(key: &str, value: &str, revision: i64) -> Change {
     Change { what: "PUT", key: key.to_owned(), value: value.to_owned(), revision }
@@ -173,4 +178,38 @@ async fn every_member_serves_watches() {
             assert_eq!(watching.next().await, put("k", &index.to_string(), index + 2));
         }
     }
+}
+
+/// Streams, watchers and the events they were sent are counted, and only while they are there.
+#[tokio::test]
+async fn watchers_are_counted() {
+    let cluster = Cluster::start(1).await;
+    let mut client = cluster.client(0).await;
+    let figures = async || {
+        let (_, text) = crate::quota::page(&cluster, 0, "/metrics").await;
+        let figure = |name: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            value.unwrap_or_else(|| panic!("{name} is not shown")).parse::<i64>().unwrap()
+        };
+        [
+            "etcd_debugging_mvcc_watch_stream_total",
+            "etcd_debugging_mvcc_watcher_total",
+            "etcd_debugging_mvcc_slow_watcher_total",
+            "etcd_debugging_mvcc_pending_events_total",
+            "etcd_debugging_mvcc_events_total",
+        ]
+        .map(figure)
+    };
+    assert_eq!(figures().await, [0; 5]);
+
+    let mut watching = Watching::prefix(&mut client, "k").await;
+    for value in ["1", "2"] {
+        client.put("k", value, None).await.unwrap();
+        watching.next().await;
+    }
+    assert_eq!(figures().await, [1, 1, 0, 0, 2]);
+
+    drop(watching);
+    let gone = async || (figures().await == [0, 0, 0, 0, 2]).then_some(());
+    eventually("the end of the stream", SOON, gone).await;
 }
