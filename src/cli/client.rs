@@ -77,6 +77,18 @@ impl Client {
         Ok(Self { endpoints, timeout: self.timeout })
     }
 
+    /// The same with windows of this size, in bytes, of a stream and of its connection: so much a
+    /// server may send before it is read.
+    pub(super) fn with_windows(&self, (stream, connection): (u32, u32)) -> Self {
+        let limited = |endpoint: &Endpoint| Endpoint {
+            text: endpoint.text.clone(),
+            transport: (endpoint.transport.clone())
+                .initial_stream_window_size(stream)
+                .initial_connection_window_size(connection),
+        };
+        Self { endpoints: self.endpoints.iter().map(limited).collect(), timeout: self.timeout }
+    }
+
     pub(super) fn endpoints(&self) -> &[Endpoint] {
         &self.endpoints
     }

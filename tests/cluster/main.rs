@@ -27,3 +27,4 @@ mod quota;
 mod scenario;
 mod startup;
 mod watch;
+mod watch_bench;

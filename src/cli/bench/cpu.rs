@@ -1,5 +1,5 @@
-//! How much processor time this process has used: a load generator that is itself at its limit
-//! measures itself.
+//! How much processor time this process has used, and others: a load generator that is itself at its
+//! limit measures itself.
 
 use std::{fs, time::Duration};
 
@@ -9,6 +9,11 @@ const TICK: Duration = Duration::from_millis(10);
 /// Processor time used so far by all threads, where the system tells.
 pub(super) fn used() -> Option<Duration> {
     parse(&fs::read_to_string("/proc/self/stat").ok()?)
+}
+
+/// The same of another process on this machine.
+pub(super) fn used_by(pid: u32) -> Option<Duration> {
+    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// Fields 14 and 15 of the line. The second field is a name that may hold anything, in parentheses.

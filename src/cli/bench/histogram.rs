@@ -25,10 +25,15 @@ impl Histogram {
     }
 
     pub(super) fn record(&mut self, value: Duration) {
+        self.record_many(value, 1);
+    }
+
+    /// Counts a value so many times.
+    pub(super) fn record_many(&mut self, value: Duration, times: u64) {
         let nanos = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
         let bucket = self.counts.get_mut(bucket_of(nanos)).expect("every value has a bucket");
-        *bucket += 1;
-        self.count += 1;
+        *bucket += times;
+        self.count += times;
         self.max = self.max.max(nanos);
     }
 

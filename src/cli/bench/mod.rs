@@ -6,7 +6,7 @@
 //!
 //! Reported beside rate and latencies is the processor time of the generator itself.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use tonic::transport::Channel;
@@ -31,6 +31,7 @@ use keys::{KeyArgs, Keys};
 use load::{Get, Mixed, Put};
 use pace::{Extent, Pace};
 use report::{Report, Tally};
+use watch::{broadcast, catch_up, hold};
 
 /// How long a run is without `--total` and `--duration`.
 const DEFAULT_DURATION: Duration = Duration::from_secs(10);
@@ -118,6 +119,23 @@ pub(super) enum BenchCommand {
         #[command(flatten)]
         fan_out: watch::FanOutArgs,
     },
+    /// Watch every key of a filled store from its first revision on, until all events have arrived
+    CatchUp {
+        #[command(flatten)]
+        catch_up: catch_up::CatchUpArgs,
+    },
+    /// Open watchers step by step, and hold them until a line or the end of input
+    Hold {
+        #[command(flatten)]
+        hold: hold::HoldArgs,
+    },
+    /// Serve watches and puts without a store, to be compared with
+    #[command(hide = true)]
+    Broadcast {
+        /// Address to listen on
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2379")]
+        listen: SocketAddr,
+    },
     /// Grant leases, or renew one for each client
     Lease {
         #[command(flatten)]
@@ -193,7 +211,8 @@ pub(super) fn run(
     output: &mut Output,
 ) -> Result<(), Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(measure_command(command, client))?;
+    let report = runtime.block_on(perform(command, client, output))?;
+    let Some(report) = report else { return Ok(()) };
     if command.json() {
         output.line(report.json())?;
     } else {
@@ -217,13 +236,20 @@ impl BenchCommand {
             | Self::Watch { load, .. }
             | Self::Lease { load, .. } => load.json,
             Self::Page { page, .. } => page.json,
+            Self::CatchUp { catch_up } => catch_up.json,
             Self::Ready { json } => *json,
+            Self::Hold { .. } | Self::Broadcast { .. } => false,
         }
     }
 }
 
-async fn measure_command(command: &BenchCommand, client: &Client) -> Result<Report, Error> {
-    match command {
+/// Does what the command says; where something is measured, the report comes out.
+async fn perform(
+    command: &BenchCommand,
+    client: &Client,
+    output: &mut Output,
+) -> Result<Option<Report>, Error> {
+    let report = match command {
         BenchCommand::Put { load, keys } => put(load, keys, client).await,
         BenchCommand::Get { load, keys, serializable, skip_preload } => {
             let reads = Reads { percent: 100, serializable: *serializable, preload: !skip_preload };
@@ -240,10 +266,18 @@ async fn measure_command(command: &BenchCommand, client: &Client) -> Result<Repo
         BenchCommand::Compact { load, keys } => compact::run(load, keys, client).await,
         BenchCommand::Ready { .. } => ready::run(client).await,
         BenchCommand::Watch { load, fan_out } => watch::run(load, fan_out, client).await,
+        BenchCommand::CatchUp { catch_up } => catch_up::run(catch_up, client).await,
         BenchCommand::Lease { load, keep_alive, ttl } => {
             lease::run(load, *keep_alive, *ttl, client).await
         }
-    }
+        BenchCommand::Hold { hold } => {
+            return hold::run(hold, client, output).await.map(|()| None);
+        }
+        BenchCommand::Broadcast { listen } => {
+            return broadcast::serve(*listen).await.map(|()| None);
+        }
+    };
+    report.map(Some)
 }
 
 async fn put(load: &LoadArgs, keys: &KeyArgs, client: &Client) -> Result<Report, Error> {
