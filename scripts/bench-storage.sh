@@ -7,4 +7,4 @@ set -eu
 
 cd "$(dirname "$0")/.."
 command -v python3 >/dev/null 2>&1 || { echo 'bench: there is no python3' >&2; exit 1; }
-exec python3 -B scripts/bench_storage "$@"
+PYTHONPATH=scripts/bench_shared exec python3 -B scripts/bench_storage "$@"

@@ -1,19 +1,12 @@
 """The storage figures: arguments, the run, and the table at its end."""
 
 import argparse
-import datetime
-import os
-import shlex
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 
 import machine
+import run
 import sections
 import stores
-import table as tables
 from table import say
 
 SECTIONS = {
@@ -24,9 +17,6 @@ SECTIONS = {
     "e": "puts while history is compacted",
     "f": "pages of a long list at one revision, while others write",
 }
-# Between these a document holds the figures.
-BEGIN, END = "<!-- storage figures: begin -->", "<!-- storage figures: end -->"
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def number(text):
@@ -39,22 +29,16 @@ def number(text):
     return value
 
 
-def wanted_sections(text):
-    if not text or set(text) - set(SECTIONS):
-        raise argparse.ArgumentTypeError(f"{text!r} is not made of {''.join(SECTIONS)}")
-    return "".join(sorted(set(text)))
-
-
 def parse():
     parser = argparse.ArgumentParser(
         prog="scripts/bench-storage.sh", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Measures what a store that has grown old costs, beside etcd in the same run.",
-        epilog="sections:\n" + "\n".join(f"  {letter}  {what}" for letter, what in SECTIONS.items()))
+        epilog=run.list_of(SECTIONS))
     add = parser.add_argument
     add("scales", nargs="*", type=number, metavar="SCALE",
         help="numbers of keys of sections a to c, the first and the last compared [100k 1m 5m]")
     add("--quick", action="store_true", help="small and short, to see that all of it works")
-    add("--sections", type=wanted_sections, default="".join(SECTIONS), help="which [abcdef]")
+    add("--sections", type=run.letters_of(SECTIONS), default="".join(SECTIONS), help="which [abcdef]")
     add("--members", type=int, choices=range(1, 6), help="members in sections c and e [3; quick: 1]")
     add("--starts", type=int, help="starts of each kind in a and b [5; quick: 2]")
     add("--pairs", type=int, help="pairs of blocks in c and d [5; quick: 2]")
@@ -81,21 +65,6 @@ def parse():
     return given
 
 
-def run_text(*command):
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def programs(settings, target):
-    quorate = os.path.join(target, "release", "quorate")
-    if not os.access(quorate, os.X_OK):
-        raise SystemExit("bench: build it first: make release")
-    etcd = "" if settings.without_etcd else run_text("tests/clients/build.sh", "etcd-peer")
-    if not etcd and not settings.without_etcd:
-        say("etcd is left out: it could not be built here")
-    return stores.Programs(quorate, etcd, settings.settle_seconds)
-
-
 def disk_wanted(settings):
     """What the run may take at most: stores keep more than their keys, and logs beside them."""
     pair = 3 * (sections.KEY_BYTES + sections.VALUE_BYTES)
@@ -105,7 +74,8 @@ def disk_wanted(settings):
     return kept + (1 if settings.quick else 6) * 1024 * machine.MIB
 
 
-def measure(bench, wanted):
+def measure(bench):
+    wanted = bench.settings.sections
     # Pages reuse a cluster of the starts; all else is filled for one section, and gone after it.
     steps = [("ab", lambda letters: sections.restart_and_memory(bench, letters)),
              ("f", lambda _: sections.pages(bench)), ("d", lambda _: sections.lists(bench)),
@@ -126,66 +96,14 @@ def measure(bench, wanted):
             bench.forget_filled()
 
 
-def heading(settings, folder, etcd_version):
-    commit = run_text("git", "rev-parse", "--short", "HEAD") or "unknown"
-    changed = "" if not run_text("git", "status", "--porcelain") else ", with local changes"
-    command = shlex.join(["scripts/bench-storage.sh", *sys.argv[1:]])
-    return "\n".join([
-        f"- Machine: {machine.description(folder)}; a sync of 4 KiB takes "
-        f"{machine.sync_millis(folder):.2f} ms; load before the run {os.getloadavg()[0]:.2f}",
-        f"- Versions: quorate {commit}{changed}; {etcd_version}",
-        f"- Command: `{command}`, {datetime.date.today().isoformat()}",
-        f"- Keys of {sections.KEY_BYTES} bytes, values of {sections.VALUE_BYTES}, in lists of "
-        f"{sections.LIST_VALUE_BYTES}; one member unless it says otherwise; medians of "
-        f"{settings.starts} starts, {settings.pairs} pairs of {settings.block} s, "
-        f"{settings.compactions} turns; in parentheses the least and the largest",
-    ])
-
-
-def replace_figures(path, text):
-    """Puts the figures of this run in place of those that stand in a document."""
-    with open(path, encoding="utf-8") as file:
-        before, rest = file.read().split(BEGIN, 1)
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END, 1)[1]}")
-
-
-def check_marks(path):
-    """Before the run, not after it."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = file.read()
-    except OSError as error:
-        raise SystemExit(f"bench: {error}") from None
-    if not 0 <= found.find(BEGIN) < found.find(END):
-        raise SystemExit(f"bench: {path} has no place between {BEGIN!r} and {END!r}")
-
-
 def main():
     settings = parse()
-    if settings.into:
-        check_marks(settings.into)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    target = run_text("scripts/cargo.sh", "where") or os.path.join(ROOT, "target")
-    found = programs(settings, target)
-    machine.require_free(target, disk_wanted(settings))
-    folder = tempfile.mkdtemp(prefix="bench-storage-", dir=target)
-    table = tables.Table()
-    bench = sections.Bench(settings, found, folder, table)
-    module = os.path.join(ROOT, "benches", "peers", "go.mod")
-    version = machine.first_word_after(module, "go.etcd.io/etcd/server/v3")
-    etcd_version = f"etcd {version.lstrip('v')}" if found.etcd else "without etcd"
-    try:
-        head = heading(settings, folder, etcd_version)
-        measure(bench, settings.sections)
-    finally:
-        bench.stop_all()
-        shutil.rmtree(folder, ignore_errors=True)
-    text = f"{head}\n\n{table.text(etcd_version)}"
-    print(text)
-    if settings.into:
-        replace_figures(settings.into, text)
-    return 1 if table.failed else 0
+    about = (
+        f"Keys of {sections.KEY_BYTES} bytes, values of {sections.VALUE_BYTES}, in lists of "
+        f"{sections.LIST_VALUE_BYTES}; one member unless it says otherwise; medians of "
+        f"{settings.starts} starts, {settings.pairs} pairs of {settings.block} s, "
+        f"{settings.compactions} turns; in parentheses the least and the largest")
+    return run.perform("storage", settings, disk_wanted(settings), sections.Bench, measure, about)
 
 
 if __name__ == "__main__":

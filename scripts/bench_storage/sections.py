@@ -6,13 +6,13 @@ import signal
 import statistics
 
 import machine
+import run
 import stores
-from table import count, say
+from run import side, undisturbed
+from table import count, mib, ms, say
 
 KEY_BYTES, VALUE_BYTES, LIST_VALUE_BYTES = 64, 256, 100
 PARALLEL_LISTS = 4
-# A pair of blocks is left out when the machine was so much slower in one of them.
-DISTURBED = 0.15
 # What the peak memory of a stream may differ by and still count as the same.
 SAME_MEMORY_MIB = 16
 RATIO_MIB = 4
@@ -24,18 +24,13 @@ NAMES = {
 }
 
 
-class Bench:
-    """What all sections share: the settings of the run, and the clusters that were filled."""
+class Bench(run.Bench):
+    """Clusters that are filled once, and copied or used where they are wanted."""
 
-    def __init__(self, settings, programs, folder, table):
-        self.settings, self.programs, self.folder, self.table = settings, programs, folder, table
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
         self.filled = {}
-        self.clusters = []
         self.seed = 0
-
-    @property
-    def kinds(self):
-        return ["quorate", "etcd"] if self.programs.etcd else ["quorate"]
 
     def next_seed(self):
         """Random keys of a block are not those of the block before it."""
@@ -53,10 +48,7 @@ class Bench:
         if name in self.filled:
             return self.filled[name]
         say(f"filling {kind} ({size}) with {count(keys)} keys")
-        folder = os.path.join(self.folder, name)
-        shutil.rmtree(folder, ignore_errors=True)  # what a failure may have left half filled
-        cluster = stores.Cluster(self.programs, kind, size, folder)
-        self.clusters.append(cluster)
+        cluster = self.add_cluster(kind, size, name)
         cluster.start()
         wanted = self.keys(keys, value_bytes)
         load = cluster.bench("load", "--shuffled", *wanted, timeout=3600)
@@ -80,42 +72,13 @@ class Bench:
         return twin
 
     def forget(self, cluster):
-        cluster.remove()
-        self.clusters.remove(cluster)
+        super().forget(cluster)
         self.filled = {name: other for name, other in self.filled.items() if other is not cluster}
 
     def forget_filled(self):
         """Makes room on the disk: what comes next is filled anew."""
         for cluster in list(self.filled.values()):
             self.forget(cluster)
-
-    def stop_all(self):
-        for cluster in self.clusters:
-            cluster.stop(signal.SIGKILL)
-
-    def each_kind(self, measure):
-        """What comes of a measurement, by store; one that fails is a row, and does not spoil the
-        other."""
-        found = {}
-        for kind in self.kinds:
-            try:
-                found[kind] = measure(kind)
-            except stores.Failed as failure:
-                self.table.add_failure(failure)
-                self.stop_all()
-        return found
-
-
-def ms(seconds):
-    return f"{seconds * 1000:.0f} ms"
-
-
-def mib(value):
-    return f"{value:.0f} MiB"
-
-
-def side(values, kind, form):
-    return form(statistics.median(values[kind])) if values.get(kind) else "-"
 
 
 class Starts:
@@ -231,19 +194,6 @@ def block(bench, cluster, keys, operation, extra):
         *bench.keys(keys), *extra)
     used = cluster.cpu() - before
     return keys, {"rate": report["rate"], "cpu": used * 1e6 / report["operations"], "spin": spin}
-
-
-def undisturbed(pairs):
-    """The pairs in which the machine was as fast in one block as in the other, if there are any,
-    and how many they are."""
-    quiet = []
-    for pair in pairs:
-        one, other = (found["spin"] for found in pair.values())
-        if abs(one - other) <= DISTURBED * max(one, other):
-            quiet.append(pair)
-    if not quiet:
-        return pairs, f"{len(pairs)} pairs, all of them disturbed"
-    return quiet, f"{len(quiet)} of {len(pairs)} pairs undisturbed"
 
 
 def lists(bench):

@@ -1,4 +1,5 @@
-"""Clusters of either store on this machine: their processes, folders and ports.
+"""Clusters of either store on this machine: their processes, folders and ports. Beside the stores
+there is a server of watches that keeps nothing, as the kind "bare".
 
 A process that is started here dies with this script, however the script ends.
 """
@@ -68,7 +69,7 @@ class Programs:
         self.has_quota = "--quota-backend-bytes" in shown.stdout
 
     def of(self, kind):
-        return self.quorate if kind == "quorate" else self.etcd
+        return self.etcd if kind == "etcd" else self.quorate
 
 
 class Member:
@@ -86,6 +87,8 @@ class Member:
             return [program, "--name", self.name, "--data-dir", data, "--client-url", self.client,
                     "--peer-url", self.peer, "--initial-cluster", initial_cluster,
                     "--quota-backend-bytes", str(QUOTA_BYTES), "--log-level", "error"]
+        if self.kind == "bare":
+            return [program, "bench", "broadcast", f"--listen={self.client.split('//')[1]}"]
         given = {
             "name": self.name, "data-dir": data, "listen-client-urls": self.client,
             "advertise-client-urls": self.client, "listen-peer-urls": self.peer,
@@ -148,6 +151,10 @@ class Cluster:
         if report["errors"]:
             raise Failed(f"{self.kind}: bench {arguments[0]}: {report['errors']}")
         return report
+
+    def hold(self, *arguments, timeout=600):
+        """Opens watchers that a process of their own holds."""
+        return Holder(self._command(timeout, ["hold", *map(str, arguments)])[:-1], self.kind)
 
     def start(self):
         """Starts all members; returns the seconds from there to the first linearizable read."""
@@ -220,3 +227,38 @@ class Cluster:
     def remove(self):
         self.stop(signal.SIGKILL)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Holder:
+    """Watchers that are opened step by step, and held until they are let go."""
+
+    def __init__(self, command, kind):
+        self.kind = kind
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env=environment(), preexec_fn=die_with_parent)
+        self.started = False
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+    def step(self, wanted):
+        """Lets the next step happen; returns its count once it is done."""
+        try:
+            if self.started:
+                self.process.stdin.write("\n")
+                self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # it has ended, and says why
+        self.started = True
+        line = self.process.stdout.readline()
+        if not line:
+            raise Failed(f"{self.kind}: bench hold: {self.process.stderr.read().strip()}")
+        done = json.loads(line)
+        if done["step"] != wanted:
+            raise Failed(f"{self.kind}: bench hold did {done['step']} when {wanted} was its turn")
+        return done["count"]

@@ -28,6 +28,14 @@ def spread(values, digits=2):
     return f"{middle:.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
 
 
+def ms(seconds):
+    return f"{seconds * 1000:.0f} ms"
+
+
+def mib(value):
+    return f"{value:.0f} MiB"
+
+
 class Table:
     """The rows so far."""
 
@@ -37,13 +45,15 @@ class Table:
         # Rows stand in the order of their sections, in whatever order those are measured.
         self.section = ""
 
-    def add(self, figure, quorate="-", etcd="-", ratio=None, at_most=None, at_least=None):
-        """A row. The ratio, a number or a list of them, is what the goal is about."""
+    def add(self, figure, quorate="-", etcd="-", ratio=None, at_most=None, at_least=None,
+            measured=None, unit=""):
+        """A row. The ratio, a number or a list of them, is what the goal is about, unless our own
+        figures are given as measured."""
         ratios = [] if ratio is None else ratio if isinstance(ratio, list) else [ratio]
         goal, verdict = "-", "-"
         if at_most is not None or at_least is not None:
-            goal = f"<= {at_most}" if at_most is not None else f">= {at_least}"
-            middle = statistics.median(ratios)
+            goal = f"<= {at_most}{unit}" if at_most is not None else f">= {at_least}{unit}"
+            middle = statistics.median(measured or ratios)
             holds = middle <= at_most if at_most is not None else middle >= at_least
             verdict = "yes" if holds else "**no**"
         self._row(figure, quorate, etcd, spread(ratios) if ratios else "-", goal, verdict)
