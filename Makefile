@@ -81,6 +81,10 @@ bench: release clients ## Measure a local cluster, beside etcd where it can be b
 bench-storage: release clients ## Measure what a store that has grown old costs, beside etcd (most of an hour)
 	scripts/bench-storage.sh
 
+.PHONY: bench-watch
+bench-watch: release clients ## Measure what watches cost, beside etcd and a bare broadcast (three quarters of an hour)
+	scripts/bench-watch.sh
+
 .PHONY: ci
 ci: ## Run all that CI runs, with the time each step took
 	@+scripts/timed.sh check test doc deny
