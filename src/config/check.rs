@@ -19,6 +19,10 @@ const ELECTION_TIMEOUT_MS_MAX: u64 = 50_000;
 const REQUEST_BYTES_MAX: u64 = (limits::PEER_MESSAGE_BYTES_MAX - limits::GROUP_BYTES_MAX) as u64;
 /// A transaction is applied in one go, during which nothing else is.
 const TXN_OPS_MAX: u64 = 65_536;
+/// A cache must hold the parts of indexes and filters that reads of the moment share.
+const BLOCK_CACHE_BYTES_MIN: u64 = 8 * 1024 * 1024;
+/// More is a mistake: it would be all of a large machine.
+const BLOCK_CACHE_BYTES_MAX: u64 = 1024 * 1024 * 1024 * 1024;
 
 /// Makes the configuration, or says all that is wrong.
 pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Vec<Problem>> {
@@ -58,6 +62,7 @@ pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Ve
         ),
         max_txn_ops: check.count("max-txn-ops", settings.max_txn_ops, TXN_OPS_MAX),
         quota_backend_bytes: settings.quota_backend_bytes,
+        block_cache_bytes: check.block_cache_bytes(settings.block_cache_bytes),
         listen_metrics_urls: check.distinct(
             "listen-metrics-urls",
             &settings.listen_metrics_urls,
@@ -249,6 +254,16 @@ impl Check<'_> {
             self.problem(setting, format!("{value} is not between 1 and {max}"));
         }
         usize::try_from(value.min(max)).unwrap_or(usize::MAX)
+    }
+
+    fn block_cache_bytes(&mut self, value: u64) -> usize {
+        if value != 0 && !(BLOCK_CACHE_BYTES_MIN..=BLOCK_CACHE_BYTES_MAX).contains(&value) {
+            let reason = format!(
+                "{value} is neither 0 nor between {BLOCK_CACHE_BYTES_MIN} and {BLOCK_CACHE_BYTES_MAX}"
+            );
+            self.problem("block-cache-bytes", reason);
+        }
+        usize::try_from(value.min(BLOCK_CACHE_BYTES_MAX)).unwrap_or(usize::MAX)
     }
 
     /// Two listeners on one address would fail only later, one after the other has opened.

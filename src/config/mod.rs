@@ -61,6 +61,8 @@ pub struct Config {
     pub max_txn_ops: usize,
     /// The largest logical size of the store, in bytes; 0: the disk decides; below 0: no limit.
     pub quota_backend_bytes: i64,
+    /// Bytes of the state's files that are kept in memory; 0: by the memory of the machine.
+    pub block_cache_bytes: usize,
     /// More listeners that serve only metrics and health.
     pub listen_metrics_urls: Vec<ListenUrl>,
     /// Stop, as on SIGTERM, once standard input ends: how a supervised member notices that its

@@ -34,6 +34,7 @@ fn value(config: &Config, setting: &str) -> String {
         "max-request-bytes" => config.max_request_bytes.to_string(),
         "max-txn-ops" => config.max_txn_ops.to_string(),
         "quota-backend-bytes" => config.quota_backend_bytes.to_string(),
+        "block-cache-bytes" => config.block_cache_bytes.to_string(),
         "listen-metrics-urls" => list(&config.listen_metrics_urls),
         unknown => unreachable!("setting {unknown} is listed but not printed"),
     }

@@ -69,6 +69,11 @@ pub const SETTINGS: &[Setting] = &[
         "BYTES",
         "Largest store; 0: what the disk has left, below 0: no limit [default: 0]",
     ),
+    setting(
+        "block-cache-bytes",
+        "BYTES",
+        "Blocks of files kept in memory; 0: a 16th of it, 64 MiB to 1 GiB [default: 0]",
+    ),
     setting("listen-metrics-urls", "URLS", "More listeners, with metrics and health only"),
 ];
 
@@ -97,6 +102,7 @@ pub(super) struct Settings {
     pub(super) max_request_bytes: u64,
     pub(super) max_txn_ops: u64,
     pub(super) quota_backend_bytes: i64,
+    pub(super) block_cache_bytes: u64,
     pub(super) listen_metrics_urls: List,
 }
 
@@ -120,6 +126,7 @@ impl Default for Settings {
             max_request_bytes: limits::REQUEST_BYTES_MAX as u64,
             max_txn_ops: limits::TXN_OPS_MAX as u64,
             quota_backend_bytes: 0,
+            block_cache_bytes: 0,
             listen_metrics_urls: List(Vec::new()),
         }
     }

@@ -157,6 +157,29 @@ fn a_quota_may_be_negative() {
     assert_eq!(config(&Inputs::default()).quota_backend_bytes, 0);
 }
 
+/// The block cache has a size, wherever it is written, or none that makes sense is refused.
+#[test]
+fn the_block_cache_has_a_size_or_follows_the_memory() {
+    let given = |bytes: &'static str| environment(&[("QUORATE_BLOCK_CACHE_BYTES", bytes)]);
+    assert_eq!(config(&Inputs::default()).block_cache_bytes, 0);
+    assert_eq!(config(&given("8388608")).block_cache_bytes, 8 << 20);
+    assert_eq!(
+        config(&flags(&[("block-cache-bytes", "1099511627776")])).block_cache_bytes,
+        1 << 40
+    );
+    let (_dir, inputs) = file("block-cache-bytes = 16777216");
+    assert_eq!(config(&inputs).block_cache_bytes, 16 << 20);
+    for outside in ["8388607", "1099511627777"] {
+        assert_eq!(
+            refusals(&given(outside)),
+            [format!(
+                "block-cache-bytes: {outside} is neither 0 nor between 8388608 and 1099511627776 \
+                 (environment variable QUORATE_BLOCK_CACHE_BYTES)"
+            )]
+        );
+    }
+}
+
 /// A file that is missing or broken is named.
 #[test]
 fn a_bad_file_is_refused_by_name() {

@@ -14,7 +14,7 @@ use crate::{
         ports::{LogStore, StateStore},
     },
     state::{Member, member, meta},
-    storage::{DataDir, Log, LogOptions, Store, StoreOptions},
+    storage::{self, DataDir, Log, LogOptions, Store, StoreOptions},
     types::{BootNumber, ClusterId, Fault, MemberId},
 };
 
@@ -57,7 +57,7 @@ pub(super) fn prepare(config: &Config, dir: DataDir) -> Result<Prepared, Error> 
     let dir = Arc::new(dir);
     let log = Log::open(&dir, LogOptions::default()).map_err(Error::Start)?;
     pass("start-log-opened")?;
-    let store = Store::open(&dir, StoreOptions::default()).map_err(Error::Start)?;
+    let store = Store::open(&dir, store_options(config)).map_err(Error::Start)?;
     pass("start-store-opened")?;
     // A member that voted and forgot must not begin anew: it might vote twice in one term.
     if ran_before && stored_cluster(&store)?.is_none() {
@@ -77,6 +77,15 @@ pub(super) fn prepare(config: &Config, dir: DataDir) -> Result<Prepared, Error> 
     let boot = dir.next_boot()?;
     pass("start-counted")?;
     Ok(Prepared { cluster, member, boot, log: Arc::new(log), store: Arc::new(store), opened })
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    let block_cache_bytes = match config.block_cache_bytes {
+        0 => storage::block_cache_bytes(),
+        set => set,
+    };
+    tracing::info!(block_cache_bytes, "blocks of files are kept in memory");
+    StoreOptions { block_cache_bytes, ..StoreOptions::default() }
 }
 
 fn pass(place: &str) -> Result<(), Error> {

@@ -28,6 +28,7 @@ mod error;
 mod files;
 mod identity;
 mod log;
+mod memory;
 mod store;
 #[cfg(test)]
 mod testing;
@@ -36,4 +37,5 @@ pub use data_dir::DataDir;
 pub use error::DataDirError;
 pub use identity::IdentityRecord;
 pub use log::{Log, LogOptions, catches_panic};
+pub use memory::block_cache_bytes;
 pub use store::{Store, StoreOptions};
