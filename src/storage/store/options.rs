@@ -54,7 +54,9 @@ pub(super) struct Shared {
 
 impl Shared {
     pub(super) fn new(options: StoreOptions) -> Self {
-        Self { options, cache: Cache::new_lru_cache(options.block_cache_bytes) }
+        // Readers take no lock of it, as they do with a list of what was used last. The engine finds
+        // out by itself how large its entries are.
+        Self { options, cache: Cache::new_hyper_clock_cache(options.block_cache_bytes, 0) }
     }
 
     pub(super) fn database(&self) -> Options {
