@@ -2,6 +2,7 @@
 
 mod cluster;
 mod disk;
+mod hub;
 mod quota;
 mod reads;
 

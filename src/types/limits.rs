@@ -105,9 +105,12 @@ pub const WATCH_RECENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Entries that the recent revisions have with the groups of watchers that want them; 24 bytes each.
 pub const WATCH_MATCHES_MAX: usize = 1_000_000;
 /// Bytes of history that watchers which catch up share, their encodings included.
-pub const WATCH_HISTORY_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes of history that are read at once, unless one revision or one response has more.
-pub const WATCH_PIECE_BYTES_MAX: usize = 1024 * 1024;
+pub const WATCH_HISTORY_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of history that are read at once, unless one revision or one response has more. Many
+/// revisions of a key are found as fast as one, so a piece is large.
+pub const WATCH_PIECE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Revisions that are read at once.
+pub const WATCH_PIECE_REVISIONS_MAX: usize = 32_768;
 /// Revisions in one watch response while a watcher catches up; etcd's figure.
 pub const WATCH_RESPONSE_REVISIONS_MAX: usize = 1_000;
 /// Bytes that a watch stream puts together at a time, and that revisions which waited for room travel

@@ -20,8 +20,8 @@ use crate::{
     types::{
         Event, Revision,
         limits::{
-            WATCH_HISTORY_BYTES_MAX, WATCH_MATCHES_MAX, WATCH_RECENT_BYTES_MAX,
-            WATCH_RECENT_REVISIONS_MAX, WATCH_RESPONSE_REVISIONS_MAX,
+            WATCH_HISTORY_BYTES_MAX, WATCH_MATCHES_MAX, WATCH_PIECE_REVISIONS_MAX,
+            WATCH_RECENT_BYTES_MAX, WATCH_RECENT_REVISIONS_MAX,
         },
     },
     watch::{
@@ -96,6 +96,13 @@ impl Hub {
             matches: WATCH_MATCHES_MAX,
         };
         Self::bounded(current, compacted, bounds)
+    }
+
+    /// The hub of a new store, with room for so many revisions.
+    #[cfg(test)]
+    pub(crate) fn keeping(revisions: usize) -> Self {
+        let bounds = Bounds { revisions, bytes: usize::MAX, matches: usize::MAX };
+        Self::bounded(Revision::FIRST, Revision::NEVER_COMPACTED, bounds)
     }
 
     /// A hub with bounds of its own on how much it keeps.
@@ -310,7 +317,7 @@ impl Hub {
         history: &H,
         wakers: &mut Vec<Waker>,
     ) -> Result<(), H::Error> {
-        let limits = Limits { revisions: WATCH_RESPONSE_REVISIONS_MAX, bytes: want.bytes };
+        let limits = Limits { revisions: WATCH_PIECE_REVISIONS_MAX, bytes: want.bytes };
         let board = self.board();
         let matched = board.matched();
         let recent = board.since(want.from);

@@ -12,8 +12,6 @@
 //! Absent: any judgement of filters. Ranges that hold the same keys but are written differently, as
 //! one key and as that key up to its successor, are different ranges here.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the hub does not look groups up here yet"))]
-
 mod exact;
 mod slab;
 mod span;

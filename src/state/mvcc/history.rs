@@ -1,19 +1,33 @@
 //! What happened, read back for watchers that were not there.
+//!
+//! The records of what happened lie in the order of revisions, and say nothing of values; those lie
+//! in the order of keys. So changes are taken up some hundreds or thousands at a time and their
+//! values looked up key by key: the versions of a key lie side by side, each next to the one before
+//! it, and one jump finds all that a key needs.
 
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 
 use crate::{
     state::{
-        ApplyError, Direction, Family, View, meta,
-        mvcc::{ensure_kept, read::pair_at},
+        ApplyError, Cursor, Direction, Family, View, meta,
+        mvcc::ensure_kept,
         schema::{
             cur::{self, PairRef},
             evt::{self, Change, ChangeKind},
-            ver,
+            ver, versioned,
         },
     },
     types::{Event, EventId, EventKind, Fault, Key, KeyValue, Revision},
 };
+
+/// Changes whose values are looked up together: few at first, so that little is read in vain where
+/// values are large, then more.
+const FIRST_STEP: usize = 64;
+const STEP_MAX: usize = 8_192;
+/// Bytes looked up together; when there are more, fewer changes are taken at a time.
+const STEP_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A stretch of history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,99 +59,219 @@ pub fn events(
     ensure_kept(view, from)?;
     let store = meta::store(view)?;
     let to = to.min(store.revision);
-    let mut reader = Reader {
-        view,
-        compacted: store.compacted,
-        missing: Vec::new(),
-        events: Vec::new(),
-        bytes: 0,
-    };
     if to < from {
         return Ok(History { events: Vec::new(), read_to: Revision(from.0 - 1) });
     }
 
-    let mut read_to = to;
-    let (mut revisions, mut current) = (0, None);
     let (start, end) = (evt::first_of(from), evt::first_of(to.next()));
-    view.scan(Family::Events, &start, Some(&end), Direction::Forward, &mut |key, value| {
-        let id = evt::id(key)?;
-        if let Some(last) = current.filter(|last| *last != id.revision)
-            && (revisions >= limit_revisions || reader.bytes >= limit_bytes)
-        {
-            read_to = last;
-            return Ok(ControlFlow::Break(()));
+    let mut records = view.cursor(Family::Events, &start, Some(&end))?;
+    records.begin(Direction::Forward)?;
+    let mut values = Values::new(view, store.compacted)?;
+    let mut history = History { events: Vec::new(), read_to: to };
+    let (mut revisions, mut bytes, mut step) = (0, 0, FIRST_STEP);
+    loop {
+        let changes = next_changes(&mut *records, step, limit_revisions - revisions)?;
+        if changes.is_empty() {
+            return Ok(history);
         }
-        if current != Some(id.revision) {
-            current = Some(id.revision);
+        for revision in values.events(changes, &mut step)? {
+            revisions += 1;
+            bytes += revision.iter().map(event_bytes).sum::<usize>();
+            let last = revision.last().map(|event| event.id.revision);
+            history.events.extend(revision);
+            if let Some(last) = last
+                && (revisions >= limit_revisions || bytes >= limit_bytes)
+                && last < to
+            {
+                history.read_to = last;
+                return Ok(history);
+            }
+        }
+        step = (step * 4).min(STEP_MAX);
+    }
+}
+
+/// The changes of the next revision, and of further ones as long as there are less than `min`
+/// changes and less than `revisions_max` revisions.
+fn next_changes(
+    records: &mut dyn Cursor,
+    min: usize,
+    revisions_max: usize,
+) -> Result<Vec<(EventId, Change)>, Fault> {
+    let mut changes: Vec<(EventId, Change)> = Vec::new();
+    let mut revisions = 0;
+    while let Some((key, value)) = records.item() {
+        let id = evt::id(key)?;
+        if changes.last().is_none_or(|(last, _)| last.revision != id.revision) {
+            if revisions > 0 && (changes.len() >= min || revisions >= revisions_max) {
+                break;
+            }
             revisions += 1;
         }
-        reader.read(id, evt::decode(key, value)?)?;
-        Ok(ControlFlow::Continue(()))
-    })?;
-    reader.settle()?;
-    Ok(History { events: reader.events, read_to })
+        changes.push((id, evt::decode(key, value)?));
+        records.step()?;
+    }
+    Ok(changes)
 }
 
-/// Turns records into events.
-struct Reader<'a> {
+/// Looks values up, for changes that come in order.
+struct Values<'a> {
     view: &'a dyn View,
+    versions: Box<dyn Cursor + 'a>,
     compacted: Revision,
-    /// Puts of the compacted revision whose value is gone, until the same revision deletes the key.
-    missing: Vec<(EventId, Key)>,
-    events: Vec<Event>,
-    bytes: usize,
 }
 
-impl Reader<'_> {
-    fn read(&mut self, id: EventId, change: Change) -> Result<(), Fault> {
-        if id.revision > self.compacted {
-            self.settle()?;
-        }
-        let (kind, lived) = match change.kind {
-            ChangeKind::Put { created } => match self.put_value(id, &change.key)? {
-                Some(pair) => (EventKind::Put(pair), !created),
-                None => {
-                    self.missing.push((id, change.key));
-                    return Ok(());
+/// What a key held from a revision on, up to another.
+struct Version {
+    from: Revision,
+    /// None when it holds it now.
+    end: Option<Revision>,
+    pair: Bytes,
+}
+
+impl<'a> Values<'a> {
+    fn new(view: &'a dyn View, compacted: Revision) -> Result<Self, Fault> {
+        Ok(Self { view, versions: view.cursor(Family::Versions, &[], None)?, compacted })
+    }
+
+    /// The events of changes, by revision. `step` is lowered where values are large.
+    fn events(
+        &mut self,
+        changes: Vec<(EventId, Change)>,
+        step: &mut usize,
+    ) -> Result<Vec<Vec<Event>>, Fault> {
+        let revisions = changes.chunk_by(|(a, _), (b, _)| a.revision == b.revision);
+        let mut rest: &[_] = &revisions.collect::<Vec<_>>();
+        let mut events = Vec::new();
+        while !rest.is_empty() {
+            let mut len = 0;
+            let fit = |revision: &&&[_]| {
+                let before = len;
+                len += revision.len();
+                before == 0 || len <= *step
+            };
+            let take = rest.iter().take_while(fit).count();
+            let (now, later) = rest.split_at(take);
+            match self.look_up(now)? {
+                Some(found) => {
+                    events.extend(found);
+                    rest = later;
                 }
-            },
-            ChangeKind::Delete(reason) => {
-                self.missing.retain(|(_, key)| *key != change.key);
-                (EventKind::Delete(change.key.clone(), reason), true)
+                None => *step = (*step / 8).max(1),
             }
-        };
-        let before = Revision(id.revision.0 - 1);
-        let prev = if lived && before >= self.compacted {
-            pair_at(self.view, &change.key, before)?
-        } else {
-            None
-        };
-        let event = Event { id, kind, prev };
-        self.bytes += event_bytes(&event);
-        self.events.push(event);
-        Ok(())
+        }
+        Ok(events)
     }
 
-    /// The pair a put stored: the newest one of its key, or one that was replaced since. It may be
-    /// missing only at the compacted revision, where a pair that went in the revision that brought
-    /// it is garbage.
-    fn put_value(&self, id: EventId, key: &Key) -> Result<Option<KeyValue>, Fault> {
-        if let Some(record) = self.view.get(Family::Current, key.as_bytes())?
-            && PairRef::parse(&record)?.mod_revision == id.revision
+    /// The events of some revisions. None when those are several and too large to be looked up
+    /// together.
+    fn look_up(
+        &mut self,
+        revisions: &[&[(EventId, Change)]],
+    ) -> Result<Option<Vec<Vec<Event>>>, Fault> {
+        let mut by_key: BTreeMap<&Key, (Revision, Revision)> = BTreeMap::new();
+        for (id, change) in revisions.iter().copied().flatten() {
+            let span = by_key.entry(&change.key).or_insert((id.revision, id.revision));
+            span.1 = id.revision;
+        }
+        let (mut bytes, mut found) = (0, BTreeMap::new());
+        for (key, (first, last)) in by_key {
+            let versions = self.versions_of(key, first, last, &mut bytes)?;
+            found.insert(key, versions);
+            if bytes > STEP_BYTES_MAX && revisions.len() > 1 {
+                return Ok(None);
+            }
+        }
+        let events = revisions.iter().map(|changes| self.revision(changes, &found));
+        events.collect::<Result<_, _>>().map(Some)
+    }
+
+    /// Everything that the key held when something happened to it between two revisions, and just
+    /// before.
+    fn versions_of(
+        &mut self,
+        key: &Key,
+        first: Revision,
+        last: Revision,
+        bytes: &mut usize,
+    ) -> Result<Vec<Version>, Fault> {
+        let mut versions = Vec::new();
+        // The newest come first.
+        let start = ver::key(key.as_bytes(), last);
+        let stem = start.get(..start.len() - size_of::<u64>()).unwrap_or_default();
+        self.versions.seek(&start, Direction::Forward)?;
+        while let Some((at, value)) = self.versions.item() {
+            let Some((_, from)) = versioned::split(at).filter(|(found, _)| *found == stem) else {
+                break;
+            };
+            let (end, pair) = ver::split(value)?;
+            if end < first {
+                break;
+            }
+            *bytes += pair.len();
+            versions.push(Version { from, end: Some(end), pair: Bytes::copy_from_slice(pair) });
+            self.versions.step()?;
+        }
+        // What holds now is needed unless it was replaced within what is looked up.
+        if versions.first().is_none_or(|newest| newest.end <= Some(last))
+            && let Some(pair) = self.view.get(Family::Current, key.as_bytes())?
         {
-            return cur::decode(&record).map(Some);
+            let from = PairRef::parse(&pair)?.mod_revision;
+            *bytes += pair.len();
+            versions.push(Version { from, end: None, pair });
         }
-        match self.view.get(Family::Versions, &ver::key(key.as_bytes(), id.revision))? {
-            Some(record) => Ok(Some(cur::decode(&record.slice_ref(ver::split(&record)?.1))?)),
-            None if id.revision == self.compacted => Ok(None),
-            None => Err(lost(id, key)),
-        }
+        Ok(versions)
     }
 
-    /// A put without a value and without a delete behind it has lost its value.
-    fn settle(&self) -> Result<(), Fault> {
-        self.missing.first().map_or(Ok(()), |(id, key)| Err(lost(*id, key)))
+    /// The events of a revision.
+    fn revision(
+        &self,
+        changes: &[(EventId, Change)],
+        found: &BTreeMap<&Key, Vec<Version>>,
+    ) -> Result<Vec<Event>, Fault> {
+        // Puts whose value is gone, until the same revision deletes the key: at the compacted one a
+        // pair is garbage that went in the revision that brought it.
+        let mut missing: Vec<(EventId, &Key)> = Vec::new();
+        let mut events = Vec::with_capacity(changes.len());
+        for (id, change) in changes {
+            let versions = found.get(&change.key).map_or(&[][..], Vec::as_slice);
+            let (kind, lived) = match change.kind {
+                ChangeKind::Put { created } => match put_value(versions, id.revision)? {
+                    Some(pair) => (EventKind::Put(pair), !created),
+                    None if id.revision == self.compacted => {
+                        missing.push((*id, &change.key));
+                        continue;
+                    }
+                    None => return Err(lost(*id, &change.key)),
+                },
+                ChangeKind::Delete(reason) => {
+                    missing.retain(|(_, key)| **key != change.key);
+                    (EventKind::Delete(change.key.clone(), reason), true)
+                }
+            };
+            let kept = id.revision > self.compacted;
+            let prev = if lived && kept { value_before(versions, id.revision)? } else { None };
+            events.push(Event { id: *id, kind, prev });
+        }
+        match missing.first() {
+            Some((id, key)) => Err(lost(*id, key)),
+            None => Ok(events),
+        }
     }
+}
+
+/// The pair that a put of this revision stored.
+fn put_value(versions: &[Version], revision: Revision) -> Result<Option<KeyValue>, Fault> {
+    let stored = versions.iter().find(|version| version.from == revision);
+    stored.map(|version| cur::decode(&version.pair)).transpose()
+}
+
+/// The pair that held before this revision.
+fn value_before(versions: &[Version], revision: Revision) -> Result<Option<KeyValue>, Fault> {
+    let held = versions
+        .iter()
+        .find(|version| version.from < revision && version.end.is_none_or(|end| revision <= end));
+    held.map(|version| cur::decode(&version.pair)).transpose()
 }
 
 fn lost(id: EventId, key: &Key) -> Fault {

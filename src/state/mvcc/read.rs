@@ -8,12 +8,9 @@ use crate::{
     state::{
         Direction, Family, View,
         mvcc::versions::{self, Before, Candidate},
-        schema::{
-            cur::{self, PairRef},
-            ver,
-        },
+        schema::{cur::PairRef, ver},
     },
-    types::{Fault, Key, KeyRange, KeyValue, Revision},
+    types::{Fault, Key, KeyRange, Revision},
 };
 
 /// As of when to read.
@@ -101,15 +98,8 @@ pub(super) fn visit_between(
     }
 }
 
-/// The pair that lived under `key` at `revision`, which must not lie below the compacted mark.
-pub(super) fn pair_at(
-    view: &dyn View,
-    key: &Key,
-    revision: Revision,
-) -> Result<Option<KeyValue>, Fault> {
-    record_at(view, key, revision)?.map(|record| cur::decode(&record)).transpose()
-}
-
+/// The record of the pair that lived under `key` at `revision`, which must not lie below the
+/// compacted mark.
 fn record_at(view: &dyn View, key: &Key, revision: Revision) -> Result<Option<Bytes>, Fault> {
     if let Some(record) = view.get(Family::Current, key.as_bytes())?
         && PairRef::parse(&record)?.mod_revision <= revision

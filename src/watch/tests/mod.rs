@@ -7,4 +7,3 @@ mod model;
 mod scripts;
 mod store;
 mod stored;
-mod threads;

@@ -11,10 +11,14 @@ use std::{
     time::Duration,
 };
 
-use super::store::{Client, What, put, watch, watch_from};
+use bytes::Bytes;
+
 use crate::{
-    types::{Event, Revision},
-    watch::{Create, History, Hub, Limits, Polled, Read, WatchId, Watchers, board::Bounds},
+    types::{Event, EventId, EventKind, Key, KeyRange, KeyValue, Revision},
+    watch::{
+        Create, Delivery, Filter, History, Hub, Limits, Polled, Read, Response, Sink, WatchId,
+        Watchers,
+    },
 };
 
 const REVISIONS: i64 = 20_000;
@@ -24,7 +28,54 @@ const FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// The key of each revision: there are sixteen, in turn.
 fn event(revision: i64) -> Event {
-    put(&format!("k{:02}", revision % 16), revision)
+    let revision = Revision(revision);
+    let kv = KeyValue {
+        key: key(&format!("k{:02}", revision.0 % 16)),
+        value: Bytes::new(),
+        create_revision: revision,
+        mod_revision: revision,
+        version: 1,
+        lease: None,
+    };
+    Event { id: EventId { revision, sub: 0 }, kind: EventKind::Put(kv), prev: None }
+}
+
+fn key(text: &str) -> Key {
+    Key::new(text.as_bytes().to_vec()).unwrap()
+}
+
+/// A watcher of this id that starts at a revision, 0 for now.
+fn watch(id: i64, range: KeyRange, start: i64) -> Create {
+    Create {
+        range,
+        start: Revision(start),
+        filter: Filter::default(),
+        prev_kv: false,
+        fragment: false,
+        progress_notify: false,
+        id: Some(WatchId(id)),
+    }
+}
+
+/// A client with room for so many responses, and what it was shown.
+struct Client {
+    room: usize,
+    shown: Vec<(WatchId, Vec<i64>)>,
+}
+
+impl Sink for Client {
+    fn has_room(&self) -> bool {
+        self.shown.len() < self.room
+    }
+
+    fn say(&mut self, response: Response) {
+        panic!("a watcher was told {response:?}");
+    }
+
+    fn deliver(&mut self, delivery: Delivery<'_>) {
+        let revisions = delivery.events.iter().map(|shown| shown.event().id.revision.0);
+        self.shown.push((delivery.id, revisions.collect()));
+    }
 }
 
 /// Everything that was published.
@@ -71,33 +122,30 @@ fn stream(hub: &Arc<Hub>, number: i64) {
     let waker = Waker::from(Arc::clone(&bell));
     let mut watchers = Watchers::new(hub);
     let from = hub.current().0 / 2 + 1;
-    let one = format!("k{number:02}");
-    watchers.create(Create { id: Some(WatchId(1)), ..watch_from(&one, "", from) });
-    watchers.create(Create { id: Some(WatchId(2)), ..watch_from("k04", "k08", from) });
+    let range = |from: &str, to: &str| KeyRange::HalfOpen(key(from), key(to));
+    watchers.create(watch(1, KeyRange::One(key(&format!("k{number:02}"))), from));
+    watchers.create(watch(2, range("k04", "k08"), from));
     let mut seen = [from - 1, from - 1];
     let mut turns: usize = 0;
     loop {
         turns += 1;
         if turns.is_multiple_of(7) {
             watchers.cancel(WatchId(3));
-            watchers.create(Create { id: Some(WatchId(3)), ..watch("k00", "k99") });
+            watchers.create(watch(3, range("k00", "k99"), 0));
         }
-        let mut client = Client::with_room(turns % 5);
+        let mut client = Client { room: turns % 5, shown: Vec::new() };
         let polled = watchers.poll(&waker, &mut client);
-        for told in client.told {
-            let What::Events { events, .. } = told.what else { panic!("{told:?}") };
-            let Some(seen) = usize::try_from(told.id.0 - 1).ok().and_then(|at| seen.get_mut(at))
-            else {
-                continue;
-            };
-            for event in events {
-                let wants = |revision: &i64| match told.id {
+        for (id, revisions) in client.shown {
+            let seen = usize::try_from(id.0 - 1).ok().and_then(|at| seen.get_mut(at));
+            let Some(seen) = seen else { continue };
+            for revision in revisions {
+                let wants = |revision: &i64| match id {
                     WatchId(1) => revision % 16 == number,
                     _ => (4..8).contains(&(revision % 16)),
                 };
                 let next = (*seen + 1..).find(|revision| *revision > 1 && wants(revision));
-                assert_eq!(Some(event.id.revision.0), next);
-                *seen = event.id.revision.0;
+                assert_eq!(Some(revision), next);
+                *seen = revision;
             }
         }
         if seen.iter().all(|seen| REVISIONS - seen < 16) {
@@ -112,10 +160,8 @@ fn stream(hub: &Arc<Hub>, number: i64) {
 /// Whatever the threads do to each other, each watcher sees every revision that it wants once and in
 /// order, and no stream is left asleep.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "it is about threads")]
 fn threads_lose_nothing() {
-    let bounds = Bounds { revisions: 64, bytes: usize::MAX, matches: usize::MAX };
-    let hub = Arc::new(Hub::bounded(Revision(1), Revision::NEVER_COMPACTED, bounds));
+    let hub = Arc::new(Hub::keeping(64));
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
