@@ -9,7 +9,7 @@ pub fn header(node: &Handle, revision: Revision) -> ResponseHeader {
         cluster_id: node.cluster_id().0,
         member_id: node.member_id().0,
         revision: revision.0,
-        raft_term: node.status().term.0,
+        raft_term: node.term().0,
     }
 }
 

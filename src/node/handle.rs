@@ -187,6 +187,12 @@ impl Handle {
         self.shared().hub.current()
     }
 
+    /// The current term.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.shared().term()
+    }
+
     /// What the member knows of its cluster.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod disk;
+mod fan_out;
 mod hub;
 mod quota;
 mod reads;

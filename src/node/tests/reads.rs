@@ -54,15 +54,22 @@ impl Peers for Alone {
 }
 
 /// A member alone, on threads. Dropped, it stops.
-struct Running {
-    handle: Handle,
+pub(super) struct Running {
+    pub(super) handle: Handle,
     threads: Option<Threads>,
 }
 
 impl Running {
     /// With so many keys, each at a revision of its own.
-    async fn with_keys(keys: usize) -> Self {
-        let (log, store) = (Arc::new(MemoryLog::default()), Arc::new(MemoryStore::default()));
+    pub(super) async fn with_keys(keys: usize) -> Self {
+        let member = Self::start(Arc::default(), Arc::default());
+        let puts = (0..keys).map(|number| member.propose(put(&name(number))));
+        futures_util::future::join_all(puts).await;
+        member
+    }
+
+    /// On this log and state.
+    pub(super) fn start(log: Arc<MemoryLog>, store: Arc<MemoryStore>) -> Self {
         let first = Member { id: MemberId(1), ..Member::default() };
         let initial = Initial { cluster: ClusterId(7), members: vec![first] };
         let opened = open(&*log, &*store, &initial).unwrap();
@@ -75,13 +82,10 @@ impl Running {
         let (handle, threads) =
             start(settings, Metrics::default(), clock, &opened, log, store, Arc::new(Alone))
                 .unwrap();
-        let member = Self { handle, threads: Some(threads) };
-        let puts = (0..keys).map(|number| member.propose(put(&name(number))));
-        futures_util::future::join_all(puts).await;
-        member
+        Self { handle, threads: Some(threads) }
     }
 
-    async fn propose(&self, command: impl Into<Command>) {
+    pub(super) async fn propose(&self, command: impl Into<Command>) {
         self.handle.propose(Identity::anonymous(), command.into()).await.unwrap();
     }
 
