@@ -97,3 +97,35 @@ async fn messages_are_made_as_they_are_taken() {
     assert!(data.is_empty());
     assert_eq!((status.code(), status.message()), (Code::DataLoss, "gone"));
 }
+
+/// A stream of requests is answered at once, with the body that is made of it; what is wrong with a
+/// request is the body's to say.
+#[tokio::test]
+async fn a_stream_of_requests_is_answered_by_a_body() {
+    let asked = ["a", "b"].map(|key| RangeRequest { key: key.into(), ..RangeRequest::default() });
+    let sent = [encoded(&asked[0]), encoded(&asked[1]), vec![0, 0, 0, 1, 0]].concat();
+
+    let response = streaming(request(&sent), 100, |requests: Streaming<RangeRequest>| {
+        many(requests.map(|request| Ok(Message { pieces: [request?.key].into(), slot: None })))
+    })
+    .await;
+
+    assert_eq!(response.headers().get("content-type").unwrap(), "application/grpc");
+    let (data, status) = read(response.into_body()).await;
+    assert_eq!(data, ["a", "b"]);
+    assert_eq!(status.code(), Code::OutOfRange);
+}
+
+/// Requests in an encoding that is not taken are refused before a body is made.
+#[tokio::test]
+async fn an_unknown_encoding_is_refused_in_the_head() {
+    let mut compressed = request(b"");
+    compressed.headers_mut().insert("grpc-encoding", "gzip".parse().unwrap());
+
+    let response =
+        streaming(compressed, 100, |_: Streaming<RangeRequest>| panic!("a body was made")).await;
+
+    assert!(response.body().is_end_stream());
+    let status = Status::from_header_map(response.headers()).unwrap();
+    assert_eq!(status.code(), Code::Unimplemented);
+}

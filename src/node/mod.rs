@@ -9,6 +9,9 @@
 //! - the *housekeeper* flushes the state, makes checkpoints, and looks after engine and disk;
 //! - the *compactor* rids the disk of history that was given up.
 //!
+//! Events go on from the applier to watchers by [`Handle::fan_out`], a task on the runtime that serves
+//! them, because it wakes tasks of that runtime.
+//!
 //! [`Replica`], [`Applier`] and the log writer's step are plain structs and functions over the
 //! traits in [`ports`], so the simulator runs the same code on one thread in virtual time.
 //!
