@@ -20,8 +20,8 @@ use prost::Message;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use super::super::*;
 use crate::{
+    api::watch::*,
     proto::etcdserverpb::{
         WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchResponse,
         watch_request::RequestUnion,

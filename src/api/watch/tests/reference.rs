@@ -8,14 +8,14 @@ use proptest::prelude::*;
 use prost::Message;
 use tonic::Status;
 
-use super::{
-    super::*,
-    bench::{Client, Member, watch},
-};
+use super::bench::{Client, Member, watch};
 use crate::{
-    api::convert::{
-        kv,
-        watch::{Asked, request, response},
+    api::{
+        convert::{
+            kv,
+            watch::{Asked, request, response},
+        },
+        watch::*,
     },
     proto::{
         etcdserverpb::{

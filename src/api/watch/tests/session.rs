@@ -8,11 +8,9 @@ use prost::Message;
 use tonic::{Code, Status};
 use tower::ServiceExt;
 
-use super::{
-    super::*,
-    bench::{Client, Member, watch},
-};
+use super::bench::{Client, Member, watch};
 use crate::{
+    api::watch::*,
     proto::etcdserverpb::{WatchCreateRequest, WatchResponse, watch_request::RequestUnion},
     types::limits::{WATCH_CHUNK_BYTES, WATCH_COPIED_EVENT_BYTES_MAX, WATCH_REQUESTS_PER_TURN_MAX},
 };
