@@ -21,6 +21,8 @@ pub enum Planted {
     UnconfirmedReads,
     /// The clocks of all members run half as fast again as time does.
     FastClocks,
+    /// Watch streams swallow a response now and then.
+    SwallowedResponses,
 }
 
 impl Planted {
@@ -30,7 +32,10 @@ impl Planted {
         match self {
             Self::AcknowledgedBeforeSync => LogFault::AcknowledgesBeforeSync,
             Self::ForgottenVotes => LogFault::ForgetsVotes,
-            Self::Nothing | Self::UnconfirmedReads | Self::FastClocks => LogFault::None,
+            Self::Nothing
+            | Self::UnconfirmedReads
+            | Self::FastClocks
+            | Self::SwallowedResponses => LogFault::None,
         }
     }
 }
@@ -68,6 +73,8 @@ pub struct Config {
     pub chaos: u64,
     /// Longest time from one fault to the next.
     pub fault_interval_max: u64,
+    /// Longest time from one compaction to the next; 0 for none at all.
+    pub compaction_interval_max: u64,
     /// What is broken on purpose.
     pub planted: Planted,
     seed: u64,
@@ -104,6 +111,7 @@ impl Config {
             think_max: rng.between(20_000, 200_000),
             chaos: (election_timeout * 1_000 * rng.between(10, 25)).max(8_000_000),
             fault_interval_max: election_timeout * 1_000 * rng.between(1, 4),
+            compaction_interval_max: *rng.pick(&[0, 500_000, 500_000, 4_000_000]),
             planted,
             seed,
         }

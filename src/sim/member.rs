@@ -180,6 +180,7 @@ impl Member {
             | Event::ClientTimeout(..)
             | Event::HolderTurn(_)
             | Event::ObserverTurn(_)
+            | Event::Compaction
             | Event::Fault
             | Event::Restart(_) => Ok(()), // the world's business
         }
@@ -336,6 +337,8 @@ impl Process {
         if let Some(Input::Applied(position) | Input::Installed(position)) = &input {
             let hash = store.hash();
             ctx.agreement.applied(member, *position, hash)?;
+            let view = store.view().map_err(|fault| Violation(fault.to_string()))?;
+            ctx.chronicle.record(&*view)?;
             let now = ctx.schedule.now();
             ctx.applied_at.entry(self.shared.watch_hub().current()).or_insert(now);
             ctx.note(

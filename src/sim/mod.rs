@@ -4,7 +4,8 @@
 //! clock and chance are the world's. Frames are delayed, lost, doubled and overtaken, links are cut
 //! in one direction or both, members and whole clusters crash and lose what they had not synced.
 //! Then everything is repaired, and the world [demands](checks) that a leader is found, that members
-//! agree, that no acknowledged write is lost, and that what clients saw can be explained.
+//! agree, that no acknowledged write is lost, that what clients saw can be explained, and that every
+//! watcher was shown what it asked for.
 //!
 //! The seed is the whole report: the same seed gives the same run, event for event. Nothing here
 //! reads a clock, starts a thread, or draws from anything but the seed.
@@ -13,6 +14,7 @@
 //! so that races inside of one member are not found here.
 
 pub mod checks;
+pub mod chronicle;
 pub mod config;
 pub mod disk;
 pub mod faults;
@@ -24,13 +26,14 @@ pub mod observers;
 pub mod plan;
 pub mod rng;
 pub mod schedule;
+pub mod stream;
 pub mod trace;
 pub mod workload;
 pub mod world;
 
 use crate::types::Millis;
 
-use self::{checks::Violation, config::Planted, world::World};
+use self::{checks::Violation, config::Planted, observers::Delivered, world::World};
 
 /// Which world to run, and how.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,6 +67,8 @@ pub struct Report {
     pub crashes: u64,
     /// Checkpoints that members installed because they had fallen behind the log.
     pub installed_checkpoints: u64,
+    /// What came of watching.
+    pub delivered: Delivered,
     /// How long the run took in its own time.
     pub virtual_time: Millis,
     /// What happened last, when asked for.

@@ -66,6 +66,8 @@ pub enum Event {
     HolderTurn(u64),
     /// An observer looks at its stream.
     ObserverTurn(u64),
+    /// Somebody asks for a compaction.
+    Compaction,
     /// Something breaks, or is repaired.
     Fault,
     /// A crashed member starts again.

@@ -19,19 +19,20 @@ use crate::{
     sim::{
         Options, Report,
         checks::{Violation, agreement::Agreement, linearizable, revisions},
+        chronicle::{self, Chronicle},
         config::{Config, Planted},
         faults,
         holders::Holders,
         member::Member,
         network::Network,
-        observers::Observers,
+        observers::{Delivered, Observers},
         plan,
         rng::Rng,
         schedule::{Event, Life, Schedule},
         trace::Trace,
         workload::Workload,
     },
-    state::{lease, meta, mvcc},
+    state::lease,
     types::{Event as Change, EventKind, Fault, MemberId, Millis, Revision},
 };
 
@@ -53,6 +54,8 @@ pub struct Context {
     pub is_open: bool,
     /// When each revision was first seen on some member; of several applied as one, the last.
     pub applied_at: BTreeMap<Revision, u64>,
+    /// Everything that happened.
+    pub chronicle: Chronicle,
     /// Crashes so far.
     pub crashes: u64,
     /// Checkpoints installed so far.
@@ -67,6 +70,7 @@ pub struct World {
     workload: Workload,
     holders: Holders,
     observers: Observers,
+    delivered: Delivered,
 }
 
 impl Context {
@@ -81,6 +85,7 @@ impl Context {
             agreement: Agreement::default(),
             is_open: true,
             applied_at: BTreeMap::new(),
+            chronicle: Chronicle::default(),
             crashes: 0,
             installed_checkpoints: 0,
             trace: Trace::new(options.with_lines),
@@ -149,7 +154,8 @@ impl World {
         let workload = Workload::new(&mut ctx);
         let holders = Holders::new(&mut ctx);
         let observers = Observers::new(&mut ctx);
-        let mut world = Self { ctx, members, workload, holders, observers };
+        let mut world =
+            Self { ctx, members, workload, holders, observers, delivered: Delivered::default() };
         let verdict = world.live();
         world.report(options.seed, verdict)
     }
@@ -161,6 +167,9 @@ impl World {
         }
         let first = self.ctx.rng.below(self.ctx.config.fault_interval_max);
         self.ctx.schedule.after(first, Event::Fault);
+        if self.ctx.config.compaction_interval_max > 0 {
+            self.ctx.schedule.after(first, Event::Compaction);
+        }
         self.run_until(self.ctx.config.chaos)?;
 
         self.ctx.is_open = false;
@@ -260,6 +269,12 @@ impl World {
                 Ok(())
             }
             Event::ObserverTurn(observer) => self.observers.turn(observer, members, ctx),
+            Event::Compaction => {
+                if ctx.is_open {
+                    chronicle::compact(members, ctx);
+                }
+                Ok(())
+            }
             Event::Fault => {
                 if ctx.is_open {
                     faults::strike(members, &mut self.workload, ctx);
@@ -337,12 +352,17 @@ impl World {
     }
 
     /// The checks that need the whole run.
-    fn judge(&self) -> Result<(), Violation> {
-        let history = self.history().map_err(|fault| Violation(fault.to_string()))?;
-        self.observers.check(&history)?;
-        self.judge_leases(&history)?;
+    fn judge(&mut self) -> Result<(), Violation> {
+        let chronicle = &self.ctx.chronicle;
+        // All members have the same by now.
+        let member = self.members.values().next().expect("there are members");
+        let view = member.store().view().map_err(|fault| Violation(fault.to_string()))?;
+        chronicle.check(&*view)?;
+        let history = chronicle.changes();
+        self.delivered = self.observers.check(history, chronicle.compacted())?;
+        self.judge_leases(history)?;
         let operations = self.workload.operations();
-        revisions::check(operations, &survived(&history)?)?;
+        revisions::check(operations, &survived(history)?)?;
         linearizable::check(operations)
     }
 
@@ -360,15 +380,6 @@ impl World {
         Ok(())
     }
 
-    /// The history of the store, as one member tells it; all have the same.
-    fn history(&self) -> Result<Vec<Change>, Fault> {
-        let member = self.members.values().next().expect("there are members");
-        let view = member.store().view()?;
-        let newest = meta::revision(&*view)?;
-        let history = mvcc::events(&*view, Revision::FIRST.next(), newest, usize::MAX, usize::MAX);
-        history.map(|history| history.events).map_err(|error| Fault::new(error.to_string()))
-    }
-
     fn report(self, seed: u64, verdict: Result<(), Violation>) -> Report {
         let operations = self.workload.operations();
         Report {
@@ -381,6 +392,7 @@ impl World {
             elections: self.ctx.agreement.elections(),
             crashes: self.ctx.crashes,
             installed_checkpoints: self.ctx.installed_checkpoints,
+            delivered: self.delivered,
             virtual_time: Millis(self.ctx.schedule.now() / 1_000),
             lines: self.ctx.trace.into_lines(),
         }

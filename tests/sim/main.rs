@@ -68,12 +68,21 @@ fn assert_eventful(reports: &[Report]) {
     let runs = reports.len() as u64;
     let answered = sum(|report| report.answered as u64);
     println!(
-        "{runs} runs, {} s of virtual time: {answered} of {} calls answered, {} crashes, {} terms, {} checkpoints installed",
+        "{runs} runs, {} s of virtual time: {answered} of {} calls answered, {} crashes, {} terms, {} checkpoints installed, watchers were shown {} changes and {} bookmarks, {} of them were lost to compaction",
         sum(|report| report.virtual_time.0 / 1_000),
         sum(|report| report.asked as u64),
         sum(|report| report.crashes),
         sum(|report| report.elections as u64),
         sum(|report| report.installed_checkpoints),
+        sum(|report| report.delivered.changes),
+        sum(|report| report.delivered.bookmarks),
+        sum(|report| report.delivered.lost),
+    );
+    assert!(sum(|report| report.delivered.changes) > 500 * runs, "watchers were shown little");
+    assert!(sum(|report| report.delivered.bookmarks) > 10 * runs, "progress was hardly told");
+    assert!(
+        sum(|report| report.delivered.lost) > runs / 4,
+        "watchers were hardly lost to compaction"
     );
     assert!(answered > 50 * runs, "clients were hardly answered");
     assert!(sum(|report| report.crashes) > 2 * runs, "members hardly crashed");
@@ -130,6 +139,7 @@ fn planted_faults_are_found() {
         Planted::ForgottenVotes,
         Planted::UnconfirmedReads,
         Planted::FastClocks,
+        Planted::SwallowedResponses,
     ] {
         let found =
             (1..=SEEDS_PLANTED).find_map(|seed| run(seed, planted).err().map(|e| (seed, e)));

@@ -1,14 +1,16 @@
 //! What must hold of every run.
 //!
-//! Three checks that share no code: [`agreement`] compares what members have in their logs and
+//! Three checks of the store that share no code: [`agreement`] compares what members have in their logs and
 //! states while the run goes on; [`revisions`] replays the history that survived and demands that it
 //! explains everything clients were told; [`linearizable`] knows nothing of revisions and searches
 //! for an order of its own. They look at the same promise from three sides, so a fault in one of
-//! them, or in the revisions, shows as a disagreement.
+//! them, or in the revisions, shows as a disagreement. A fourth, [`watched`], holds what every watcher
+//! was shown against what happened.
 
 pub mod agreement;
 pub mod linearizable;
 pub mod revisions;
+pub mod watched;
 
 /// What does not hold, said to a reader.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
