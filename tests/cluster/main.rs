@@ -28,3 +28,5 @@ mod scenario;
 mod startup;
 mod watch;
 mod watch_bench;
+mod watch_cases;
+mod watch_faults;

@@ -87,6 +87,10 @@ impl Member {
         self.peer.url()
     }
 
+    pub(crate) fn peer_authority(&self) -> String {
+        self.peer.authority()
+    }
+
     /// Starts the process; it serves a little later.
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
@@ -155,10 +159,37 @@ impl Member {
 
     /// Sends SIGTERM, without waiting for the end.
     pub(crate) async fn terminate(&self) {
-        let id = self.process.as_ref().and_then(Child::id).expect("the member runs");
+        self.signal("TERM").await;
+    }
+
+    /// Stops the process where it is: connections stay, and nobody answers.
+    pub(crate) async fn pause(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Lets a paused process go on.
+    pub(crate) async fn resume(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
         // The shell's own kill: the program of that name is not on every machine.
-        let status = Command::new("sh").args(["-c", "kill -TERM \"$0\"", &id.to_string()]).status();
-        assert!(status.await.unwrap().success(), "SIGTERM could not be sent to {}", self.name);
+        let (script, id) = (format!("kill -{signal} \"$0\""), self.id().to_string());
+        let status = Command::new("sh").args(["-c", &script, &id]).status().await.unwrap();
+        assert!(status.success(), "SIG{signal} could not be sent to {}", self.name);
+    }
+
+    /// The id of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().and_then(Child::id).expect("the member runs")
+    }
+
+    /// What the process has in memory, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.expect("every process has memory").trim().parse().unwrap()
     }
 
     /// Ends the standard input of the process, as the death of its supervisor would.

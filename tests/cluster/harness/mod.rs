@@ -8,12 +8,15 @@ use tokio::process::Command;
 mod member;
 mod ports;
 mod program;
+mod proxy;
+pub(crate) mod streams;
 mod wait;
 mod watching;
 
 pub(crate) use member::{Finished, Member, without_settings};
 pub(crate) use ports::Port;
 pub(crate) use program::program;
+pub(crate) use proxy::{Link, Proxy};
 pub(crate) use wait::{eventually, eventually_or, within};
 pub(crate) use watching::{Change, Watching};
 
@@ -89,6 +92,28 @@ impl Cluster {
             members.push(member);
         }
         Self { members, dir }
+    }
+
+    /// A cluster that does not run yet, whose members reach each other through proxies, one before
+    /// each of them.
+    pub(crate) async fn prepare_proxied(
+        dir: tempfile::TempDir,
+        size: usize,
+        timing: Timing,
+    ) -> (Self, Vec<Proxy>) {
+        let mut cluster = Self::prepare(dir, size, timing);
+        let mut proxies = Vec::new();
+        for member in &cluster.members {
+            proxies.push(Proxy::before(member.peer_authority()).await);
+        }
+        let entry = |(index, proxy): (usize, &Proxy)| format!("n{}={}", index + 1, proxy.url());
+        let initial: Vec<String> = proxies.iter().enumerate().map(entry).collect();
+        let initial = format!("--initial-cluster={}", initial.join(","));
+        for (member, proxy) in cluster.members.iter_mut().zip(&proxies) {
+            let advertised = format!("--initial-advertise-peer-urls={}", proxy.url());
+            member.flags([advertised.as_str(), initial.as_str()]);
+        }
+        (cluster, proxies)
     }
 
     pub(crate) fn member(&mut self, index: usize) -> &mut Member {
