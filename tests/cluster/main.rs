@@ -30,3 +30,4 @@ mod watch;
 mod watch_bench;
 mod watch_cases;
 mod watch_faults;
+mod watch_proof;
