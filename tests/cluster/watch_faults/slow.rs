@@ -113,7 +113,7 @@ async fn rr_23_lists_do_not_starve_a_watch() {
     /// As many as come in an answer that this client takes.
     const KEYS: usize = 6_000;
     const LISTS: usize = 8;
-    const EVENTS: usize = 300;
+    const EVENTS: usize = 150;
     /// What clients may rely on is 100 ms. Client, member and other tests share a few cores here, so
     /// only what no busy machine explains counts as starved: a list takes longer than this.
     const DELAY_P99_MAX: Duration = Duration::from_millis(1_000);

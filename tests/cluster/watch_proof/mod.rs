@@ -60,8 +60,9 @@ struct Faults {
     cuts: usize,
 }
 
-/// Breaks something for a moment, and repairs it.
+/// Breaks something for a moment, and repairs it. Each kind of fault has its turn.
 async fn strike(
+    number: usize,
     cluster: &mut Cluster,
     proxies: &[Proxy],
     writers: &Writers,
@@ -70,9 +71,9 @@ async fn strike(
 ) {
     let mut victim = dice.below(SIZE);
     let moment = Duration::from_millis(200 + u64::try_from(dice.below(1_800)).unwrap());
-    match dice.below(10) {
-        0..4 => {
-            if dice.below(2) == 0 {
+    match number % 6 {
+        0 | 3 => {
+            if number % 6 == 3 {
                 victim = cluster.leader().await;
             }
             cluster.member(victim).kill();
@@ -81,7 +82,28 @@ async fn strike(
             cluster.member(victim).spawn();
             faults.kills += 1;
         }
+        // How long these last is what they are about.
+        1 => {
+            let link = dice.pick(&[Link::Silent, Link::Closed]);
+            proxies[victim].set(link);
+            sleep(moment).await;
+            writers.advance(TRAFFIC).await;
+            proxies[victim].set(Link::Open);
+            faults.cuts += 1;
+        }
+        2 => {
+            cluster.member(victim).pause().await;
+            sleep(moment).await;
+            cluster.member(victim).resume().await;
+            faults.pauses += 1;
+        }
         4 => {
+            proxies.iter().for_each(|proxy| proxy.set(Link::Silent));
+            sleep(moment).await;
+            proxies.iter().for_each(|proxy| proxy.set(Link::Open));
+            faults.cuts += SIZE;
+        }
+        _ => {
             for index in 0..SIZE {
                 cluster.member(index).kill();
             }
@@ -90,27 +112,6 @@ async fn strike(
                 cluster.member(index).spawn();
             }
             faults.kills += SIZE;
-        }
-        // How long these last is what they are about.
-        5..7 => {
-            cluster.member(victim).pause().await;
-            sleep(moment).await;
-            cluster.member(victim).resume().await;
-            faults.pauses += 1;
-        }
-        7..9 => {
-            let link = dice.pick(&[Link::Silent, Link::Closed]);
-            proxies[victim].set(link);
-            sleep(moment).await;
-            writers.advance(TRAFFIC).await;
-            proxies[victim].set(Link::Open);
-            faults.cuts += 1;
-        }
-        _ => {
-            proxies.iter().for_each(|proxy| proxy.set(Link::Silent));
-            sleep(moment).await;
-            proxies.iter().for_each(|proxy| proxy.set(Link::Open));
-            faults.cuts += SIZE;
         }
     }
 }
@@ -133,7 +134,7 @@ async fn prove(events: usize, strikes: usize, seed: u64) {
     while struck < strikes || delivered.load(Ordering::SeqCst) < events {
         writers.advance(TRAFFIC + dice.below(3 * TRAFFIC)).await;
         if struck < strikes {
-            strike(&mut cluster, &proxies, &writers, &mut dice, &mut faults).await;
+            strike(struck, &mut cluster, &proxies, &writers, &mut dice, &mut faults).await;
             struck += 1;
         }
     }
