@@ -176,7 +176,7 @@ impl Observer {
                 continue;
             }
             self.hear(&told, ctx)?;
-            self.take(told, &mut stream, process)?;
+            self.take(told, &mut stream)?;
         }
         self.stream = Some(stream);
         if !ctx.is_open && self.unanswered > PATIENCE {
@@ -194,7 +194,7 @@ impl Observer {
     ) -> Result<(), Violation> {
         let current = process.shared.watch_hub().current();
         if ctx.is_open && ctx.rng.chance(30) {
-            self.cancel(stream, process, current, ctx)?;
+            self.cancel(stream, current, ctx)?;
         }
         for (at, watched) in self.watched.iter_mut().enumerate() {
             // At the end nobody waits for a future that never comes.
@@ -224,7 +224,6 @@ impl Observer {
     fn cancel(
         &mut self,
         stream: &mut Stream,
-        process: &Process,
         current: Revision,
         ctx: &mut Context,
     ) -> Result<(), Violation> {
@@ -262,12 +261,7 @@ impl Observer {
     }
 
     /// Takes what a stream says.
-    fn take(
-        &mut self,
-        told: Told,
-        stream: &mut Stream,
-        process: &Process,
-    ) -> Result<(), Violation> {
+    fn take(&mut self, told: Told, stream: &mut Stream) -> Result<(), Violation> {
         let Some(id) = told.id else {
             let What::Progress(revision) = told.what else {
                 return Err(Violation(format!("a whole stream was told {told:?}")));

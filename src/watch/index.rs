@@ -66,11 +66,13 @@ impl<T> Index<T> {
         Self { slab: Slab::default(), exact: Exact::default(), ranges: Tree::default() }
     }
 
+    #[cfg(test)]
     /// How many groups there are.
     pub(super) fn len(&self) -> usize {
         self.slab.len()
     }
 
+    #[cfg(test)]
     /// Whether there is no group.
     pub(super) fn is_empty(&self) -> bool {
         self.slab.len() == 0
@@ -136,6 +138,7 @@ impl<T> Index<T> {
         self.slab.span(id).map(Span::extent)
     }
 
+    #[cfg(test)]
     /// Whether the group watches the key.
     pub(super) fn contains(&self, id: GroupId, key: &Key) -> bool {
         self.extent(id).is_some_and(|extent| extent.contains(key.as_bytes()))

@@ -105,7 +105,7 @@ async fn damaged_history_stops_the_member() {
     let stop = timeout(SOON, member.handle.stopped()).await.expect("the member stops");
 
     assert!(matches!(stop, Stop::Fault(_)), "{stop:?}");
-    assert_eq!(shown.0, []);
+    assert!(shown.0.is_empty());
     assert!(!fan_out.is_finished());
     fan_out.abort();
 }

@@ -156,7 +156,7 @@ fn reads_respect_their_bound() {
     assert_eq!(indexes(&log, 1, 6, 2500), [1, 2]);
     assert_eq!(indexes(&log, 3, 6, 1), [3]);
     assert_eq!(indexes(&log, 2, 4, u64::MAX), [2, 3]);
-    assert_eq!(indexes(&log, 2, 2, u64::MAX), []);
+    assert!(indexes(&log, 2, 2, u64::MAX).is_empty());
 }
 
 /// A truncated log begins after the entry named, also after a restart, and also when it was the

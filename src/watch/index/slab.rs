@@ -48,6 +48,7 @@ impl<T> Spans for Slab<T> {
 }
 
 impl<T> Slab<T> {
+    #[cfg(test)]
     /// How many groups there are.
     pub(super) fn len(&self) -> usize {
         self.len

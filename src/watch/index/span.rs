@@ -2,12 +2,7 @@
 
 use std::cmp::Ordering;
 
-use bytes::Bytes;
-
-use crate::{
-    types::{Key, KeyRange},
-    watch::Filter,
-};
+use crate::{types::KeyRange, watch::Filter};
 
 /// A range of keys, borrowed. In order of their starts, and of their ends where those are equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,9 +35,10 @@ impl<'a> Extent<'a> {
         Self { start: range.start().as_bytes(), end }
     }
 
+    #[cfg(test)]
     /// A range with this extent; `None` when a bound has no bytes, which none of the index has.
     pub(in crate::watch) fn to_range(self) -> Option<KeyRange> {
-        let copy = |bytes| Key::new(Bytes::copy_from_slice(bytes));
+        let copy = |bytes| crate::types::Key::new(bytes::Bytes::copy_from_slice(bytes));
         let start = copy(self.start)?;
         Some(match self.end {
             End::Single => KeyRange::One(start),
@@ -65,6 +61,7 @@ impl<'a> Extent<'a> {
         }
     }
 
+    #[cfg(test)]
     /// Whether the key is in the range.
     pub(in crate::watch) fn contains(self, key: &[u8]) -> bool {
         self.place(key).is_eq()
@@ -147,8 +144,8 @@ pub(super) fn filter_bits(filter: Filter) -> u8 {
 mod tests {
     use super::*;
 
-    fn key(text: &str) -> Key {
-        Key::new(text.as_bytes().to_vec()).unwrap()
+    fn key(text: &str) -> crate::types::Key {
+        crate::types::Key::new(text.as_bytes().to_vec()).unwrap()
     }
 
     fn ranges() -> [KeyRange; 4] {
