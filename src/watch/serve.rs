@@ -65,7 +65,6 @@ impl Watchers {
             delivered: 0,
         };
         self.take_turns(&mut turn, sink);
-        self.forget_idle_question();
         board.park(&turn.to_park);
         hub.note_delivered(turn.delivered);
         let lost = turn.lost;

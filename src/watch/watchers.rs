@@ -121,6 +121,7 @@ impl Watchers {
     pub fn cancel(&mut self, id: WatchId) -> Option<Response> {
         let watcher = self.watchers.remove(&id)?;
         self.forget(id, &watcher);
+        self.forget_idle_question();
         Some(Response { id, revision: self.hub.current(), kind: Kind::Canceled })
     }
 
@@ -129,6 +130,7 @@ impl Watchers {
     /// when there are no watchers, or none that is not lost.
     pub fn progress(&mut self) {
         self.asked = Some(self.hub.current());
+        self.forget_idle_question();
     }
 
     /// The stream's progress ticker ticked: whoever asked for it and was sent nothing since the
@@ -169,6 +171,7 @@ impl Watchers {
         }
         self.notified.remove(&id);
         self.due.remove(&id);
+        self.forget_idle_question();
         Response { id, revision: Revision(0), kind: Kind::Compacted(compacted) }
     }
 
@@ -188,7 +191,7 @@ impl Watchers {
     }
 
     /// Forgets the client's question when there is no watcher that it could be about.
-    pub(super) fn forget_idle_question(&mut self) {
+    fn forget_idle_question(&mut self) {
         if self.watchers.len() == self.lost {
             self.asked = None;
         }

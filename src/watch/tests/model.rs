@@ -190,6 +190,7 @@ impl Model {
             Step::Progress => {
                 stream.watchers.progress();
                 (stream.awake, stream.asked) = (true, true);
+                stream.forget_idle_question();
             }
             Step::Tick => {
                 stream.watchers.tick();
@@ -248,7 +249,11 @@ impl Stream {
         let polled = self.watchers.poll(&Waker::from(Arc::clone(&self.woken)), &mut client);
         self.awake = polled == Polled::More;
         client.told.into_iter().for_each(|told| self.receive(store, told));
-        // With nobody whom it could be about the question is forgotten.
+        self.forget_idle_question();
+    }
+
+    /// With nobody whom it could be about the question is forgotten.
+    fn forget_idle_question(&mut self) {
         let somebody = self.going_on().next().is_some();
         self.asked &= somebody;
     }
@@ -297,6 +302,7 @@ impl Stream {
             self.ids.remove(&id);
             self.watched[number].end.get_or_insert(End::Canceled);
         }
+        self.forget_idle_question();
     }
 
     fn receive(&mut self, store: &Store, told: Told) {

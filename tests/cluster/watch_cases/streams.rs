@@ -65,7 +65,8 @@ async fn case_37_rr_25_cancelling_nothing_is_silent() {
 }
 
 /// A start in compacted history is told after the confirmation, with the oldest revision kept. The
-/// watcher is still there until it is cancelled, and holds up what is said of the whole stream.
+/// watcher is still there until it is cancelled; as long as there is no other, nothing is said of the
+/// whole stream.
 #[tokio::test]
 async fn case_38_39_a_start_in_compacted_history() {
     let (_cluster, mut client, mut stream) = alone().await;
