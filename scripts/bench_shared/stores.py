@@ -146,7 +146,9 @@ class Cluster:
         except subprocess.TimeoutExpired:
             raise Failed(f"{self.kind}: bench {arguments[0]} took more than {timeout} s") from None
         if done.returncode != 0:
-            raise Failed(f"{self.kind}: bench {arguments[0]}: {done.stderr.strip()}")
+            # What the calls failed with stands in the report, if it came to one.
+            errors = json.loads(done.stdout)["errors"] if done.stdout else ""
+            raise Failed(f"{self.kind}: bench {arguments[0]}: {done.stderr.strip()} {errors}")
         report = json.loads(done.stdout)
         if report["errors"]:
             raise Failed(f"{self.kind}: bench {arguments[0]}: {report['errors']}")

@@ -13,8 +13,6 @@ VALUE_BYTES = 256
 WATCHERS = 1_000
 # Both shapes of the same fan-out.
 STREAMS = (100, 1_000)
-# Puts under way to the watchers, of which the best is taken for each server.
-OUTSTANDING = (8, 32, 128, 512)
 WRITERS = 64
 # The fixed rate is this share of what etcd, or else this store, delivers at most.
 FIXED_SHARE = 0.6
@@ -78,9 +76,9 @@ class FanOut:
         }
 
     def search(self, kind):
-        """How many puts are to be under way for this server to deliver most."""
+        """How many puts are to be under way to the watchers for this server to deliver most."""
         rates = {}
-        for outstanding in OUTSTANDING:
+        for outstanding in self.settings.outstanding:
             found = self.block(kind, self.settings.search_seconds, "--outstanding", outstanding)
             rates[outstanding] = found["rate"]
         best = max(rates, key=rates.get)
@@ -234,11 +232,13 @@ def catch_up(bench):
         cluster.settle()
     for order in back_and_forth(bench.settings.turns, bench.kinds):
         for kind in order:
-            report = clusters[kind].bench("catch-up", "--streams", 50, "--connections", 5)
-            if report["operations"] != keys * rounds:
-                raise stores.Failed(f"{kind}: {report['operations']} events, not {keys * rounds}")
-            found[kind].append(report["seconds"])
-            say(f"catch-up, {kind}: {report['seconds']} s, {report['own_cpu']} processors of the client")
+            if kind not in clusters:
+                continue
+            try:
+                found[kind].append(caught_up(clusters[kind], kind, keys * rounds))
+            except stores.Failed as failure:
+                bench.table.add_failure(failure)
+                bench.forget(clusters.pop(kind))
     # The time etcd takes in one turn, over ours in the same turn.
     ratio = [theirs / max(ours, 0.001) for ours, theirs in zip(found["quorate"], found.get("etcd", []))]
     bench.table.add(
@@ -246,6 +246,15 @@ def catch_up(bench):
         f"{count(keys * rounds)} revisions (ratio: times faster)",
         side(found, "quorate", ms), side(found, "etcd", ms), ratio or None,
         at_least=10 if ratio else None)
+
+
+def caught_up(cluster, kind, events):
+    """The seconds that one catch-up takes."""
+    report = cluster.bench("catch-up", "--streams", 50, "--connections", 5)
+    if report["operations"] != events:
+        raise stores.Failed(f"{kind}: {report['operations']} events, not {events}")
+    say(f"catch-up, {kind}: {report['seconds']} s, {report['own_cpu']} processors of the client")
+    return report["seconds"]
 
 
 def stalled(bench):
@@ -256,7 +265,12 @@ def stalled(bench):
         seconds = bench.settings.stall if kind == "quorate" else bench.settings.etcd_stall
         if seconds == 0:
             continue
-        found = stall(bench, kind, seconds)
+        try:
+            found = stall(bench, kind, seconds)
+        except stores.Failed as failure:
+            bench.table.add_failure(failure)
+            bench.forget_all()
+            continue
         about = (f"{count(number)} watchers that never read for {seconds} s at "
                  f"{bench.settings.stall_rate} puts/s to their key")
         grown = f"{found['peak']:.0f} MiB, {found['ended']} streams ended by the server"
