@@ -43,6 +43,10 @@ pub(super) async fn run<T: Operation>(
             Err(error) => tally.error(&error.to_string()),
         }
     }
+    match pace.missed() {
+        0 => {}
+        missed => tally.count_errors("no client was free in time".to_owned(), missed),
+    }
     tally
 }
 

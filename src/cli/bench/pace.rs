@@ -2,6 +2,8 @@
 //!
 //! In an open loop operations are due at fixed times, and their latency counts from then on, also
 //! when no client was free: otherwise a cluster that stalls would be measured only while it does not.
+//! For the same reason what was due before the end is done after it, within as long again; what is
+//! left then was missed.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -14,6 +16,8 @@ use tokio::time::{Instant, sleep_until};
 pub(super) struct Pace {
     start: Instant,
     taken: AtomicU64,
+    /// Of those, the ones that were done.
+    begun: AtomicU64,
     total: Option<u64>,
     /// Measured and warm-up time together.
     duration: Option<Duration>,
@@ -47,6 +51,7 @@ impl Pace {
         Self {
             start: Instant::now(),
             taken: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
             total: extent.total,
             duration: extent.duration.map(|duration| duration + extent.warm_up),
             warm_up: extent.warm_up,
@@ -65,13 +70,26 @@ impl Pace {
             0 => now,
             rate => self.start + intended(number, rate),
         };
-        if self.duration.is_some_and(|duration| due.max(now) >= self.start + duration) {
-            return None;
+        if let Some(duration) = self.duration {
+            let end = self.start + duration;
+            let last = if self.rate == 0 { end } else { end + duration };
+            if due >= end || now >= last {
+                return None;
+            }
         }
+        self.begun.fetch_add(1, Ordering::Relaxed);
         if due > now {
             sleep_until(due).await;
         }
         Some(Ticket { number, due, measured: due >= self.start + self.warm_up })
+    }
+
+    /// Operations that were due, and never begun because their clients were not free in time.
+    pub(super) fn missed(&self) -> u64 {
+        let Some(duration) = self.duration else { return 0 };
+        let due = (duration.as_nanos() * u128::from(self.rate)).div_ceil(1_000_000_000);
+        let due = u64::try_from(due).unwrap_or(u64::MAX).min(self.total.unwrap_or(u64::MAX));
+        due.saturating_sub(self.begun.load(Ordering::Relaxed))
     }
 
     /// The time that counts, up to now.
@@ -115,6 +133,23 @@ mod tests {
 
         assert_eq!(first.due, pace.start);
         assert_eq!(second.due, pace.start + Duration::from_micros(1));
+    }
+
+    /// What was due before the end is done after it; what was not even begun then is counted.
+    #[tokio::test]
+    async fn an_open_loop_leaves_nothing_out() {
+        let duration = Duration::from_secs(100);
+        let extent = Extent { rate: 10, duration: Some(duration), ..ENDLESS };
+        let started =
+            |ago: u32| Pace { start: Instant::now() - duration * ago / 10, ..Pace::start(extent) };
+
+        let (late, too_late) = (started(15), started(25));
+
+        assert_eq!(late.missed(), 1_000);
+        assert_eq!(late.next().await.map(|ticket| ticket.due), Some(late.start));
+        assert_eq!(late.missed(), 999);
+        assert!(too_late.next().await.is_none());
+        assert_eq!(too_late.missed(), 1_000);
     }
 
     /// What happens while warming up does not count.
