@@ -53,7 +53,7 @@ def parse():
     given.settle_seconds = 1 if quick else 60
     # Puts under way to the watchers, of which the best is taken for each server, and for how long
     # each is tried.
-    given.outstanding = (32, 256) if quick else (8, 32, 128, 512)
+    given.outstanding = (256,) if quick else (8, 32, 128, 512, 2048)
     given.search_seconds = 1 if quick else 3
     # Connections, streams on each, watchers on each of these.
     given.held = (10, 50, 20) if quick else (100, 100, 100)

@@ -77,6 +77,8 @@ class FanOut:
 
     def search(self, kind):
         """How many puts are to be under way to the watchers for this server to deliver most."""
+        if len(self.settings.outstanding) == 1:
+            return self.settings.outstanding[0]
         rates = {}
         for outstanding in self.settings.outstanding:
             found = self.block(kind, self.settings.search_seconds, "--outstanding", outstanding)
