@@ -19,7 +19,6 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod client;
 mod cluster;
-mod duration;
 mod endpoint;
 mod error;
 mod kv;
@@ -31,6 +30,8 @@ mod watch;
 
 use client::{Client, ClientArgs};
 use error::{Error, Exit};
+
+use crate::config::duration;
 
 /// The level of the etcd API that we speak.
 const API_VERSION: &str = "3.7";

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     Config, InitialClusterState, InitialMember, ListenUrl, LogLevel, Problem, Url, UrlError,
+    duration,
     layers::Sources,
     settings::{List, Settings},
 };
@@ -61,6 +62,8 @@ pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Ve
             REQUEST_BYTES_MAX,
         ),
         max_txn_ops: check.count("max-txn-ops", settings.max_txn_ops, TXN_OPS_MAX),
+        watch_progress_notify_interval: check
+            .duration("watch-progress-notify-interval", &settings.watch_progress_notify_interval),
         quota_backend_bytes: settings.quota_backend_bytes,
         block_cache_bytes: check.block_cache_bytes(settings.block_cache_bytes),
         listen_metrics_urls: check.distinct(
@@ -87,6 +90,13 @@ impl Check<'_> {
             source,
             reason: reason.to_string(),
         });
+    }
+
+    fn duration(&mut self, setting: &str, text: &str) -> Duration {
+        duration::parse(text).unwrap_or_else(|reason| {
+            self.problem(setting, reason);
+            Duration::ZERO
+        })
     }
 
     fn name(&mut self, name: &str) -> String {

@@ -12,6 +12,7 @@
 use std::{path::PathBuf, time::Duration};
 
 mod check;
+pub mod duration;
 mod error;
 mod layers;
 mod print;
@@ -59,6 +60,8 @@ pub struct Config {
     pub max_request_bytes: usize,
     /// The most operations that one list of a transaction may have.
     pub max_txn_ops: usize,
+    /// Silence after which watchers that asked for it are told how far they have come.
+    pub watch_progress_notify_interval: Duration,
     /// The largest logical size of the store, in bytes; 0: the disk decides; below 0: no limit.
     pub quota_backend_bytes: i64,
     /// Bytes of the state's files that are kept in memory; 0: by the memory of the machine.

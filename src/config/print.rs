@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::{Config, InitialMember, SETTINGS, layers::Sources};
+use super::{Config, InitialMember, SETTINGS, duration, layers::Sources};
 
 /// TOML with the source of each value behind it.
 pub(super) fn print(config: &Config, sources: &Sources) -> String {
@@ -33,6 +33,9 @@ fn value(config: &Config, setting: &str) -> String {
         "log-level" => quote(config.log_level.as_str()),
         "max-request-bytes" => config.max_request_bytes.to_string(),
         "max-txn-ops" => config.max_txn_ops.to_string(),
+        "watch-progress-notify-interval" => {
+            quote(&duration::print(config.watch_progress_notify_interval))
+        }
         "quota-backend-bytes" => config.quota_backend_bytes.to_string(),
         "block-cache-bytes" => config.block_cache_bytes.to_string(),
         "listen-metrics-urls" => list(&config.listen_metrics_urls),

@@ -65,6 +65,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("max-request-bytes", "BYTES", "Largest request [default: 1572864]"),
     setting("max-txn-ops", "COUNT", "Most operations in a list of a transaction [default: 128]"),
     setting(
+        "watch-progress-notify-interval",
+        "DURATION",
+        "Silence after which watchers are told of their progress [default: 10m]",
+    ),
+    setting(
         "quota-backend-bytes",
         "BYTES",
         "Largest store; 0: what the disk has left, below 0: no limit [default: 0]",
@@ -101,6 +106,7 @@ pub(super) struct Settings {
     pub(super) log_level: String,
     pub(super) max_request_bytes: u64,
     pub(super) max_txn_ops: u64,
+    pub(super) watch_progress_notify_interval: String,
     pub(super) quota_backend_bytes: i64,
     pub(super) block_cache_bytes: u64,
     pub(super) listen_metrics_urls: List,
@@ -125,6 +131,7 @@ impl Default for Settings {
             log_level: "info".to_owned(),
             max_request_bytes: limits::REQUEST_BYTES_MAX as u64,
             max_txn_ops: limits::TXN_OPS_MAX as u64,
+            watch_progress_notify_interval: "10m".to_owned(),
             quota_backend_bytes: 0,
             block_cache_bytes: 0,
             listen_metrics_urls: List(Vec::new()),

@@ -81,6 +81,7 @@ fn flags_win_over_own_variables_over_those_of_etcd_over_the_file() {
         "initial-cluster-token = \"etcd\" # environment variable ETCD_INITIAL_CLUSTER_TOKEN",
         &format!("election-timeout = 2000 # file {}", path.display()),
         "max-txn-ops = 128 # default",
+        "watch-progress-notify-interval = \"600s\" # default",
     ] {
         assert!(printed.lines().any(|printed| printed == line), "{line} is not in:\n{printed}");
     }
@@ -226,6 +227,7 @@ fn every_problem_is_reported() {
         ("log-level", "loud"),
         ("heartbeat-interval", "500"),
         ("max-txn-ops", "0"),
+        ("watch-progress-notify-interval", "10"),
     ]));
 
     for line in [
@@ -239,10 +241,12 @@ fn every_problem_is_reported() {
         "election-timeout: 1000 ms is less than 5 times heartbeat-interval, which is 500 ms \
          (flag --heartbeat-interval) (default)",
         "max-txn-ops: 0 is not between 1 and 65536 (flag --max-txn-ops)",
+        "watch-progress-notify-interval: \"10\" is not a duration such as 5s, 500ms or 1m30s \
+         (flag --watch-progress-notify-interval)",
     ] {
         assert!(refused.iter().any(|refused| refused == line), "{line:?} is not in {refused:#?}");
     }
-    assert_eq!(refused.len(), 8, "{refused:#?}");
+    assert_eq!(refused.len(), 9, "{refused:#?}");
 }
 
 /// The initial cluster must hold this member under its own URLs, and no URL twice.

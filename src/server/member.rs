@@ -197,7 +197,7 @@ fn client_face(
     let api = api::Config {
         request_bytes_max: config.max_request_bytes,
         txn_ops_max: config.max_txn_ops,
-        ..api::Config::default()
+        progress_interval: millis(config.watch_progress_notify_interval),
     };
     let mut face = Face::new(RuntimeHandle::current());
     let service = api::routes(node.clone(), Arc::clone(metrics), api);

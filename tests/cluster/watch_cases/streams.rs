@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use quorate::proto::etcdserverpb::WatchCreateRequest;
 use tonic::Code;
 
 use super::{alone, from, is_progress, put, refused, with_id};
 use crate::harness::{
-    Cluster, READY, eventually,
+    Cluster, READY, Timing, eventually,
     streams::{WatchStream, channel, header_revision, watcher, words},
     within,
 };
@@ -245,4 +246,44 @@ async fn case_53_streams_that_need_a_leader_end_without_one() {
         .await
         .expect("a stream is soon answered")
         .unwrap();
+}
+
+/// Watchers that asked for it are told of their progress when nothing happened since the last tick,
+/// each under its own id; one that waits for the future is not, nor is one that did not ask.
+#[tokio::test]
+async fn case_54_a_quiet_watcher_is_told_of_its_progress() {
+    const TICKS: usize = 5;
+    let flags = ["--watch-progress-notify-interval", "100ms"];
+    let cluster = Cluster::start_flagged(1, Timing::Alone, &flags).await;
+    let mut client = cluster.client(0).await;
+    let mut stream = WatchStream::open(&channel(&cluster.endpoint(0))).await.unwrap();
+    let notified = |request| WatchCreateRequest { progress_notify: true, ..request };
+    stream.create(notified(watcher("busy", ""))).await;
+    stream.create(notified(watcher("quiet", ""))).await;
+    stream.create(watcher("quiet", "")).await;
+    stream.create(from(1_000, notified(watcher("busy", "")))).await;
+
+    let (mut written, mut seen, mut ticks) = (1, 1, 0);
+    while ticks < TICKS {
+        let response = stream.next().await;
+        let revision = header_revision(&response);
+        assert!(!response.canceled && revision <= written, "{response:?}");
+        match (response.watch_id, response.events.len()) {
+            _ if response.created => {}
+            (0, 1) => {
+                assert_eq!(revision, seen + 1);
+                seen = revision;
+            }
+            // Every revision is one of its events, so it knows of none that it was not shown.
+            (0, 0) => assert_eq!(revision, seen),
+            (1, 0) => {
+                if revision == written {
+                    ticks += 1;
+                    written = put(&mut client, "busy", "v").await;
+                }
+            }
+            _ => panic!("nobody asked for {response:?}"),
+        }
+    }
+    assert!(seen >= written - 1, "only {seen} of {written} were shown");
 }

@@ -1,9 +1,9 @@
-//! Durations as etcdctl's users write them: `5s`, `500ms`, `1m30s`.
+//! Durations as users of etcd write them: `5s`, `500ms`, `1m30s`.
 
 use std::time::Duration;
 
 /// Reads a duration: whole numbers, each with a unit, added up.
-pub(super) fn parse(text: &str) -> Result<Duration, String> {
+pub fn parse(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration such as 5s, 500ms or 1m30s");
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -27,6 +27,14 @@ pub(super) fn parse(text: &str) -> Result<Duration, String> {
     if total.is_zero() { Err(wrong()) } else { Ok(total) }
 }
 
+/// Writes whole milliseconds as [`parse`] reads them.
+pub(super) fn print(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis if millis % 1_000 == 0 => format!("{}s", millis / 1_000),
+        millis => format!("{millis}ms"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +45,15 @@ mod tests {
         assert_eq!(parse("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(parse("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse("250ms"), Ok(Duration::from_millis(250)));
+    }
+
+    /// What is printed can be read.
+    #[test]
+    fn durations_round_trip() {
+        for millis in [1, 1_500, 600_000] {
+            let duration = Duration::from_millis(millis);
+            assert_eq!(parse(&print(duration)), Ok(duration));
+        }
     }
 
     /// A number without a unit could mean anything.
