@@ -102,7 +102,7 @@ pub const RESET_STREAMS_MAX: usize = 4_096;
 pub const WATCH_RECENT_REVISIONS_MAX: usize = 8_192;
 /// Bytes of events that the watch hub keeps in memory, their encodings included.
 pub const WATCH_RECENT_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Entries that the recent revisions have with the groups of watchers that want them; 24 bytes each.
+/// Events of the recent revisions that groups of watchers want, each counted for each group.
 pub const WATCH_MATCHES_MAX: usize = 1_000_000;
 /// Bytes of history that watchers which catch up share, their encodings included.
 pub const WATCH_HISTORY_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -119,7 +119,7 @@ pub const WATCH_CHUNK_BYTES: usize = 16 * 1024;
 /// Bytes of events in one watch response while a watcher catches up, unless one revision has more.
 pub const WATCH_CATCH_UP_BYTES_MAX: usize = 128 * 1024;
 /// The same for a watcher whose client takes responses in pieces.
-pub const WATCH_FRAGMENTED_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const WATCH_FRAGMENTED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of an event up to which it is copied into the chunk of each stream; a larger one is sent as
 /// it lies, shared between streams.
 pub const WATCH_COPIED_EVENT_BYTES_MAX: usize = 8 * 1024;

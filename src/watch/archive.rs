@@ -7,6 +7,7 @@
 //! thousand watchers of single keys do not look through it ten thousand times.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Waker,
@@ -24,12 +25,17 @@ use crate::{
     },
 };
 
-/// Bytes of pieces on the shelf. The newest stays, whatever its size.
+/// Events of a watcher in a piece that are put in order for it; where it wants more, it looks through
+/// the piece as it lies.
+const SORTED_MAX: usize = 256;
+
+/// Pieces of history, and who waits for one.
 #[derive(Debug)]
 pub(super) struct Archive {
     shelf: Mutex<Shelf>,
     /// Rings when a stream wants history.
     bell: watch::Sender<u64>,
+    /// Of the pieces on the shelf. The newest stays, whatever its size.
     bytes_max: usize,
 }
 
@@ -87,16 +93,16 @@ impl Archive {
         self.bell.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// What is to be read next. Who wants what is on the shelf is told so, and who has gone is
-    /// forgotten.
-    pub(super) fn next(&self, wakers: &mut Vec<Waker>) -> Option<Want> {
+    /// What is to be read next, and how many others wait. Who wants what is on the shelf is told so,
+    /// and who has gone is forgotten.
+    pub(super) fn next(&self, wakers: &mut Vec<Waker>) -> Option<(Want, usize)> {
         let mut shelf = self.shelf();
         while let Some(want) = shelf.wants.pop_front() {
             if Arc::strong_count(&want.mailbox) == 1 {
                 continue;
             }
             if !shelf.pieces.iter().any(|piece| piece.covers(want.from)) {
-                return Some(want);
+                return Some((want, shelf.wants.len()));
             }
             wakers.extend(want.mailbox.post_history());
         }
@@ -156,21 +162,35 @@ impl Piece {
         self.read_to
     }
 
-    /// What of it is in a range and passes a filter, from a revision on, in order.
-    pub(super) fn select(
-        &self,
-        extent: Extent<'_>,
+    /// What of it is in a range and passes a filter, from a revision on, in order. The events that
+    /// are looked at are added to `looked`.
+    pub(super) fn select<'a>(
+        &'a self,
+        extent: Extent<'a>,
         filter: Filter,
         from: Revision,
-    ) -> impl Iterator<Item = &Recorded> {
+        looked: &'a Cell<usize>,
+    ) -> impl Iterator<Item = &'a Recorded> {
         let start = self.by_key.partition_point(|at| extent.place(self.key(*at)).is_lt());
         let end = self.by_key.partition_point(|at| extent.place(self.key(*at)).is_le());
-        let mut places = self.by_key.get(start..end).unwrap_or_default().to_vec();
-        places.sort_unstable();
-        places
-            .into_iter()
-            .filter_map(|at| self.event(at))
-            .filter(move |recorded| from <= recorded.revision() && filter.passes(recorded.event()))
+        let found = self.by_key.get(start..end).unwrap_or_default();
+        let (few, all) = if found.len() <= SORTED_MAX {
+            let mut few = found.to_vec();
+            few.sort_unstable();
+            (few, &[][..])
+        } else {
+            let first = self.batches.partition_point(|batch| {
+                batch.first().is_none_or(|recorded| recorded.revision() < from)
+            });
+            (Vec::new(), self.batches.get(first..).unwrap_or_default())
+        };
+        let few = few.into_iter().filter_map(|at| self.event(at));
+        let all = all.iter().flat_map(|batch| batch.iter());
+        few.chain(all).inspect(|_| looked.set(looked.get() + 1)).filter(move |recorded| {
+            from <= recorded.revision()
+                && filter.passes(recorded.event())
+                && extent.contains(recorded.event().key().as_bytes())
+        })
     }
 
     fn event(&self, (batch, at): (u32, u32)) -> Option<&Recorded> {

@@ -18,7 +18,7 @@ use crate::{
     watch::{
         Filter, WatchId,
         index::{Extent, GroupId, Index},
-        mailbox::Mailbox,
+        mailbox::{Mailbox, Note},
         parking::{MemberId, Parking},
         recorded::{Batch, Recorded},
     },
@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct Bounds {
     pub(super) revisions: usize,
     pub(super) bytes: usize,
-    /// Entries in the lists of groups.
+    /// Events in the entries of groups.
     pub(super) matches: usize,
 }
 
@@ -52,8 +52,9 @@ pub(super) struct Board {
 struct Kept {
     events: Batch,
     bytes: usize,
-    /// The groups whose list had an entry for it.
+    /// The groups whose list had an entry for it, and how many events those entries have.
     groups: Vec<GroupId>,
+    matches: usize,
 }
 
 /// Watchers of equal range and filter.
@@ -129,7 +130,6 @@ impl Board {
         let Some(group) = self.groups.get_mut(seat.group) else { return };
         group.members -= 1;
         if group.members == 0 {
-            self.matches -= group.entries.len();
             self.groups.remove(seat.group);
         }
     }
@@ -148,9 +148,18 @@ impl Board {
         (parking.len(), parking.parked())
     }
 
-    /// Takes in the events of the next revision. Who is to be woken is added to `wakers`.
-    pub(super) fn take_in(&mut self, revision: Revision, events: Batch, wakers: &mut Vec<Waker>) {
-        let matched = self.matching(&events);
+    /// Takes in the events of the next revision. Who is to be woken is added to `wakers`. Returns how
+    /// much work it was: events matched and watchers woken.
+    pub(super) fn take_in(
+        &mut self,
+        revision: Revision,
+        events: Batch,
+        wakers: &mut Vec<Waker>,
+    ) -> usize {
+        let Some(matched) = self.matching(&events) else {
+            // So many groups want so many events that they had better look for themselves.
+            return self.start_over(revision, wakers);
+        };
         let mut groups = Vec::new();
         for found in matched.chunk_by(|(a, _), (b, _)| a == b) {
             let Some((id, _)) = found.first() else { continue };
@@ -162,31 +171,39 @@ impl Board {
             group.entries.push_back(Entry { revision, events });
             groups.push(*id);
         }
+        let mut work = matched.len();
+        let parking = self.parking.get_mut().unwrap_or_else(PoisonError::into_inner);
         for group in &groups {
-            let parking = self.parking.get_mut().unwrap_or_else(PoisonError::into_inner);
-            parking.wake_group(*group, |mailbox, watcher| wakers.extend(mailbox.post(watcher)));
+            parking.wake_group(*group, |mailbox, watcher| {
+                work += 1;
+                wakers.extend(mailbox.post(Note { watcher, next: revision }));
+            });
         }
         let bytes = events.iter().map(Recorded::bytes).sum();
-        self.matches += groups.len();
+        self.matches += matched.len();
         self.bytes += bytes;
-        self.recent.push_back(Kept { events, bytes, groups });
+        self.recent.push_back(Kept { events, bytes, groups, matches: matched.len() });
         self.matched = revision;
         self.evict();
+        work
     }
 
     /// Starts over at a revision: what came before is to be read from history. Everyone is woken,
-    /// for there may have been something for anybody.
-    pub(super) fn start_over(&mut self, matched: Revision, wakers: &mut Vec<Waker>) {
+    /// for there may have been something for anybody since the last revision that was matched.
+    /// Returns how much work it was.
+    pub(super) fn start_over(&mut self, matched: Revision, wakers: &mut Vec<Waker>) -> usize {
         self.recent.clear();
         self.bytes = 0;
         self.matches = 0;
+        let next = self.matched.next();
         self.matched = matched;
         for group in self.groups.iter_mut() {
             group.entries = VecDeque::new();
             group.forgotten = matched;
         }
         let parking = self.parking.get_mut().unwrap_or_else(PoisonError::into_inner);
-        parking.wake_all(|mailbox, watcher| wakers.extend(mailbox.post(watcher)));
+        parking.wake_all(|mailbox, watcher| wakers.extend(mailbox.post(Note { watcher, next })));
+        parking.len()
     }
 
     /// There may be something for the group, up to this revision, that is not in memory.
@@ -240,8 +257,9 @@ impl Board {
         Revision(self.matched.0 + 1 - len)
     }
 
-    /// Which groups want which of these events, by group and then in their order.
-    fn matching(&self, events: &[Recorded]) -> Vec<(GroupId, u32)> {
+    /// Which groups want which of these events, by group and then in their order; none when there
+    /// are more pairs of both than may be kept.
+    fn matching(&self, events: &[Recorded]) -> Option<Vec<(GroupId, u32)>> {
         let mut matched = Vec::new();
         for (recorded, at) in events.iter().zip(0_u32..) {
             let event = recorded.event();
@@ -250,11 +268,14 @@ impl Board {
                     matched.push((group, at));
                 }
             });
+            if matched.len() > self.bounds.matches {
+                return None;
+            }
         }
         if events.len() > 1 {
             matched.sort_unstable();
         }
-        matched
+        Some(matched)
     }
 
     /// Drops the oldest revisions until the bounds hold. The newest stays, whatever its size.
@@ -266,13 +287,13 @@ impl Board {
             let revision = self.first();
             let Some(kept) = self.recent.pop_front() else { break };
             self.bytes -= kept.bytes;
+            self.matches -= kept.matches;
             for group in kept.groups {
                 // A group that came later under the same number has no entry this old.
                 let Some(group) = self.groups.get_mut(group) else { continue };
                 if group.entries.front().is_some_and(|entry| entry.revision == revision) {
                     group.entries.pop_front();
                     group.forgotten = revision;
-                    self.matches -= 1;
                     if group.entries.is_empty() {
                         group.entries = VecDeque::new();
                     }

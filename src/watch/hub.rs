@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     task::Waker,
 };
@@ -20,8 +20,8 @@ use crate::{
     types::{
         Event, Revision,
         limits::{
-            WATCH_HISTORY_BYTES_MAX, WATCH_MATCHES_MAX, WATCH_PIECE_REVISIONS_MAX,
-            WATCH_RECENT_BYTES_MAX, WATCH_RECENT_REVISIONS_MAX,
+            WATCH_CATCH_UP_BYTES_MAX, WATCH_HISTORY_BYTES_MAX, WATCH_MATCHES_MAX,
+            WATCH_PIECE_REVISIONS_MAX, WATCH_RECENT_BYTES_MAX, WATCH_RECENT_REVISIONS_MAX,
         },
     },
     watch::{
@@ -33,8 +33,10 @@ use crate::{
     },
 };
 
-/// Revisions that are matched under one hold of the board.
+/// Revisions that are matched in one step.
 const STEP_REVISIONS: usize = 128;
+/// Events matched and watchers woken under one hold of the board, and one revision more.
+const STEP_WORK: usize = 16_384;
 /// Watchers that leave under one hold of the board.
 const STEP_WATCHERS: usize = 256;
 
@@ -42,6 +44,9 @@ const STEP_WATCHERS: usize = 256;
 #[derive(Debug)]
 pub struct Hub {
     inbox: Mutex<Inbox>,
+    /// What the inbox says of these, for those who only read.
+    newest: AtomicI64,
+    compacted: AtomicI64,
     /// Rings with each new revision.
     current: watch::Sender<Revision>,
     /// Revisions go to the board in order: one step at a time.
@@ -60,11 +65,26 @@ pub struct Hub {
 struct Inbox {
     /// The board is to start over at this revision before it takes the batches.
     start_over: Option<Revision>,
-    batches: VecDeque<(Revision, Vec<Event>)>,
+    batches: VecDeque<Published>,
     events: usize,
     bytes: usize,
-    current: Revision,
-    compacted: Revision,
+    /// Let go of; freed by whoever fans out, not by the applier.
+    discarded: Vec<VecDeque<Published>>,
+}
+
+#[derive(Debug)]
+struct Published {
+    revision: Revision,
+    events: Vec<Event>,
+    bytes: usize,
+}
+
+/// One step's share of what was published.
+struct Step {
+    start_over: Option<Revision>,
+    batches: Vec<Published>,
+    more: bool,
+    _discarded: Vec<VecDeque<Published>>,
 }
 
 /// The streams that wait for the board to come to a revision, by that and their number.
@@ -112,11 +132,12 @@ impl Hub {
             batches: VecDeque::new(),
             events: 0,
             bytes: 0,
-            current,
-            compacted,
+            discarded: Vec::new(),
         };
         Self {
             inbox: Mutex::new(inbox),
+            newest: AtomicI64::new(current.0),
+            compacted: AtomicI64::new(compacted.0),
             current: watch::Sender::new(current),
             stepping: Mutex::new(()),
             board: RwLock::new(Board::new(current, bounds)),
@@ -136,15 +157,21 @@ impl Hub {
     /// history instead.
     pub fn publish(&self, batches: impl IntoIterator<Item = (Revision, Vec<Event>)>) {
         let mut inbox = self.inbox();
+        let is_behind = !inbox.batches.is_empty();
+        let mut current = self.current();
         for (revision, events) in batches {
-            assert_eq!(revision, inbox.current.next(), "revisions are published one by one");
+            assert_eq!(revision, current.next(), "revisions are published one by one");
             inbox.push(revision, events);
+            current = revision;
         }
         let Bounds { revisions, bytes, matches } = self.inbox_max;
-        if inbox.batches.len() > revisions || inbox.bytes > bytes || inbox.events > matches {
-            inbox.start_over();
+        let is_full =
+            inbox.batches.len() > revisions || inbox.bytes > bytes || inbox.events > matches;
+        // What comes at once is taken at once, whatever its size, by a board that keeps up.
+        if is_behind && is_full {
+            inbox.start_over(current);
         }
-        let current = inbox.current;
+        self.newest.store(current.0, Ordering::Release);
         drop(inbox);
         self.current.send_if_modified(|seen| std::mem::replace(seen, current) != current);
     }
@@ -152,18 +179,18 @@ impl Hub {
     /// Notes that history below `revision` is gone for readers. It must be told before any of that
     /// history is really deleted: whoever reads history asks again afterwards.
     pub fn compacted(&self, revision: Revision) {
-        let mut inbox = self.inbox();
-        inbox.compacted = inbox.compacted.max(revision);
+        self.compacted.fetch_max(revision.0, Ordering::AcqRel);
     }
 
     /// Starts over after the store was replaced by a newer one from another member. Watchers go
     /// on where they were, from history.
     pub fn reset(&self, current: Revision, compacted: Revision) {
         let mut inbox = self.inbox();
-        assert!(inbox.current <= current, "revision {} falls back to {current}", inbox.current);
-        inbox.current = current;
-        inbox.compacted = compacted;
-        inbox.start_over();
+        let before = self.current();
+        assert!(before <= current, "revision {before} falls back to {current}");
+        self.compacted(compacted);
+        inbox.start_over(current);
+        self.newest.store(current.0, Ordering::Release);
         drop(inbox);
         self.current.send_replace(current);
     }
@@ -171,13 +198,13 @@ impl Hub {
     /// The last revision published.
     #[must_use]
     pub fn current(&self) -> Revision {
-        self.inbox().current
+        Revision(self.newest.load(Ordering::Acquire))
     }
 
     /// The revision below which history is gone.
     #[must_use]
     pub fn compacted_revision(&self) -> Revision {
-        self.inbox().compacted
+        Revision(self.compacted.load(Ordering::Acquire))
     }
 
     /// Rings with each new revision: there is something to fan out.
@@ -195,22 +222,29 @@ impl Hub {
     /// Matches some of what was published with the watchers, and wakes their streams. True when
     /// there is more.
     pub fn fan_out(&self) -> bool {
-        let _one = self.stepping.lock().unwrap_or_else(PoisonError::into_inner);
-        let (start_over, batches, more) = self.inbox().take();
-        let batches: Vec<_> = batches
-            .into_iter()
-            .map(|(revision, events)| (revision, events.into_iter().map(Recorded::new).collect()))
-            .collect();
+        let one = self.stepping.lock().expect("no step was left half done");
+        let step = self.inbox().take();
         let mut wakers = Vec::new();
-        let mut board = self.board_mut();
-        if let Some(revision) = start_over {
-            board.start_over(revision, &mut wakers);
+        if let Some(revision) = step.start_over {
+            self.board_mut().start_over(revision, &mut wakers);
         }
-        for (revision, events) in batches {
-            board.take_in(revision, events, &mut wakers);
+        let batches = step.batches.into_iter().map(|published| {
+            let recorded = published.events.into_iter().map(Recorded::new).collect();
+            (published.revision, recorded)
+        });
+        let batches: Vec<(Revision, Batch)> = batches.collect();
+        let mut batches = batches.into_iter().peekable();
+        while batches.peek().is_some() {
+            // Streams get the board in between when there is much to do.
+            let mut board = self.board_mut();
+            let mut work = 0;
+            while work < STEP_WORK
+                && let Some((revision, events)) = batches.next()
+            {
+                work += board.take_in(revision, events, &mut wakers);
+            }
         }
-        let matched = board.matched();
-        drop(board);
+        let matched = self.board().matched();
         let mut awaited = self.awaited();
         while let Some(stream) = awaited.first_entry()
             && stream.key().0 <= matched
@@ -218,8 +252,9 @@ impl Hub {
             wakers.extend(stream.remove().post_reached());
         }
         drop(awaited);
+        drop(one);
         wakers.into_iter().for_each(Waker::wake);
-        more
+        step.more
     }
 
     /// Reads a piece of the history that is wanted most, and wakes the stream that wants it. True
@@ -227,7 +262,7 @@ impl Hub {
     pub fn fetch<H: History>(&self, history: &H) -> Result<bool, H::Error> {
         let mut wakers = Vec::new();
         let read = match self.archive.next(&mut wakers) {
-            Some(want) => self.read(want, history, &mut wakers),
+            Some((want, others)) => self.read(want, others, history, &mut wakers),
             None => Ok(()),
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -290,8 +325,10 @@ impl Hub {
         mailbox: &Arc<Mailbox>,
         watcher: WatchId,
     ) -> (Seat, Revision) {
-        // What is past is to be history, and not to come out of the inbox as if it were new.
-        while self.has_published() && self.fan_out() {}
+        // What is past had better be history than come out of the inbox as if it were new.
+        if self.has_published() {
+            self.fan_out();
+        }
         let mut board = self.board_mut();
         let seat = board.join(&create.range, create.filter, mailbox, watcher);
         // The board can only be at or before it, as long as it is held.
@@ -314,10 +351,14 @@ impl Hub {
     fn read<H: History>(
         &self,
         want: Want,
+        others: usize,
         history: &H,
         wakers: &mut Vec<Waker>,
     ) -> Result<(), H::Error> {
-        let limits = Limits { revisions: WATCH_PIECE_REVISIONS_MAX, bytes: want.bytes };
+        // Where many wait for different pieces, smaller ones: the shelf has room for all of them.
+        let share = WATCH_HISTORY_BYTES_MAX / (4 * (others + 1));
+        let bytes = want.bytes.min(share.max(WATCH_CATCH_UP_BYTES_MAX));
+        let limits = Limits { revisions: WATCH_PIECE_REVISIONS_MAX, bytes };
         let board = self.board();
         let matched = board.matched();
         let recent = board.since(want.from);
@@ -378,29 +419,33 @@ impl Hub {
 
 impl Inbox {
     fn push(&mut self, revision: Revision, events: Vec<Event>) {
+        let bytes = events.iter().map(payload_bytes).sum();
         self.events += events.len();
-        self.bytes += events.iter().map(payload_bytes).sum::<usize>();
-        self.batches.push_back((revision, events));
-        self.current = revision;
+        self.bytes += bytes;
+        self.batches.push_back(Published { revision, events, bytes });
     }
 
     /// Lets go of what was not taken.
-    fn start_over(&mut self) {
-        self.batches = VecDeque::new();
+    fn start_over(&mut self, current: Revision) {
+        self.discarded.push(std::mem::take(&mut self.batches));
         (self.events, self.bytes) = (0, 0);
-        self.start_over = Some(self.current);
+        self.start_over = Some(current);
     }
 
-    /// The next step's share, and whether there is more.
-    #[expect(clippy::type_complexity, reason = "the parts go their own ways at once")]
-    fn take(&mut self) -> (Option<Revision>, Vec<(Revision, Vec<Event>)>, bool) {
+    /// The next step's share.
+    fn take(&mut self) -> Step {
         let share = self.batches.len().min(STEP_REVISIONS);
         let batches: Vec<_> = self.batches.drain(..share).collect();
-        for event in batches.iter().flat_map(|(_, events)| events) {
-            self.events -= 1;
-            self.bytes -= payload_bytes(event);
+        for published in &batches {
+            self.events -= published.events.len();
+            self.bytes -= published.bytes;
         }
-        (self.start_over.take(), batches, !self.batches.is_empty())
+        Step {
+            start_over: self.start_over.take(),
+            batches,
+            more: !self.batches.is_empty(),
+            _discarded: std::mem::take(&mut self.discarded),
+        }
     }
 }
 

@@ -1,21 +1,27 @@
 //! [`Mailbox`]: how a stream hears that something is ready for its watchers.
 
 use std::{
-    collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
     task::Waker,
 };
 
-use crate::watch::WatchId;
+use crate::{types::Revision, watch::WatchId};
 
 /// What a stream has to look at. Others put it in; the stream takes it out when it is polled.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox(Mutex<Mail>);
 
+/// A watcher, and the revision before which there was nothing for it while it was parked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Note {
+    pub(super) watcher: WatchId,
+    pub(super) next: Revision,
+}
+
 #[derive(Debug, Default)]
 struct Mail {
-    /// Watchers that were parked and have something to come. Each is there at most once.
-    ready: Vec<WatchId>,
+    /// Watchers that were parked and may have something to come, from a revision on.
+    ready: Vec<Note>,
     /// History that the stream wants was read.
     history: bool,
     /// The hub has come to the revision that the stream waits for.
@@ -25,10 +31,11 @@ struct Mail {
 }
 
 impl Mailbox {
-    /// Says that a watcher has something to come. The waker is to be woken when locks are free.
-    pub(super) fn post(&self, watcher: WatchId) -> Option<Waker> {
+    /// Says that a parked watcher may have something to come. The waker is to be woken when locks are
+    /// free.
+    pub(super) fn post(&self, note: Note) -> Option<Waker> {
         let mut mail = self.mail();
-        mail.ready.push(watcher);
+        mail.ready.push(note);
         mail.waker.take()
     }
 
@@ -46,12 +53,11 @@ impl Mailbox {
         mail.waker.take()
     }
 
-    /// Takes everything out: appends the watchers to `ready`, and says whether history was read.
-    pub(super) fn collect(&self, ready: &mut VecDeque<WatchId>) -> bool {
+    /// Takes everything out: the notes, and whether history was read.
+    pub(super) fn collect(&self) -> (Vec<Note>, bool) {
         let mut mail = self.mail();
         mail.reached = false;
-        ready.extend(std::mem::take(&mut mail.ready));
-        std::mem::take(&mut mail.history)
+        (std::mem::take(&mut mail.ready), std::mem::take(&mut mail.history))
     }
 
     /// Asks to be woken by the next mail. Not when there is some already: then it is false.

@@ -5,7 +5,7 @@
 //! holds the others up. The board is held meanwhile: nothing is matched in between, so that what is
 //! parked has missed nothing, and what is told of progress is true.
 
-use std::{sync::Arc, task::Waker};
+use std::{cell::Cell, sync::Arc, task::Waker};
 
 use crate::{
     types::{
@@ -19,6 +19,7 @@ use crate::{
         Delivery, Kind, Limits, Response, Sink, WatchId, Watchers,
         archive::Piece,
         board::{Board, Seat},
+        mailbox::Note,
         parking::MemberId,
         recorded::{Recorded, Shown},
         watchers::{State, Watcher},
@@ -27,6 +28,9 @@ use crate::{
 
 /// Watchers that a poll serves at most before others get the thread.
 const SERVED_PER_POLL: usize = 4_096;
+
+/// Events that a poll looks at in pieces of history, about, before others get the thread.
+const LOOKED_PER_POLL: usize = 65_536;
 
 /// How a poll ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +47,8 @@ struct Turn<'a> {
     compacted: Revision,
     /// The piece of history used last.
     piece: Option<Arc<Piece>>,
+    /// Events of pieces that were looked at.
+    looked: usize,
     to_park: Vec<MemberId>,
     /// Of watchers that compaction overtook.
     lost: Vec<Seat>,
@@ -55,15 +61,16 @@ impl Watchers {
     pub fn poll(&mut self, waker: &Waker, sink: &mut impl Sink) -> Polled {
         let hub = Arc::clone(&self.hub);
         let board = hub.board();
-        self.collect();
         let mut turn = Turn {
             board: &board,
             compacted: hub.compacted_revision(),
             piece: None,
+            looked: 0,
             to_park: Vec::new(),
             lost: Vec::new(),
             delivered: 0,
         };
+        self.collect(&mut turn);
         self.take_turns(&mut turn, sink);
         board.park(&turn.to_park);
         hub.note_delivered(turn.delivered);
@@ -81,25 +88,42 @@ impl Watchers {
     }
 
     /// Takes in what others have told this stream.
-    fn collect(&mut self) {
-        let first = self.awake.len();
-        if self.mailbox.collect(&mut self.awake) {
-            self.wanted = false;
-            self.awake.extend(self.waiting.drain(..));
-        }
-        for id in self.awake.range(first..) {
-            // Whoever is not there any more, or awake already, is passed over in its turn.
-            if let Some(watcher) = self.watchers.get_mut(id)
-                && matches!(watcher.state, State::Parked | State::Waiting)
+    fn collect(&mut self, turn: &mut Turn<'_>) {
+        let (notes, history) = self.mailbox.collect();
+        for Note { watcher: id, next } in notes {
+            // Whoever is not there any more, or awake already, is passed over.
+            if let Some(watcher) = self.watchers.get_mut(&id)
+                && watcher.state == State::Parked
             {
                 watcher.state = State::Awake;
+                watcher.next = watcher.next.max(next);
+                self.awake.push_back(id);
+            }
+        }
+        if history {
+            self.wanted = false;
+            self.wake_waiting(turn);
+        }
+    }
+
+    /// Wakes those who find what they waited for, or that it is gone.
+    fn wake_waiting(&mut self, turn: &mut Turn<'_>) {
+        let Some((oldest, _)) = self.waiting.first() else { return };
+        turn.piece = self.hub.archive().piece(*oldest);
+        let covered = turn.piece.as_ref().map(|piece| piece.read_to().next());
+        let end = covered.unwrap_or(turn.compacted).max(oldest.next());
+        let later = self.waiting.split_off(&(end, WatchId(i64::MIN)));
+        for (_, id) in std::mem::replace(&mut self.waiting, later) {
+            if let Some(watcher) = self.watchers.get_mut(&id) {
+                watcher.state = State::Awake;
+                self.awake.push_back(id);
             }
         }
     }
 
     fn take_turns(&mut self, turn: &mut Turn<'_>, sink: &mut impl Sink) {
         for _ in 0..SERVED_PER_POLL {
-            if !sink.has_room() {
+            if !sink.has_room() || turn.looked > LOOKED_PER_POLL {
                 break;
             }
             let Some(id) = self.awake.pop_front() else { break };
@@ -107,22 +131,26 @@ impl Watchers {
             if watcher.state != State::Awake {
                 continue;
             }
-            if turn.board.forgotten(watcher.seat.group) < watcher.next {
-                let together = watcher.next <= self.stalled_at;
-                watcher.serve_from_memory(id, together, turn, sink);
-            } else if watcher.next < turn.compacted {
+            let is_forgotten = watcher.next <= turn.board.forgotten(watcher.seat.group);
+            if watcher.started_too_early || (is_forgotten && watcher.next < turn.compacted) {
                 turn.lost.push(watcher.seat);
                 sink.say(self.lose(id, turn.compacted));
                 continue;
-            } else {
+            }
+            if is_forgotten {
                 if !turn.piece.as_ref().is_some_and(|piece| piece.covers(watcher.next)) {
                     turn.piece = self.hub.archive().piece(watcher.next);
                 }
                 watcher.serve_from_history(id, turn, sink);
+            } else {
+                let together = watcher.next <= self.stalled_at;
+                watcher.serve_from_memory(id, together, turn, sink);
             }
             match watcher.state {
                 State::Awake => self.awake.push_back(id),
-                State::Waiting => self.waiting.push(id),
+                State::Waiting => {
+                    self.waiting.insert((watcher.next, id));
+                }
                 State::Parked | State::Lost => {}
             }
         }
@@ -131,16 +159,13 @@ impl Watchers {
     /// Asks for the oldest history that a watcher waits for: those that need newer one are served on
     /// the way.
     fn want_history(&mut self) {
-        if self.wanted || self.waiting.is_empty() {
+        if self.wanted {
             return;
         }
-        let watchers = self.waiting.iter().filter_map(|id| self.watchers.get(id));
-        let oldest = watchers.min_by_key(|watcher| watcher.next);
-        if let Some(watcher) = oldest {
-            let bytes = watcher.limits().bytes.max(WATCH_PIECE_BYTES_MAX);
-            self.hub.archive().want(watcher.next, bytes, &self.mailbox);
-            self.wanted = true;
-        }
+        let Some((next, id)) = self.waiting.first() else { return };
+        let bytes = self.watchers.get(id).map_or(0, |watcher| watcher.limits().bytes);
+        self.hub.archive().want(*next, bytes.max(WATCH_PIECE_BYTES_MAX), &self.mailbox);
+        self.wanted = true;
     }
 
     /// Tells of progress, to whom it is due and to who asked for the whole stream. True when nothing
@@ -159,9 +184,10 @@ impl Watchers {
         if !sink.has_room() {
             return false;
         }
-        self.asked = None;
+        self.asked = self.asked.and_then(|(_, last)| (matched < last).then_some((last, last)));
         sink.say(Response { id: WatchId::NONE, revision: matched, kind: Kind::Progress });
-        true
+        // Asks to be told when a later question can be answered.
+        !self.can_answer(matched)
     }
 }
 
@@ -182,12 +208,13 @@ impl Watcher {
         for (revision, events) in entries.by_ref() {
             let events = events.map(|event| event.shown(self.prev_kv, turn.compacted));
             if !taken.take(events) {
+                self.next = revision;
                 all = false;
                 break;
             }
-            self.next = revision.next();
         }
         if all {
+            self.next = self.next.max(turn.board.matched().next());
             self.state = State::Parked;
             turn.to_park.push(self.seat.member);
         }
@@ -205,7 +232,8 @@ impl Watcher {
             return;
         };
         let mut taken = Taken::new(self.limits());
-        let mut selected = piece.select(extent, filter, self.next).peekable();
+        let looked = Cell::new(turn.looked);
+        let mut selected = piece.select(extent, filter, self.next, &looked).peekable();
         self.next = loop {
             let Some(revision) = selected.peek().map(|event| event.revision()) else {
                 break piece.read_to().next();
@@ -217,6 +245,8 @@ impl Watcher {
                 break revision;
             }
         };
+        drop(selected);
+        turn.looked = looked.get();
         if !taken.events.is_empty() {
             let matched = turn.board.matched();
             self.deliver(id, matched, &taken.events, turn, sink);

@@ -28,8 +28,8 @@ pub struct Watchers {
     /// Watchers that may have something to come, in the order in which they are served. An id whose
     /// watcher is not awake means nothing.
     pub(super) awake: VecDeque<WatchId>,
-    /// Watchers that need history.
-    pub(super) waiting: Vec<WatchId>,
+    /// Watchers that need history, by the first revision that they need.
+    pub(super) waiting: BTreeSet<(Revision, WatchId)>,
     /// History is being read for one of them.
     pub(super) wanted: bool,
     /// When the stream had no room, the hub stood here: what waited may travel together.
@@ -40,8 +40,9 @@ pub struct Watchers {
     notified: BTreeSet<WatchId>,
     /// Who is to be told of it now.
     pub(super) due: BTreeSet<WatchId>,
-    /// The client asked how far the stream has come when the hub stood here, and was not answered.
-    pub(super) asked: Option<Revision>,
+    /// The client asked how far the stream has come and was not answered: where the hub stood when
+    /// it asked first, and when it asked last.
+    pub(super) asked: Option<(Revision, Revision)>,
     /// The hub will say when it has come to this revision.
     awaited: Option<Revision>,
     /// How many watchers are lost and not cancelled yet.
@@ -61,6 +62,8 @@ pub(super) struct Watcher {
     pub(super) fragment: bool,
     /// Whether it was sent events since the last tick of the stream's progress ticker.
     pub(super) told_since_tick: bool,
+    /// It was created with a start in history that was compacted already.
+    pub(super) started_too_early: bool,
 }
 
 /// What a watcher waits for.
@@ -87,7 +90,7 @@ impl Watchers {
             watchers: BTreeMap::new(),
             next_id: WatchId(0),
             awake: VecDeque::new(),
-            waiting: Vec::new(),
+            waiting: BTreeSet::new(),
             wanted: false,
             stalled_at: Revision(0),
             futures: BTreeSet::new(),
@@ -129,7 +132,9 @@ impl Watchers {
     /// everything up to its revision was delivered and every watcher has started. There is none
     /// when there are no watchers, or none that is not lost.
     pub fn progress(&mut self) {
-        self.asked = Some(self.hub.current());
+        let current = self.hub.current();
+        let first = self.asked.map_or(current, |(first, _)| first);
+        self.asked = Some((first, current));
         self.forget_idle_question();
     }
 
@@ -179,7 +184,7 @@ impl Watchers {
     /// with `matched`, where the board is held, once nobody is awake. If not yet, the hub is asked to
     /// say when.
     pub(super) fn can_answer(&mut self, matched: Revision) -> bool {
-        let Some(asked) = self.asked else { return false };
+        let Some((asked, _)) = self.asked else { return false };
         while self.futures.first().is_some_and(|(start, _)| *start <= matched) {
             self.futures.pop_first();
         }
@@ -262,6 +267,7 @@ impl Watchers {
             prev_kv: create.prev_kv,
             fragment: create.fragment,
             told_since_tick: false,
+            started_too_early: past && start < self.hub.compacted_revision(),
         };
         self.watchers.insert(id, watcher);
         registered
@@ -272,6 +278,7 @@ impl Watchers {
             State::Lost => self.lost -= 1,
             State::Parked | State::Awake | State::Waiting => self.hub.leave([watcher.seat]),
         }
+        self.waiting.remove(&(watcher.next, id));
         self.futures.remove(&(watcher.start, id));
         self.notified.remove(&id);
         self.due.remove(&id);

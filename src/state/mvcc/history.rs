@@ -74,7 +74,7 @@ pub fn events(
         if changes.is_empty() {
             return Ok(history);
         }
-        for revision in values.events(changes, &mut step)? {
+        for revision in values.events(changes, &mut step, limit_bytes.saturating_sub(bytes))? {
             revisions += 1;
             bytes += revision.iter().map(event_bytes).sum::<usize>();
             let last = revision.last().map(|event| event.id.revision);
@@ -134,16 +134,18 @@ impl<'a> Values<'a> {
         Ok(Self { view, versions: view.cursor(Family::Versions, &[], None)?, compacted })
     }
 
-    /// The events of changes, by revision. `step` is lowered where values are large.
+    /// The events of changes, by revision, until they have `limit_bytes`. `step` is lowered where
+    /// values are large.
     fn events(
         &mut self,
         changes: Vec<(EventId, Change)>,
         step: &mut usize,
+        limit_bytes: usize,
     ) -> Result<Vec<Vec<Event>>, Fault> {
         let revisions = changes.chunk_by(|(a, _), (b, _)| a.revision == b.revision);
         let mut rest: &[_] = &revisions.collect::<Vec<_>>();
-        let mut events = Vec::new();
-        while !rest.is_empty() {
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while !rest.is_empty() && (events.is_empty() || bytes < limit_bytes) {
             let mut len = 0;
             let fit = |revision: &&&[_]| {
                 let before = len;
@@ -154,6 +156,7 @@ impl<'a> Values<'a> {
             let (now, later) = rest.split_at(take);
             match self.look_up(now)? {
                 Some(found) => {
+                    bytes += found.iter().flatten().map(event_bytes).sum::<usize>();
                     events.extend(found);
                     rest = later;
                 }

@@ -61,7 +61,6 @@ impl<'a> Extent<'a> {
         }
     }
 
-    #[cfg(test)]
     /// Whether the key is in the range.
     pub(in crate::watch) fn contains(self, key: &[u8]) -> bool {
         self.place(key).is_eq()

@@ -135,6 +135,46 @@ fn watchers_survive_a_reset() {
     );
 }
 
+/// A watcher that was told everything is not ended by a compaction of what it was told, though the
+/// hub starts over and it may need history from now on.
+#[test]
+fn an_idle_watcher_survives_a_reset_after_a_compaction() {
+    let (mut store, mut watchers) = fresh();
+    created(&mut watchers, watch("quiet", ""));
+    for _ in 0..10 {
+        store.put("a");
+    }
+    store.compact(10);
+    store.apply_unpublished(&[Change::Put("a")]);
+    store.hub.reset(store.revision(), store.compacted);
+
+    assert!(drain(&mut watchers, &store).is_empty());
+    store.put("quiet");
+    assert_eq!(texts(&drain(&mut watchers, &store)), ["0@13 put quiet 13.0"]);
+}
+
+/// A start in compacted history ends a watcher, even if others like it are still served from memory.
+#[test]
+fn a_start_in_compacted_history_ends_a_watcher_among_others() {
+    let (mut store, mut watchers) = fresh();
+    created(&mut watchers, watch("a", ""));
+    for _ in 0..5 {
+        store.put("a");
+    }
+    store.compact(5);
+
+    created(&mut watchers, watch_from("a", "", 3));
+
+    let responses = drain(&mut watchers, &store);
+    let (first, second): (Vec<_>, Vec<_>) =
+        texts(&responses).into_iter().partition(|text| text.starts_with("0@"));
+    assert_eq!(
+        first,
+        ["0@2 put a 2.0", "0@3 put a 3.0", "0@4 put a 4.0", "0@5 put a 5.0", "0@6 put a 6.0"]
+    );
+    assert_eq!(second, ["1@0 compacted 5"]);
+}
+
 /// Large revisions do not pile up in one response, unless the client takes it in pieces.
 #[test]
 fn a_catch_up_response_is_bounded_in_bytes() {

@@ -71,6 +71,23 @@ fn what_nobody_wants_costs_nothing() {
     assert_eq!(store.reads.get(), 0);
 }
 
+/// A revision of which more is wanted than may be kept is not kept at all, but read from history.
+#[test]
+fn a_revision_that_too_many_want_is_read_from_history() {
+    for (matches, reads) in [(6, 0), (5, 1)] {
+        let mut store = Store::bounded(Bounds { matches, ..UNBOUNDED });
+        let mut watchers = Watchers::new(&store.hub);
+        created(&mut watchers, watch("a", "z"));
+        created(&mut watchers, watch("a", "y"));
+
+        store.apply(&["a", "b", "c"].map(super::store::Change::Put));
+
+        let all = "2 put a 2.0, put b 2.1, put c 2.2";
+        assert_eq!(texts(&drain(&mut watchers, &store)), [format!("0@{all}"), format!("1@{all}")]);
+        assert_eq!(store.reads.get(), reads, "with room for {matches}");
+    }
+}
+
 /// When what was published is not matched for too long, it is let go, and everybody reads history.
 #[test]
 fn an_inbox_that_overflows_starts_over() {
