@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    future::{Future, poll_fn},
     io,
     net::SocketAddr,
     pin::Pin,
@@ -21,7 +22,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpStream, tcp::OwnedReadHalf},
     pin, select,
     time::sleep,
 };
@@ -30,6 +31,7 @@ use tracing::debug;
 
 use super::{
     call::Caller,
+    gather::{self, Gather},
     listener::Shared,
     phase::{Phase, Phases},
 };
@@ -143,8 +145,11 @@ pub(super) async fn serve<S, B>(
         phases: phases.clone(),
         panics: shared.metrics.panics.clone(),
     };
+    let (socket, sending) = stream.into_split();
+    let (gather, sender) = gather::gather(sending);
     let stream = Metered {
-        stream,
+        socket,
+        gather,
         received: Arc::clone(&received),
         received_bytes: shared.metrics.received_bytes.clone(),
         sent_bytes: shared.metrics.sent_bytes.clone(),
@@ -156,7 +161,7 @@ pub(super) async fn serve<S, B>(
     let (mut greeted, mut draining) = (false, false);
     loop {
         select! {
-            result = &mut connection => {
+            result = poll_fn(|context| poll_both(connection.as_mut(), &sender, context)) => {
                 if let Err(error) = result {
                     debug!(%remote, error, "connection ended");
                 }
@@ -174,6 +179,18 @@ pub(super) async fn serve<S, B>(
                 }
             }
         }
+    }
+}
+
+/// Polls a connection, and then sends what it has written.
+fn poll_both(
+    connection: Pin<&mut impl Future<Output = Result<(), BoxError>>>,
+    sender: &gather::Sender,
+    context: &mut Context<'_>,
+) -> Poll<Result<(), BoxError>> {
+    match connection.poll(context) {
+        Poll::Ready(result) => Poll::Ready(result),
+        Poll::Pending => sender.poll_send(context).map(|error| Err(error.into())),
     }
 }
 
@@ -197,7 +214,8 @@ impl Drop for Open {
 
 /// A stream whose bytes are counted.
 struct Metered {
-    stream: TcpStream,
+    socket: OwnedReadHalf,
+    gather: Gather,
     /// By this connection alone.
     received: Arc<AtomicU64>,
     received_bytes: Counter,
@@ -211,7 +229,7 @@ impl AsyncRead for Metered {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let result = Pin::new(&mut self.socket).poll_read(context, buffer);
         let read = to_u64(buffer.filled().len().saturating_sub(before));
         self.received.fetch_add(read, Ordering::Relaxed);
         self.received_bytes.inc_by(read);
@@ -234,7 +252,7 @@ impl AsyncWrite for Metered {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let result = Pin::new(&mut self.gather).poll_write(context, bytes);
         self.sent(result)
     }
 
@@ -243,20 +261,20 @@ impl AsyncWrite for Metered {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        let result = Pin::new(&mut self.gather).poll_write_vectored(context, parts);
         self.sent(result)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.gather.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.gather).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.gather).poll_shutdown(context)
     }
 }
 

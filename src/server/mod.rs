@@ -20,6 +20,7 @@ mod connection;
 mod error;
 mod face;
 mod figures;
+mod gather;
 mod identity;
 mod listener;
 mod member;
