@@ -25,7 +25,7 @@ use tonic::{Status, transport::server::TcpConnectInfo};
 use tower::{BoxError, Service, ServiceExt};
 
 use super::phase::{Phase, Phases};
-use crate::telemetry::Counter;
+use crate::{api::layers::Ending, telemetry::Counter};
 
 /// Streams that end only when one side wants it. All others end by themselves.
 const LASTING: [&str; 4] = [
@@ -67,7 +67,7 @@ where
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
         let draining = LASTING.contains(&request.uri().path()).then(|| {
             let mut phases = self.phases.clone();
-            Box::pin(async move { phases.reached(Phase::Draining).await }) as Boxed<()>
+            Ending::new(Box::pin(async move { phases.reached(Phase::Draining).await }))
         });
         request
             .extensions_mut()
@@ -96,11 +96,12 @@ fn internal_error<B>(is_grpc: bool) -> Response<Lasting<B>> {
     response
 }
 
-/// The body of an answer. One that lasts ends when the member drains.
+/// The body of an answer. One that lasts ends when the member drains, between two messages. A client
+/// that takes no more in the midst of one has the time that draining may take.
 pub(super) struct Lasting<B> {
     /// Gone when the answer is over.
     body: Option<B>,
-    draining: Option<Boxed<()>>,
+    draining: Option<Ending>,
 }
 
 impl<B> Body for Lasting<B>
@@ -118,15 +119,17 @@ where
         let this = &mut *self;
         if let Some(draining) = &mut this.draining
             && this.body.is_some()
-            && draining.as_mut().poll(context).is_ready()
+            && draining.poll(context).is_ready()
         {
             this.draining = None;
             this.body = None;
             return Poll::Ready(Some(Ok(Frame::trailers(stopping()))));
         }
-        match &mut this.body {
-            Some(body) => Pin::new(body).poll_frame(context),
-            None => Poll::Ready(None),
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(context);
+        match &mut this.draining {
+            Some(draining) => polled.map_ok(|frame| draining.pass(frame)),
+            None => polled,
         }
     }
 
@@ -149,4 +152,36 @@ fn stopping() -> HeaderMap {
     trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("14"));
     trailers.insert(Status::GRPC_MESSAGE, HeaderValue::from_static("etcdserver: server stopped"));
     trailers
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{StreamExt, stream};
+    use http_body_util::{BodyExt, StreamBody};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Draining does not cut a message: what is left of it passes first, and nothing after it.
+    #[tokio::test]
+    async fn a_message_under_way_passes_before_the_end() {
+        let parts: [&[u8]; 3] = [b"\0\0\0", b"\0\x04wo", b"rd\0\0\0\0\x01."];
+        let frames = parts.map(|part| Ok::<_, Infallible>(Frame::data(Bytes::from_static(part))));
+        let body = StreamBody::new(stream::iter(frames).chain(stream::pending()));
+        let (drain, drained) = oneshot::channel::<()>();
+        let draining = Box::pin(async move { drained.await.expect("the member drains") });
+        let mut body = Lasting { body: Some(body), draining: Some(Ending::new(draining)) };
+        let mut frame = async || body.frame().await.map(Result::unwrap);
+        assert_eq!(frame().await.unwrap().into_data().unwrap(), parts[0]);
+
+        drain.send(()).unwrap();
+
+        assert_eq!(frame().await.unwrap().into_data().unwrap(), parts[1]);
+        assert_eq!(frame().await.unwrap().into_data().unwrap(), "rd");
+        let trailers = frame().await.unwrap().into_trailers().unwrap();
+        assert_eq!(trailers.get("grpc-status").unwrap(), "14");
+        assert!(frame().await.is_none());
+    }
 }

@@ -38,12 +38,15 @@ use crate::telemetry::ListenerMetrics;
 /// Long enough for the slowest machine; a test that waits for it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A message with its prefix: what a stream that lasts says.
+const MESSAGE: &[u8] = b"\0\0\0\0\x04word";
+
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(PATIENCE, what).await.expect("it happens in time")
 }
 
-/// Answers by path: `/wait` when told to, `/panic` never, watches with a stream that lasts, and
-/// everything else with its own path.
+/// Answers by path: `/wait` when told to, `/panic` never, watches with a message on a stream that lasts,
+/// and everything else with its own path.
 #[derive(Clone, Default)]
 struct Echo {
     arrived: Arc<Notify>,
@@ -98,7 +101,8 @@ impl Service<Request<Incoming>> for Echo {
                 _ => {}
             }
             let lasts = path == "/etcdserverpb.Watch/Watch";
-            Ok(Response::new(EchoBody(Some(Bytes::from(path)), lasts)))
+            let said = if lasts { Bytes::from_static(MESSAGE) } else { Bytes::from(path) };
+            Ok(Response::new(EchoBody(Some(said), lasts)))
         })
     }
 }
@@ -293,7 +297,7 @@ async fn draining_ends_lasting_streams() {
     let channel = served.http2().await;
     let mut body = get(&channel, "/etcdserverpb.Watch/Watch").await.into_body();
     let first = soon(body.frame()).await.unwrap().unwrap();
-    assert_eq!(first.into_data().unwrap(), "/etcdserverpb.Watch/Watch");
+    assert_eq!(first.into_data().unwrap(), MESSAGE);
 
     served.phase.send_replace(Phase::Refusing);
     assert_eq!(text(get(&channel, "/meanwhile").await).await, "/meanwhile");

@@ -14,7 +14,7 @@ use hyper::body::{Frame, SizeHint};
 use tonic::{Code, Status};
 
 use super::{
-    Lost,
+    Ending,
     call::{self, Call},
 };
 use crate::{api::status, node};
@@ -24,7 +24,7 @@ pub(super) struct GuardedBody {
     inner: Body,
     /// Taken when the call has ended.
     call: Option<Call>,
-    leader_lost: Option<Lost>,
+    leader_lost: Option<Ending>,
     message_bytes_max: usize,
 }
 
@@ -32,7 +32,7 @@ impl GuardedBody {
     pub(super) fn new(
         inner: Body,
         call: Call,
-        leader_lost: Option<Lost>,
+        leader_lost: Option<Ending>,
         message_bytes_max: usize,
     ) -> Self {
         Self { inner, call: Some(call), leader_lost, message_bytes_max }
@@ -47,7 +47,7 @@ impl GuardedBody {
 
     /// The trailers of a stream whose leader is lost, when it is.
     fn poll_leader_lost(&mut self, context: &mut Context<'_>) -> Option<HeaderMap> {
-        match self.leader_lost.as_mut()?.as_mut().poll(context) {
+        match self.leader_lost.as_mut()?.poll(context) {
             Poll::Pending => None,
             Poll::Ready(()) => {
                 let status = status::of_node(node::Error::NoLeader);
@@ -82,6 +82,9 @@ impl HttpBody for GuardedBody {
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(mut frame))) => {
+                if let Some(ending) = &mut self.leader_lost {
+                    frame = ending.pass(frame);
+                }
                 if let Some(trailers) = frame.trailers_mut() {
                     if let Some(call) = &self.call {
                         call.reword(trailers, self.message_bytes_max);

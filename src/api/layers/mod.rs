@@ -8,6 +8,7 @@
 
 mod body;
 mod call;
+mod ending;
 mod leadership;
 mod metadata;
 #[cfg(test)]
@@ -28,7 +29,10 @@ use axum::{
 use tonic::server::NamedService;
 use tower::{BoxError, Layer, Service};
 
-pub use self::leadership::{Leadership, Lost};
+pub use self::{
+    ending::Ending,
+    leadership::{Leadership, Lost},
+};
 
 use self::{body::GuardedBody, call::Call};
 use crate::telemetry::Metrics;
@@ -105,7 +109,7 @@ where
         };
         // A unary call is over sooner than a leader is given up for lost.
         let leader_lost =
-            (rules.needs_leader && call.is_stream()).then(|| shared.leadership.lost());
+            (rules.needs_leader && call.is_stream()).then(|| Ending::new(shared.leadership.lost()));
         let response = self.inner.call(request);
         Box::pin(async move {
             let (mut head, body) = response.await?.into_parts();

@@ -12,6 +12,9 @@ use tower::{ServiceExt, service_fn};
 
 use super::*;
 
+/// A message with its prefix.
+const MESSAGE: &[u8] = b"\0\0\0\0\x04word";
+
 const UNARY: &str = "/etcdserverpb.KV/Put";
 const STREAM: &str = "/etcdserverpb.Watch/Watch";
 
@@ -85,7 +88,7 @@ fn streamed(status: &Status) -> Response<Body> {
     let mut trailers = HeaderMap::new();
     status.add_header(&mut trailers).unwrap();
     let frames = [
-        Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"message"))),
+        Ok::<_, Infallible>(Frame::data(Bytes::from_static(MESSAGE))),
         Ok(Frame::trailers(trailers)),
     ];
     Response::new(Body::new(StreamBody::new(stream::iter(frames))))
@@ -97,7 +100,7 @@ fn ok() -> Response<Body> {
 
 /// A message, and then nothing for ever.
 fn endless() -> Response<Body> {
-    let first = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"message")))]);
+    let first = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(MESSAGE)))]);
     Response::new(Body::new(StreamBody::new(first.chain(stream::pending()))))
 }
 
@@ -146,7 +149,7 @@ async fn a_call_counts_under_its_code() {
     assert_eq!(bench.handled(UNARY), []);
     let body = response.into_body().collect().await.unwrap();
     assert_eq!(body.trailers().unwrap().get("grpc-status").unwrap(), "0");
-    assert_eq!(body.to_bytes(), "message");
+    assert_eq!(body.to_bytes(), MESSAGE);
     assert_eq!(bench.handled(UNARY), [("OK".to_owned(), 1)]);
 }
 
@@ -184,7 +187,7 @@ async fn a_stream_that_needs_a_leader_ends_with_it() {
     let bench = Bench::new();
     let needs = request(STREAM, &[("hasleader", b"true")]);
     let mut body = bench.call(needs, endless()).await.into_body();
-    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "message");
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), MESSAGE);
 
     bench.leader.lost.notify_one();
 
@@ -194,6 +197,25 @@ async fn a_stream_that_needs_a_leader_ends_with_it() {
     assert!(body.frame().await.is_none());
     drop(body);
     assert_eq!(bench.handled(STREAM), [("Unavailable".to_owned(), 1)]);
+}
+
+/// The loss of the leader does not cut a message: what is left of it passes first.
+#[tokio::test]
+async fn a_message_under_way_passes_before_the_end() {
+    let bench = Bench::new();
+    let frames = MESSAGE.chunks(6).map(|part| Frame::data(Bytes::from_static(part)));
+    let frames = stream::iter(frames.map(Ok::<_, Infallible>)).chain(stream::pending());
+    let answer = Response::new(Body::new(StreamBody::new(frames)));
+    let needs = request(STREAM, &[("hasleader", b"true")]);
+    let mut body = bench.call(needs, answer).await.into_body();
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), MESSAGE[..6]);
+
+    bench.leader.lost.notify_one();
+
+    assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), MESSAGE[6..]);
+    let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    assert_eq!(trailers.get("grpc-status").unwrap(), "14");
+    assert!(body.frame().await.is_none());
 }
 
 /// A stream that did not ask for a leader outlives it.
