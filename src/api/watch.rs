@@ -5,6 +5,7 @@
 //! answer and statuses stay the library's. What ends a stream that asked for a leader, when there is
 //! none, is not here but in [`layers`](crate::api::layers).
 
+mod bell;
 mod frames;
 mod session;
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! What a watch stream has to send, as the bytes of gRPC messages.
 //!
-//! Everything that is ready is put together in one chunk, because each frame costs the connection
-//! and the client more than a small event does. Events come encoded, one encoding for all streams:
-//! a small one is copied, a large one stays where it lies and becomes a frame of its own.
+//! Everything that is ready is put together in chunks of exactly the size of a frame, because each
+//! frame costs the connection and the client more than a small event does; messages are cut where a
+//! chunk is full. Events come encoded, one encoding for all streams: a small one is copied, but not
+//! before the chunk it goes into is under way, and a large one is never copied but becomes frames of
+//! its own. So a stream whose client does not read has one chunk to itself, and shares the rest.
 
 use std::{collections::VecDeque, mem};
 
@@ -31,10 +33,10 @@ pub(super) struct Frames {
     header: ResponseHeader,
     /// The size below which pieces of a response stay, where its watcher takes it in pieces.
     message_bytes_max: usize,
-    /// To be sent as they are, before the chunk.
-    sealed: VecDeque<Bytes>,
-    /// The end of what is to be sent.
+    /// The beginning of what is to be sent, put together.
     chunk: Vec<u8>,
+    /// What comes behind the chunk, shared with other streams but for the heads of messages.
+    rest: VecDeque<Bytes>,
     /// Why nothing more can be sent.
     failure: Option<Status>,
 }
@@ -44,8 +46,8 @@ impl Frames {
         Self {
             header: ResponseHeader::default(),
             message_bytes_max,
-            sealed: VecDeque::new(),
             chunk: Vec::new(),
+            rest: VecDeque::new(),
             failure: None,
         }
     }
@@ -57,24 +59,57 @@ impl Frames {
 
     /// Whether there is nothing to send.
     pub(super) fn is_empty(&self) -> bool {
-        self.sealed.is_empty() && self.chunk.is_empty()
+        self.chunk.is_empty() && self.rest.is_empty()
     }
 
     /// Whether there is not even a buffer.
     #[cfg(test)]
     pub(super) fn holds_nothing(&self) -> bool {
-        self.sealed.capacity() == 0 && self.chunk.capacity() == 0
+        self.chunk.capacity() == 0 && self.rest.capacity() == 0
+    }
+
+    /// The bytes that nobody shares, and those that others share.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> (usize, usize) {
+        let bytes = |shared| self.rest.iter().filter(move |piece| piece.is_unique() != shared);
+        let [own, shared] = [bytes(false), bytes(true)].map(|pieces| pieces.map(Bytes::len).sum());
+        (self.chunk.capacity() + own, shared)
+    }
+
+    /// Puts the next chunk together, as far as there is something for it. If there is room after
+    /// that, the chunk is not full, and can wait for more.
+    pub(super) fn fill(&mut self) {
+        let mut room = self.room();
+        while let Some(next) = self.rest.front_mut()
+            && is_copied(next.len())
+            && room > 0
+        {
+            let next = next.split_to(next.len().min(room));
+            room -= next.len();
+            self.forget_sent();
+            self.grow(next.len());
+            self.chunk.put_slice(&next);
+        }
     }
 
     /// The next bytes to send.
     pub(super) fn take(&mut self) -> Option<Bytes> {
-        if let Some(sealed) = self.sealed.pop_front() {
-            if self.sealed.is_empty() {
-                self.sealed = VecDeque::new();
-            }
-            return Some(sealed);
+        self.fill();
+        if !self.chunk.is_empty() {
+            return Some(mem::take(&mut self.chunk).into());
         }
-        (!self.chunk.is_empty()).then(|| mem::take(&mut self.chunk).into())
+        let next = self.rest.front_mut()?;
+        let next = next.split_to(next.len().min(WATCH_CHUNK_BYTES));
+        self.forget_sent();
+        Some(next)
+    }
+
+    /// Forgets the first of the rest if nothing of it is left.
+    fn forget_sent(&mut self) {
+        self.rest.pop_front_if(|first| first.is_empty());
+        if self.rest.is_empty() {
+            self.rest = VecDeque::new();
+        }
     }
 
     /// Why nothing more can be sent, once.
@@ -87,7 +122,8 @@ impl Frames {
         if self.failure.is_some() {
             return; // after a gap nothing may follow
         }
-        let (mut len, mut copied_len) = (head.encoded_len(), PREFIX_BYTES + head.encoded_len());
+        let head_len = head.encoded_len();
+        let (mut len, mut copied_len) = (head_len, PREFIX_BYTES + head_len);
         for field_len in events.iter().map(|event| field(event).len()) {
             len += field_len;
             copied_len += if is_copied(field_len) { field_len } else { 0 };
@@ -96,31 +132,37 @@ impl Frames {
             self.failure = Some(status::answer_too_large(len, SENT_BYTES_MAX));
             return;
         };
-        self.chunk.reserve(copied_len.min(WATCH_CHUNK_BYTES));
-        self.chunk.put_u8(0); // not compressed
-        self.chunk.put_u32(prefix);
-        head.encode(&mut self.chunk).expect("a vector grows as needed");
-        for event in events {
-            let field = field(event);
-            if !is_copied(field.len()) {
-                self.seal();
-                self.sealed.push_back(field.clone());
-                continue;
+        if self.rest.is_empty() && self.room() >= PREFIX_BYTES + head_len {
+            self.grow(copied_len);
+            put_head(&mut self.chunk, head, prefix);
+        } else {
+            let mut apart = Vec::with_capacity(PREFIX_BYTES + head_len);
+            put_head(&mut apart, head, prefix);
+            self.rest.push_back(apart.into());
+        }
+        if copied_len > self.room() {
+            self.rest.reserve_exact(events.len());
+        }
+        for field in events.iter().map(field) {
+            if self.rest.is_empty() && is_copied(field.len()) && field.len() <= self.room() {
+                self.chunk.put_slice(field);
+            } else {
+                self.rest.push_back(field.clone());
             }
-            // What is already there leaves while the rest is copied elsewhere, not moved to a
-            // buffer twice as large.
-            if self.chunk.len() >= WATCH_CHUNK_BYTES {
-                self.seal();
-                self.chunk.reserve(WATCH_CHUNK_BYTES);
-            }
-            self.chunk.put_slice(field);
         }
     }
 
-    /// Ends the chunk: what comes next is sent apart from it.
-    fn seal(&mut self) {
-        if !self.chunk.is_empty() {
-            self.sealed.push_back(mem::take(&mut self.chunk).into());
+    /// The bytes that the chunk still takes.
+    fn room(&self) -> usize {
+        WATCH_CHUNK_BYTES.saturating_sub(self.chunk.len())
+    }
+
+    /// Makes room for so many bytes in the buffer of the chunk, as far as the chunk takes them.
+    fn grow(&mut self, more: usize) {
+        let needed = self.chunk.len() + more.min(self.room());
+        if needed > self.chunk.capacity() {
+            let capacity = needed.max((2 * self.chunk.capacity()).min(WATCH_CHUNK_BYTES));
+            self.chunk.reserve_exact(capacity - self.chunk.len());
         }
     }
 
@@ -137,7 +179,7 @@ impl Frames {
 
 impl Sink for Frames {
     fn has_room(&self) -> bool {
-        self.sealed.is_empty() && self.chunk.len() < WATCH_CHUNK_BYTES && self.failure.is_none()
+        self.rest.is_empty() && self.room() > 0 && self.failure.is_none()
     }
 
     fn say(&mut self, said: Response) {
@@ -164,6 +206,12 @@ impl Sink for Frames {
 /// An event as it stands in the messages of all streams that show it.
 fn field<'a>(event: &Shown<'a>) -> &'a Bytes {
     event.encoded(event_field)
+}
+
+fn put_head(buffer: &mut Vec<u8>, head: &WatchResponse, message_len: u32) {
+    buffer.put_u8(0); // not compressed
+    buffer.put_u32(message_len);
+    head.encode(buffer).expect("a vector grows as needed");
 }
 
 fn is_copied(field_len: usize) -> bool {

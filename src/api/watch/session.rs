@@ -1,14 +1,17 @@
 //! One watch stream, as the body of its answer.
 //!
 //! There is no task behind it and no queue: the connection polls it when there is room, and then it
-//! takes requests, moves the cursors of its watchers, and hands over one frame. A client that does
-//! not read is not polled, and costs its cursors and no events.
+//! takes requests, moves the cursors of its watchers, and hands over one frame. It looks only where
+//! a bell was rung, because most frames are about events, and to ask for requests takes a lock of
+//! the connection. A client that does not read is not polled, and costs its cursors and no more than
+//! what [`Frames`] hold of one response.
 
 use std::{
     future::Future,
     mem,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -19,7 +22,7 @@ use hyper::body::{Body as HttpBody, Frame};
 use tokio::time::{self, Interval, MissedTickBehavior};
 use tonic::{Code, Status};
 
-use super::{Source, frames::Frames};
+use super::{Source, bell::Bell, frames::Frames};
 use crate::{
     api::{
         convert::watch::{Asked, request},
@@ -43,6 +46,10 @@ pub(super) struct Session<S, R> {
     /// Here while one of the watchers is to be told of progress.
     ticker: Option<Interval>,
     tick_period: Millis,
+    /// Rung by requests, the stop of the member and the ticker.
+    outside: Arc<Bell>,
+    /// Rung by what is ready for the watchers.
+    inside: Arc<Bell>,
 }
 
 /// How the stream goes on when its frames are taken.
@@ -75,6 +82,8 @@ where
             course: Course::Runs,
             ticker: None,
             tick_period,
+            outside: Bell::new(),
+            inside: Bell::new(),
         }
     }
 
@@ -84,21 +93,36 @@ where
         self.ticker.is_none() && self.frames.holds_nothing()
     }
 
+    /// What waits to be sent: the bytes that nobody shares, and those that others share.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> (usize, usize) {
+        self.frames.held_bytes()
+    }
+
     /// Puts the next frames together, or chooses another course.
-    fn go_on(&mut self, context: &mut Context<'_>) -> Polled {
-        if self.stopped.as_mut().poll(context).is_ready() {
-            self.course = Course::Ends(status::of_node(Error::Stopped));
+    fn go_on(&mut self, stream: &Waker) -> Polled {
+        let (outside, inside) = (self.outside.hear(stream), self.inside.hear(stream));
+        if !outside && !inside {
             return Polled::Idle;
         }
         self.frames.set_header(self.source.header());
-        let asked = self.take_requests(context);
-        if let Course::Ends(_) = self.course {
-            return Polled::Idle;
-        }
-        self.tick(context);
-        let polled = self.watchers.poll(context.waker(), &mut self.frames);
+        let asked = if outside { self.look_outside() } else { Ok(Polled::Idle) };
+        let asked = match asked {
+            Ok(asked) => asked,
+            Err(status) => {
+                self.course = Course::Ends(status);
+                return Polled::Idle;
+            }
+        };
+        let waker = Waker::from(Arc::clone(&self.inside));
+        let polled = self.watchers.poll(&waker, &mut self.frames);
         if let Some(status) = self.frames.take_failure() {
             self.course = Course::Ends(status);
+        }
+        for (bell, polled) in [(&self.outside, asked), (&self.inside, polled)] {
+            if polled == Polled::More {
+                bell.repeat();
+            }
         }
         match asked {
             Polled::Idle => polled,
@@ -106,24 +130,32 @@ where
         }
     }
 
+    /// Looks after everything but the watchers. A status ends the stream.
+    fn look_outside(&mut self) -> Result<Polled, Status> {
+        let waker = Waker::from(Arc::clone(&self.outside));
+        let context = &mut Context::from_waker(&waker);
+        if self.stopped.as_mut().poll(context).is_ready() {
+            return Err(status::of_node(Error::Stopped));
+        }
+        let asked = self.take_requests(context).map_err(ended_by_client)?;
+        self.tick(context);
+        Ok(asked)
+    }
+
     /// Carries out what the client asks for, while there is room for the answers.
-    fn take_requests(&mut self, context: &mut Context<'_>) -> Polled {
+    fn take_requests(&mut self, context: &mut Context<'_>) -> Result<Polled, Status> {
         for _ in 0..WATCH_REQUESTS_PER_TURN_MAX {
             if !self.frames.has_room() {
-                return Polled::More;
+                return Ok(Polled::More);
             }
-            let Some(requests) = &mut self.requests else { return Polled::Idle };
+            let Some(requests) = &mut self.requests else { return Ok(Polled::Idle) };
             match requests.poll_next_unpin(context) {
-                Poll::Pending => return Polled::Idle,
+                Poll::Pending => return Ok(Polled::Idle),
                 Poll::Ready(None) => self.requests = None,
-                Poll::Ready(Some(Ok(message))) => self.answer(message),
-                Poll::Ready(Some(Err(status))) => {
-                    self.course = Course::Ends(ended_by_client(status));
-                    return Polled::Idle;
-                }
+                Poll::Ready(Some(message)) => self.answer(message?),
             }
         }
-        Polled::More
+        Ok(Polled::More)
     }
 
     fn answer(&mut self, message: WatchRequest) {
@@ -166,23 +198,11 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        loop {
-            if let Some(bytes) = this.frames.take() {
-                return Poll::Ready(Some(Ok(Frame::data(bytes))));
-            }
-            match mem::replace(&mut this.course, Course::Over) {
-                Course::Runs => this.course = Course::Runs,
-                Course::Ends(status) => {
-                    let mut trailers = HeaderMap::new();
-                    status.add_header(&mut trailers)?;
-                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
-                }
-                Course::Over => return Poll::Ready(None),
-            }
-            let polled = this.go_on(context);
-            if let Course::Runs = this.course
-                && this.frames.is_empty()
-            {
+        this.frames.fill();
+        // While the chunk has room, what comes next goes into the same frame.
+        if matches!(this.course, Course::Runs) && this.frames.has_room() {
+            let polled = this.go_on(context.waker());
+            if matches!(this.course, Course::Runs) && this.frames.is_empty() {
                 if polled == Polled::More {
                     // Others have a turn first.
                     context.waker().wake_by_ref();
@@ -190,6 +210,14 @@ where
                 return Poll::Pending;
             }
         }
+        if let Some(bytes) = this.frames.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        let course = mem::replace(&mut this.course, Course::Over);
+        let Course::Ends(status) = course else { return Poll::Ready(None) };
+        let mut trailers = HeaderMap::new();
+        status.add_header(&mut trailers)?;
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {

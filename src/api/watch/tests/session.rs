@@ -1,17 +1,23 @@
 //! Frames and wake-ups of one stream.
 
+use std::sync::atomic::AtomicUsize;
+
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Frame;
 use prost::Message;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Status};
 use tower::ServiceExt;
 
 use super::bench::{Client, Member, watch};
 use crate::{
     api::watch::*,
-    proto::etcdserverpb::{WatchCreateRequest, WatchResponse, watch_request::RequestUnion},
+    proto::etcdserverpb::{
+        WatchCreateRequest, WatchProgressRequest, WatchResponse, watch_request::RequestUnion,
+    },
     types::limits::{WATCH_CHUNK_BYTES, WATCH_COPIED_EVENT_BYTES_MAX, WATCH_REQUESTS_PER_TURN_MAX},
 };
 
@@ -33,6 +39,13 @@ fn data(frames: Vec<Frame<Bytes>>) -> Vec<Bytes> {
     frames.into_iter().map(|frame| frame.into_data().unwrap()).collect()
 }
 
+fn assert_all_but_last_are_full(frames: &[Bytes]) {
+    let lens: Vec<_> = frames.iter().map(Bytes::len).collect();
+    let (last, full) = lens.split_last().expect("there are frames");
+    assert!(full.iter().all(|len| *len == WATCH_CHUNK_BYTES), "frames of {lens:?} bytes");
+    assert!(*last <= WATCH_CHUNK_BYTES);
+}
+
 /// The status in the trailers, which come last.
 fn ended(member: &Member, client: &mut Client) -> (usize, Status) {
     let (messages, trailers) = client.messages(member);
@@ -41,7 +54,7 @@ fn ended(member: &Member, client: &mut Client) -> (usize, Status) {
     (messages.len(), status)
 }
 
-/// What is ready for many watchers leaves in few frames, none much larger than a chunk.
+/// What is ready for many watchers leaves in frames of a chunk each; only the last may be smaller.
 #[test]
 fn small_responses_share_frames() {
     let member = Member::new();
@@ -53,10 +66,10 @@ fn small_responses_share_frames() {
     let total: usize = frames.iter().map(Bytes::len).sum();
     assert!(total > 500 * 100);
     assert_eq!(frames.len(), total.div_ceil(WATCH_CHUNK_BYTES), "{total} bytes");
-    assert!(frames.iter().all(|frame| frame.len() < WATCH_CHUNK_BYTES + 300));
+    assert_all_but_last_are_full(&frames);
 }
 
-/// A response of many small events is whole, and leaves in frames of about a chunk.
+/// A response of many small events is whole, and leaves in frames of a chunk each.
 #[test]
 fn a_large_response_of_small_events_leaves_in_chunks() {
     let member = Member::new();
@@ -67,7 +80,7 @@ fn a_large_response_of_small_events_leaves_in_chunks() {
     let frames = data(client.all_frames(&member));
 
     assert!(frames.len() > 50);
-    assert!(frames.iter().all(|frame| frame.len() < WATCH_CHUNK_BYTES + 1_100));
+    assert_all_but_last_are_full(&frames);
     let whole = frames.concat();
     let response = WatchResponse::decode(&whole[5..]).unwrap();
     assert_eq!(response.events.len(), 1_000);
@@ -88,6 +101,51 @@ fn a_large_event_is_shared() {
     assert!(head.len() < 100 && event.len() > WATCH_COPIED_EVENT_BYTES_MAX);
     assert_eq!(head, other_head);
     assert_eq!(event.as_ptr(), other_event.as_ptr(), "the bytes were copied");
+}
+
+/// An event that is larger than a frame is shared in pieces of a frame each, and what is left of it
+/// leaves together with what comes next.
+#[test]
+fn a_very_large_event_is_cut_into_frames() {
+    let member = Member::new();
+    let mut client = watching(&member, 1);
+    member.put("k", &[b'v'; 3 * WATCH_CHUNK_BYTES]);
+    member.put("k", b"small");
+
+    let frames = data(client.all_frames(&member));
+
+    let lens: Vec<_> = frames.iter().map(Bytes::len).collect();
+    let [head, first, second, third, last] = lens[..] else { panic!("frames of {lens:?} bytes") };
+    assert_eq!([first, second, third], [WATCH_CHUNK_BYTES; 3]);
+    assert!(head < 100 && last > 50 && last < 300, "frames of {lens:?} bytes");
+}
+
+/// A stream whose client does not read has one chunk to itself. The rest of its response it shares
+/// with others, in pieces too when the client wants them so.
+#[test]
+fn a_stalled_stream_holds_one_chunk() {
+    for fragment in [false, true] {
+        let member = Member::new();
+        let create = WatchCreateRequest { fragment, ..watch("", "\0") };
+        let create = RequestUnion::CreateRequest(create);
+        let request = WatchRequest { request_union: Some(create) };
+        let requests = stream::iter([Ok(request)]).chain(stream::pending());
+        let mut session = Session::new(member.clone(), requests, Millis(1_000), 1_000_000);
+        assert!(session.frame().now_or_never().unwrap().unwrap().unwrap().is_data());
+        let value = Bytes::from(vec![b'v'; 1_000]);
+        member.apply(&vec![("k", Some(value)); 3_000]);
+        member.settle();
+
+        let first = session.frame().now_or_never().unwrap().unwrap().unwrap();
+
+        assert_eq!(first.into_data().unwrap().len(), WATCH_CHUNK_BYTES);
+        let (own, shared) = session.held_bytes();
+        assert!(own <= WATCH_CHUNK_BYTES && shared > 2_900_000, "{own} and {shared} bytes");
+        while session.frame().now_or_never().is_some() {
+            assert!(session.held_bytes().0 <= WATCH_CHUNK_BYTES);
+        }
+        assert!(session.is_idle());
+    }
 }
 
 /// An event that is just small enough is copied behind its head.
@@ -193,6 +251,41 @@ fn a_stream_is_woken_by_what_it_wants() {
     client.progress();
     assert!(client.woken(), "not woken by a request");
     assert_eq!(client.responses(&member)[0].watch_id, -1);
+}
+
+/// Requests are looked for when there may be some, and not because an event came.
+#[test]
+fn requests_are_looked_for_when_their_bell_rang() {
+    let member = Member::new();
+    let (asked, client) = mpsc::unbounded_channel();
+    let mut client = UnboundedReceiverStream::new(client);
+    let looks = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&looks);
+    let requests = stream::poll_fn(move |context| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        client.poll_next_unpin(context)
+    });
+    let mut session = Session::new(member.clone(), requests, Millis(1_000), 1_000_000);
+    let mut responses = |member: &Member| {
+        member.settle();
+        let frame = session.frame().now_or_never()?.unwrap().unwrap().into_data().unwrap();
+        assert!(session.frame().now_or_never().is_none());
+        Some(WatchResponse::decode(&frame[5..]).unwrap())
+    };
+    let ask = |request| asked.send(Ok(WatchRequest { request_union: Some(request) }));
+    ask(RequestUnion::CreateRequest(watch("k", ""))).unwrap();
+    assert!(responses(&member).unwrap().created);
+    let looked = looks.load(Ordering::SeqCst);
+
+    for _ in 0..10 {
+        member.put("k", b"v");
+        assert_eq!(responses(&member).unwrap().events.len(), 1);
+    }
+    assert_eq!(looks.load(Ordering::SeqCst), looked);
+
+    ask(RequestUnion::ProgressRequest(WatchProgressRequest {})).unwrap();
+    assert_eq!(responses(&member).unwrap().watch_id, -1);
+    assert!(looks.load(Ordering::SeqCst) > looked);
 }
 
 /// However much a client asks, it takes turns with others, and every request is answered.
