@@ -123,3 +123,95 @@ impl Gathered {
 fn lock(gathered: &Mutex<Gathered>) -> MutexGuard<'_, Gathered> {
     gathered.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    /// Both ends of what is gathered, and the peer's socket.
+    async fn connected() -> (Gather, Sender, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let (_, sending) = socket.into_split();
+        let (gather, sender) = gather(sending);
+        (gather, sender, peer)
+    }
+
+    fn gathered(gather: &Gather) -> usize {
+        lock(&gather.0).bytes.len()
+    }
+
+    /// Small writes wait for each other until others had their turn, and then leave together.
+    #[tokio::test]
+    async fn small_writes_leave_together() {
+        let (mut gather, sender, mut peer) = connected().await;
+        for byte in 0..100 {
+            gather.write_all(&[byte; 10]).await.unwrap();
+            gather.flush().await.unwrap();
+        }
+        assert_eq!(gathered(&gather), 1_000);
+
+        // The first poll gives way, and has itself called again.
+        let mut polls = 0;
+        poll_fn(|context| {
+            polls += 1;
+            assert!(sender.poll_send(context).is_pending());
+            if gathered(&gather) == 0 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+
+        assert_eq!(polls, 2);
+        let mut received = vec![0; 1_000];
+        peer.read_exact(&mut received).await.unwrap();
+        assert!(received.chunks(10).zip(0..).all(|(chunk, byte)| chunk == [byte; 10]));
+    }
+
+    /// A large write follows what was gathered before it, and the end follows everything.
+    #[tokio::test]
+    async fn large_writes_and_the_end_keep_the_order() {
+        let (mut gather, _sender, mut peer) = connected().await;
+        let reader = tokio::spawn(async move {
+            let mut received = Vec::new();
+            peer.read_to_end(&mut received).await.map(|_| received)
+        });
+
+        let mut expected = Vec::new();
+        for (byte, len) in [(1, 10), (2, LARGE_BYTES), (3, 10), (4, 3 * GATHERED_BYTES_MAX), (5, 7)]
+        {
+            let bytes = vec![byte; len];
+            gather.write_all(&bytes).await.unwrap();
+            expected.extend(bytes);
+        }
+        assert_eq!(gathered(&gather), 7);
+        gather.shutdown().await.unwrap();
+
+        assert!(reader.await.unwrap().unwrap() == expected);
+    }
+
+    /// A peer that does not read is heard of by the writer: what is gathered is bounded.
+    #[tokio::test]
+    async fn what_is_gathered_is_bounded() {
+        let (mut gather, sender, _peer) = connected().await;
+        let written = poll_fn(|context| {
+            let mut written = 0;
+            loop {
+                let _ = sender.poll_send(context);
+                match Pin::new(&mut gather).poll_write(context, &[7; 1_000]) {
+                    Poll::Ready(len) => written += len.unwrap(),
+                    Poll::Pending => return Poll::Ready(written),
+                }
+            }
+        })
+        .await;
+        assert!(written >= GATHERED_BYTES_MAX - 1_000);
+        assert!(gathered(&gather) <= GATHERED_BYTES_MAX);
+    }
+}
