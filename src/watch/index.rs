@@ -133,7 +133,7 @@ impl<T> Index<T> {
         self.slab.span(id).map(Span::filter)
     }
 
-    /// The range of the group, borrowed; [`Extent::to_range`] makes a copy.
+    /// The range of the group, borrowed.
     pub(super) fn extent(&self, id: GroupId) -> Option<Extent<'_>> {
         self.slab.span(id).map(Span::extent)
     }
