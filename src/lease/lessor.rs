@@ -47,6 +47,9 @@ pub enum Renewal {
     /// Its time ran out and its revocation is on its way. The answer is that there is no such
     /// lease, but only once that is true: the caller waits until it is gone.
     Revoking,
+    /// The log holds a remaining time of it that a new leader would start from. It is not renewed
+    /// before that record is cleared: the caller has it cleared and asks again.
+    Checkpointed,
 }
 
 /// How long a lease has left.
@@ -133,13 +136,6 @@ impl Lessor {
         }
     }
 
-    /// Whether the log holds a remaining time of this lease. A renewal of such a lease must not be
-    /// acknowledged before the record is cleared, or the next leader would end the lease early.
-    #[must_use]
-    pub fn is_checkpointed(&self, id: LeaseId) -> bool {
-        self.leases.get(&id).is_some_and(|clock| clock.checkpointed)
-    }
-
     /// Renews a lease for its whole time to live from `now`, the moment at which the request
     /// arrived. A deadline never moves backwards.
     ///
@@ -153,6 +149,9 @@ impl Lessor {
         };
         if clock.revoking || clock.deadline <= now {
             return Ok(Renewal::Revoking);
+        }
+        if clock.checkpointed {
+            return Ok(Renewal::Checkpointed);
         }
 
         let deadline = clock.deadline.max(now + clock.granted.to_millis());

@@ -172,17 +172,18 @@ fn a_demoted_lessor_knows_nothing() {
     assert!(lessor.expired(Millis(1_000_000), 10).is_empty());
 }
 
-/// The clock knows which leases the next leader would start from a checkpoint.
+/// A lease that the next leader would start from a checkpoint is renewed once that is cleared.
 #[test]
-fn checkpoints_are_noted_until_cleared() {
+fn a_checkpoint_is_cleared_before_a_renewal() {
     let mut lessor = primary();
     lessor.granted(A, Seconds(600), Millis(0));
 
     lessor.checkpointed(A, Seconds(300));
-    assert!(lessor.is_checkpointed(A));
+    assert_eq!(lessor.renew(A, Millis(1_000)), Ok(Renewal::Checkpointed));
     assert_eq!(left(&lessor, A, 0), Some(600));
     lessor.checkpointed(A, Seconds(0));
-    assert!(!lessor.is_checkpointed(A));
+    assert_eq!(lessor.renew(A, Millis(1_000)), Ok(Renewal::Renewed(Seconds(600))));
+    assert_eq!(left(&lessor, A, 1_000), Some(600));
 }
 
 /// The longest time to live there is does not overflow the clock.
@@ -259,6 +260,7 @@ proptest! {
                             lease.alive_at = lease.alive_at.max(arrived);
                         }
                         Renewal::Unknown => prop_assert!(!known.contains_key(&id)),
+                        Renewal::Checkpointed => prop_assert!(false, "nobody checkpoints"),
                         Renewal::Revoking => {
                             let lease = known.get(&id).expect("revoking, so it exists");
                             prop_assert!(now >= lease.alive_at + 1_000 * lease.ttl as u64);

@@ -5,10 +5,11 @@ use tokio::sync::watch;
 use crate::{
     lease::Renewal,
     node::{
-        Error, Handle, TimeoutCause,
+        Error, Handle, RequestError, TimeoutCause,
         ports::{Asked, TimeLeft},
     },
-    types::{LeaseId, MemberId, Millis, Seconds},
+    state::Command,
+    types::{Identity, LeaseId, MemberId, Millis, Seconds},
 };
 
 /// How long to wait before a leader is asked again that could not answer yet.
@@ -142,11 +143,24 @@ impl Handle {
             match renewal.map_err(|_| Error::NotLeader)? {
                 Renewal::Renewed(ttl) => return Ok(Some(ttl)),
                 Renewal::Unknown => return Ok(None),
+                Renewal::Checkpointed => self.clear_checkpoint(lease).await?,
                 Renewal::Revoking => {
                     // A lease without keys ends without a revision, so this also looks by itself.
                     let wait = std::time::Duration::from_millis(RETRY.0);
                     let _ = tokio::time::timeout(wait, revisions.changed()).await;
                 }
+            }
+        }
+    }
+
+    /// Has the log forget how long a lease had left.
+    async fn clear_checkpoint(&self, lease: LeaseId) -> Result<(), Error> {
+        let command = Command::LeaseCheckpoint(vec![(lease, Seconds(0))]);
+        match self.propose(Identity::anonymous(), command).await {
+            Ok(_) => Ok(()),
+            Err(RequestError::Node(error)) => Err(error),
+            Err(RequestError::Refused(refused)) => {
+                unreachable!("a checkpoint is never refused: {refused}")
             }
         }
     }

@@ -168,7 +168,8 @@ impl Holders {
                                 lease.gone(id, now, "its renewal found it gone")?;
                                 holder.lease = None;
                             }
-                            None => {} // leads no more
+                            // It asks again another time.
+                            Some(Renewal::Checkpointed) | None => {}
                         }
                     }
                     Err(oneshot::error::TryRecvError::Empty) => {
