@@ -49,7 +49,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("hyper_util", &["api", "server", "cli"]),
     ("figment", &["config"]),
     ("clap", &["cli"]),
-    ("hashbrown", &["watch"]),
+    ("hashbrown", &["lease", "watch"]),
 ];
 
 /// The rooms that read no clock, open no file and no socket, draw no random number, await nothing.

@@ -105,15 +105,15 @@ impl Lease for LeaseService {
         Ok(Response::new(convert::lease::time_to_live(header, id, left, keys)))
     }
 
-    /// The leases as this member knows them, which may be behind.
+    /// The leases as this member knows them, which may be behind; the leader tells those first that
+    /// have the least time left.
     async fn lease_leases(
         &self,
         _request: Request<LeaseLeasesRequest>,
     ) -> Result<Response<LeaseLeasesResponse>, Status> {
-        let view = self.node.view().map_err(status::of_node)?;
-        let leases = state::lease::list(&*view).map_err(status::of_fault)?;
+        let leases = self.node.leases();
         let header = header(&self.node, self.node.revision());
-        Ok(Response::new(convert::lease::leases(header, &leases)))
+        Ok(Response::new(convert::lease::leases(header, leases)))
     }
 }
 

@@ -1,40 +1,41 @@
-//! [`Lessor`]: one leader's private clock of all leases.
-
-use std::collections::BTreeMap;
+//! [`Lessor`]: one member's private clock of all leases.
 
 use crate::{
-    lease::queue::Deadlines,
-    types::{LeaseId, Millis, Seconds, Term},
+    lease::{
+        table::{Lease, Table},
+        wheel::Wheel,
+    },
+    types::{LeaseId, Millis, Seconds, Term, limits},
 };
 
-/// The lease clock of one member. It runs while the member leads and knows nothing otherwise.
+/// The lease clock of one member. It knows all leases, and it runs while the member leads.
 ///
-/// The list given to [`promote`](Self::promote) and the changes told afterwards must follow the
-/// order in which the log is applied: a lease is known from its grant to its end, without a moment
-/// in between in which a renewal would be told that there is no such lease.
+/// The leases given to [`load`](Self::load) and the changes told afterwards must follow the order in
+/// which the log is applied: a lease is known from its grant to its end, without a moment in between
+/// in which a renewal would be told that there is no such lease.
 #[derive(Debug)]
 pub struct Lessor {
     /// After this span a lease that was handed out as expired and is not gone is handed out again.
     retry: Millis,
     /// The term in which the member leads, if it does.
     term: Option<Term>,
-    leases: BTreeMap<LeaseId, Clock>,
-    /// Every lease stands here exactly once, under its `due`.
-    deadlines: Deadlines,
+    leases: Table,
+    /// While the clock runs, every lease stands here exactly once, when it is to be looked at: not
+    /// after its deadline and its next checkpoint, or when its revocation is tried again.
+    wheel: Wheel,
 }
 
-/// The time of one lease.
-#[derive(Clone, Copy, Debug)]
-struct Clock {
-    granted: Seconds,
-    /// Until when it lives.
-    deadline: Millis,
-    /// When it is looked at next: at its deadline, or when its revocation is tried again.
-    due: Millis,
-    /// A revocation is on its way; from here on it cannot be renewed.
-    revoking: bool,
-    /// The log holds a remaining time that a new leader would start from.
-    checkpointed: bool,
+/// A lease as the log has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Its id.
+    pub id: LeaseId,
+    /// Time to live as granted.
+    pub granted: Seconds,
+    /// What was left at its checkpoint, if it has one.
+    pub remaining: Option<Seconds>,
+    /// How many keys are attached.
+    pub keys: u32,
 }
 
 /// What came of a renewal.
@@ -61,44 +62,66 @@ pub struct TimeLeft {
     pub granted: Seconds,
 }
 
-/// This member does not lead, so it has no lease clock.
+/// What the clock wants proposed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Leases whose time has run out.
+    pub expired: Vec<LeaseId>,
+    /// Leases that nobody renewed for a while, and how long each has left, at least a second.
+    pub silent: Vec<(LeaseId, Seconds)>,
+    /// Whether there may be more.
+    pub more: bool,
+}
+
+/// This member does not lead, so its lease clock does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a primary lessor")]
 pub struct NotPrimary;
 
 impl Lessor {
-    /// A lessor of a member that does not lead. `retry` bounds how long a revocation may take
-    /// before it is proposed again; the request timeout fits.
+    /// A lessor of a member that does not lead, without leases. `retry` bounds how long a revocation
+    /// may take before it is proposed again; the request timeout fits.
     #[must_use]
     pub fn new(retry: Millis) -> Self {
-        Self { retry, term: None, leases: BTreeMap::new(), deadlines: Deadlines::default() }
+        Self { retry, term: None, leases: Table::default(), wheel: Wheel::default() }
+    }
+
+    /// Starts over with these leases: those of a state that was opened or installed. The clock stops.
+    pub fn load(&mut self, leases: impl IntoIterator<Item = Known>) {
+        *self = Self::new(self.retry);
+        for Known { id, granted, remaining, keys } in leases {
+            let remaining = remaining.unwrap_or(Seconds(0));
+            self.leases.insert(Lease { remaining, keys, ..Lease::new(id, granted) });
+        }
     }
 
     /// Starts the clock: the member leads in `term` and has applied everything from before it.
     ///
-    /// Each lease, given as its id, granted time to live and checkpointed remaining time, gets
-    /// that remaining time, or else its whole time to live, and `extension` on top. The extension
-    /// (an election timeout) makes up for renewals that could not be sent while nobody led.
-    pub fn promote(
-        &mut self,
-        now: Millis,
-        extension: Millis,
-        term: Term,
-        leases: impl IntoIterator<Item = (LeaseId, Seconds, Option<Seconds>)>,
-    ) {
+    /// Each lease gets its checkpointed remaining time, or else its whole time to live, and
+    /// `extension` on top. The extension (an election timeout) makes up for renewals that could not
+    /// be sent while nobody led.
+    pub fn promote(&mut self, now: Millis, extension: Millis, term: Term) {
         self.demote();
         self.term = Some(term);
-        for (id, granted, remaining) in leases {
-            let deadline = now + remaining.unwrap_or(granted).to_millis() + extension;
-            self.start(id, granted, deadline, remaining.is_some());
+        for number in 0..self.leases.numbers() {
+            if self.leases.is_used(number) {
+                let lease = self.leases.lease_mut(number);
+                let checkpointed = lease.remaining > Seconds(0);
+                let left = if checkpointed { lease.remaining } else { lease.granted };
+                lease.deadline = now + left.to_millis() + extension;
+                lease.heard = now;
+                lease.revoking = false;
+                lease.checkpointing = false;
+                let next = next_look(lease);
+                self.wheel.insert(&mut self.leases, number, next);
+            }
         }
     }
 
     /// Stops the clock: the member leads no more.
     pub fn demote(&mut self) {
         self.term = None;
-        self.leases.clear();
-        self.deadlines.clear();
+        self.wheel.clear();
     }
 
     /// Whether the clock runs.
@@ -113,26 +136,62 @@ impl Lessor {
         self.term
     }
 
+    /// How many leases there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// A grant was applied at `now`.
     pub fn granted(&mut self, id: LeaseId, ttl: Seconds, now: Millis) {
+        let lease = Lease { deadline: now + ttl.to_millis(), heard: now, ..Lease::new(id, ttl) };
+        let number = self.leases.insert(lease);
         if self.is_primary() {
-            self.gone(id);
-            self.start(id, ttl, now + ttl.to_millis(), false);
+            self.wheel.insert(&mut self.leases, number, next_look(&lease));
         }
     }
 
     /// The end of a lease was applied.
     pub fn gone(&mut self, id: LeaseId) {
-        if let Some(clock) = self.leases.remove(&id) {
-            self.deadlines.remove(clock.due, id);
+        if self.is_primary()
+            && let Some(number) = self.leases.find(id)
+        {
+            self.wheel.remove(&mut self.leases, number);
+        }
+        self.leases.remove(id);
+    }
+
+    /// A key was attached to a lease.
+    pub fn attached(&mut self, id: LeaseId) {
+        if let Some(number) = self.leases.find(id) {
+            let lease = self.leases.lease_mut(number);
+            lease.keys = lease.keys.saturating_add(1);
         }
     }
 
-    /// A checkpoint of a lease was applied; zero seconds cleared it. The running clock is not
-    /// touched, for it knows better.
+    /// A key was detached from a lease.
+    pub fn detached(&mut self, id: LeaseId) {
+        if let Some(number) = self.leases.find(id) {
+            let lease = self.leases.lease_mut(number);
+            lease.keys = lease.keys.saturating_sub(1);
+        }
+    }
+
+    /// A checkpoint of a lease was applied; zero seconds cleared it, but not one that is still on its
+    /// way. The running clock is not touched, for it knows better.
     pub fn checkpointed(&mut self, id: LeaseId, remaining: Seconds) {
-        if let Some(clock) = self.leases.get_mut(&id) {
-            clock.checkpointed = remaining > Seconds(0);
+        if let Some(number) = self.leases.find(id) {
+            let lease = self.leases.lease_mut(number);
+            lease.remaining = remaining.max(Seconds(0));
+            if remaining > Seconds(0) {
+                lease.checkpointing = false;
+            }
         }
     }
 
@@ -144,21 +203,19 @@ impl Lessor {
         if !self.is_primary() {
             return Err(NotPrimary);
         }
-        let Some(clock) = self.leases.get_mut(&id) else {
+        let Some(number) = self.leases.find(id) else {
             return Ok(Renewal::Unknown);
         };
-        if clock.revoking || clock.deadline <= now {
+        let lease = self.leases.lease_mut(number);
+        if lease.revoking || lease.deadline <= now {
             return Ok(Renewal::Revoking);
         }
-        if clock.checkpointed {
+        if lease.checkpointing || lease.remaining > Seconds(0) {
             return Ok(Renewal::Checkpointed);
         }
-
-        let deadline = clock.deadline.max(now + clock.granted.to_millis());
-        self.deadlines.reschedule(clock.due, deadline, id);
-        clock.deadline = deadline;
-        clock.due = deadline;
-        Ok(Renewal::Renewed(clock.granted))
+        lease.deadline = lease.deadline.max(now + lease.granted.to_millis());
+        lease.heard = lease.heard.max(now);
+        Ok(Renewal::Renewed(lease.granted))
     }
 
     /// How long a lease has left, or `None` when there is no such lease.
@@ -166,40 +223,69 @@ impl Lessor {
         if !self.is_primary() {
             return Err(NotPrimary);
         }
-        Ok(self.leases.get(&id).map(|clock| TimeLeft {
-            left: whole_seconds_between(now, clock.deadline),
-            granted: clock.granted,
+        Ok(self.leases.find(id).map(|number| {
+            let lease = self.leases.lease(number);
+            TimeLeft { left: whole_seconds_between(now, lease.deadline), granted: lease.granted }
         }))
     }
 
-    /// At most `max` leases whose time has run out, the longest overdue first. From here on they
-    /// count as being revoked; one that is not gone after the retry span is handed out again.
-    pub fn expired(&mut self, now: Millis, max: usize) -> Vec<LeaseId> {
-        let mut expired = Vec::new();
-        while expired.len() < max {
-            let Some(id) = self.deadlines.pop_due(now) else { break };
-            let clock = self.leases.get_mut(&id).expect("every queued lease is known");
-            clock.revoking = true;
-            // At least a millisecond ahead, so that a round ends.
-            clock.due = now + self.retry.max(Millis(1));
-            self.deadlines.insert(clock.due, id);
-            expired.push(id);
+    /// All leases: while the clock runs, with the deadline of each, and else in no order and with
+    /// deadlines that mean nothing.
+    pub fn deadlines(&self) -> impl Iterator<Item = (Millis, LeaseId)> {
+        self.leases.iter().map(|(_, lease)| (lease.deadline, lease.id))
+    }
+
+    /// What is to be proposed at `now`: the end of leases whose time has run out, longest overdue
+    /// first, up to the one with which `keys_max` keys are reached (a lease without keys counts as
+    /// one); and checkpoints of at most so many silent leases. From here on the expired ones count
+    /// as being revoked; one that is not gone after the retry span is handed out again.
+    pub fn due(&mut self, now: Millis, keys_max: usize) -> Due {
+        let mut due = Due { more: true, ..Due::default() };
+        let mut steps = limits::LEASE_STEPS_MAX;
+        let mut keys = 0;
+        while keys < keys_max && due.silent.len() < keys_max {
+            let Some(number) = self.wheel.pop(&mut self.leases, now, &mut steps) else {
+                due.more = steps == 0;
+                break;
+            };
+            let lease = self.leases.lease_mut(number);
+            let next = if lease.revoking || lease.deadline <= now {
+                lease.revoking = true;
+                due.expired.push(lease.id);
+                keys += usize::try_from(lease.keys.max(1)).unwrap_or(usize::MAX);
+                // At least a millisecond ahead, so that a round ends.
+                now + self.retry.max(Millis(1))
+            } else {
+                if checkpoint_due(lease).is_some_and(|due| due <= now) {
+                    // It counts from now on: it must not be applied after a renewal it does not know.
+                    lease.checkpointing = true;
+                    lease.heard = now;
+                    due.silent.push((lease.id, seconds_left(now, lease.deadline)));
+                }
+                next_look(lease)
+            };
+            self.wheel.insert(&mut self.leases, number, next);
         }
-        expired
+        due
     }
+}
 
-    /// When [`expired`](Self::expired) has something to say next, if ever.
-    #[must_use]
-    pub fn next_due(&self) -> Option<Millis> {
-        self.deadlines.first_due()
-    }
+/// When a lease must be looked at.
+fn next_look(lease: &Lease) -> Millis {
+    checkpoint_due(lease).map_or(lease.deadline, |due| due.min(lease.deadline))
+}
 
-    fn start(&mut self, id: LeaseId, granted: Seconds, deadline: Millis, checkpointed: bool) {
-        let clock = Clock { granted, deadline, due: deadline, revoking: false, checkpointed };
-        let before = self.leases.insert(id, clock);
-        assert!(before.is_none(), "lease {id} is started twice");
-        self.deadlines.insert(deadline, id);
-    }
+/// When a lease wants a checkpoint, if nobody renews it until then. A lease that does not live
+/// longer than that wants none.
+fn checkpoint_due(lease: &Lease) -> Option<Millis> {
+    let silence = limits::LEASE_CHECKPOINT_AFTER;
+    (lease.granted.to_millis() > silence).then(|| lease.heard + silence)
+}
+
+/// The seconds from `now` to `deadline`, rounded up: a checkpoint must not shorten a life.
+fn seconds_left(now: Millis, deadline: Millis) -> Seconds {
+    let left = deadline.since(now).0.div_ceil(1_000).max(1);
+    Seconds(i64::try_from(left).unwrap_or(i64::MAX))
 }
 
 /// The whole seconds from `now` to `deadline`, cut towards zero.
@@ -210,5 +296,5 @@ fn whole_seconds_between(now: Millis, deadline: Millis) -> Seconds {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
+#[path = "tests/mod.rs"]
 mod tests;

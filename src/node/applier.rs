@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    lease::Known,
     node::{
         Error, TimeoutCause,
         bootstrap::check_format,
@@ -14,7 +15,8 @@ use crate::{
     },
     raft::{self, LogEntry, Position},
     state::{
-        self, Answer, Command, Family, LeaseChange, Mirror, Overlay, Refused, Request, codec, meta,
+        self, Answer, Command, Family, LeaseChange, LeaseRecord, Mirror, Overlay, Refused, Request,
+        View, codec, meta,
     },
     types::{Event, Fault, Index, Revision, Term},
 };
@@ -58,7 +60,12 @@ impl Applier {
                 self.install(stage, position)?;
                 Ok(Some(Input::Installed(self.applied)))
             }
-            ApplyTask::Promote(term) => self.promote(term).map(|()| None),
+            ApplyTask::Promote(term) => {
+                let now = self.shared.clock.now();
+                let extension = self.shared.settings.election_timeout;
+                self.shared.lessor().promote(now, extension, term);
+                Ok(None)
+            }
         }
     }
 
@@ -153,6 +160,8 @@ impl Applier {
                     LeaseChange::Granted(id, ttl) => lessor.granted(id, ttl, now),
                     LeaseChange::Gone(id) => lessor.gone(id),
                     LeaseChange::Checkpointed(id, remaining) => lessor.checkpointed(id, remaining),
+                    LeaseChange::Attached(id) => lessor.attached(id),
+                    LeaseChange::Detached(id) => lessor.detached(id),
                 }
             }
         }
@@ -179,25 +188,19 @@ impl Applier {
         shared.quota.applied(&stored);
         shared.set_compacted(stored.compacted);
         shared.hub.reset(stored.revision, stored.compacted);
+        shared.lessor().load(known_leases(&*view)?);
         shared.set_applied(position.index);
         // Some of these are in the checkpoint and some are lost; which ones cannot be told.
         shared.pending.fail_handed_over(&Error::TimedOut(TimeoutCause::ConnectionLost));
         Ok(())
     }
+}
 
-    fn promote(&self, term: Term) -> Result<(), Fault> {
-        let view = self.shared.view()?;
-        let leases = state::lease::list(&*view)?;
-        let settings = &self.shared.settings;
-        let now = self.shared.clock.now();
-        self.shared.lessor().promote(
-            now,
-            settings.election_timeout,
-            term,
-            leases.into_iter().map(|lease| (lease.id, lease.granted, lease.remaining)),
-        );
-        Ok(())
-    }
+/// The leases of a state that was opened or installed, for the lease clock.
+pub(super) fn known_leases(view: &dyn View) -> Result<Vec<Known>, Fault> {
+    let known =
+        |(LeaseRecord { id, granted, remaining }, keys)| Known { id, granted, remaining, keys };
+    Ok(state::lease::tally(view)?.into_iter().map(known).collect())
 }
 
 /// The events of each revision by themselves. They come in order.

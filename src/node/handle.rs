@@ -223,6 +223,20 @@ impl Handle {
         self.settings().lease_ttl_min()
     }
 
+    /// All leases this member knows of, which may be behind. On the leader by the time that each has
+    /// left, the shortest first; elsewhere in no order.
+    #[must_use]
+    pub fn leases(&self) -> Vec<LeaseId> {
+        let (mut leases, leads) = {
+            let lessor = self.shared().lessor();
+            (lessor.deadlines().collect::<Vec<_>>(), lessor.is_primary())
+        };
+        if leads {
+            leases.sort_unstable();
+        }
+        leases.into_iter().map(|(_, id)| id).collect()
+    }
+
     /// A positive lease id that no other start of any member gives: drawn from member, start and a
     /// counter. One a client has chosen itself may be the same; then the grant is refused.
     #[must_use]

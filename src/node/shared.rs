@@ -1,7 +1,7 @@
 //! What the threads of a member and its callers share.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, PoisonError, TryLockError,
     atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
@@ -11,6 +11,7 @@ use crate::{
     lease::Lessor,
     node::{
         Clock, Error, Metrics, Settings,
+        applier::known_leases,
         compactor::Compactor,
         pending::Pending,
         ports::{OwnedView, StateStore},
@@ -60,11 +61,13 @@ impl Shared {
     ) -> Result<Arc<Self>, Fault> {
         let view = store.view()?;
         let (stored, (applied, _)) = (meta::store(&*view)?, meta::applied(&*view)?);
+        let mut lessor = Lessor::new(settings.request_timeout());
+        lessor.load(known_leases(&*view)?);
         drop(view);
         let quota = Quota::new(settings.quota_backend_bytes, store.disk_space()?);
         quota.applied(&stored);
         Ok(Arc::new(Self {
-            lessor: Mutex::new(Lessor::new(settings.request_timeout())),
+            lessor: Mutex::new(lessor),
             settings,
             metrics,
             clock,
@@ -88,6 +91,15 @@ impl Shared {
 
     pub(super) fn lessor(&self) -> MutexGuard<'_, Lessor> {
         self.lessor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lease clock, unless somebody has it now: for the driver, which waits for nobody.
+    pub(super) fn try_lessor(&self) -> Option<MutexGuard<'_, Lessor>> {
+        match self.lessor.try_lock() {
+            Ok(lessor) => Some(lessor),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     pub(super) fn applied(&self) -> Index {

@@ -114,7 +114,9 @@ impl RaftCore {
         )
     }
 
-    fn last_index(&self) -> Index {
+    /// The last entry of this member's log.
+    #[must_use]
+    pub fn last_index(&self) -> Index {
         Index(self.node().raft.raft_log.last_index())
     }
 

@@ -36,6 +36,28 @@ pub fn list(view: &dyn View) -> Result<Vec<LeaseRecord>, Fault> {
     Ok(leases)
 }
 
+/// All leases, ascending by id, each with how many keys are attached to it.
+pub fn tally(view: &dyn View) -> Result<Vec<(LeaseRecord, u32)>, Fault> {
+    let mut leases: Vec<_> = list(view)?.into_iter().map(|lease| (lease, 0_u32)).collect();
+    let mut rest = leases.as_mut_slice();
+    let (start, end) = lease::all_attachments();
+    view.scan(Family::Leases, &start, Some(&end), Direction::Forward, &mut |key, _| {
+        let id = lease::attached_to(key)?;
+        let passed = rest.iter().take_while(|(lease, _)| lease.id < id).count();
+        rest = std::mem::take(&mut rest).split_at_mut(passed).1;
+        match rest.first_mut() {
+            Some((lease, keys)) if lease.id == id => *keys = keys.saturating_add(1),
+            Some(_) | None => {
+                return Err(Fault::new(format!(
+                    "a key is attached to lease {id}, which does not exist"
+                )));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(leases)
+}
+
 /// The lease of this id, if it lives.
 pub fn find(view: &dyn View, id: LeaseId) -> Result<Option<LeaseRecord>, Fault> {
     let key = lease::key(id);
@@ -164,7 +186,8 @@ mod tests {
         let applied = machine.apply(revoke(7));
 
         assert_eq!(applied.events_text(), ["revoke lk1 6.0", "revoke lk2 6.1", "revoke lk3 6.2"]);
-        assert_eq!(applied.leases, [LeaseChange::Gone(LeaseId(7))]);
+        let less = LeaseChange::Detached(LeaseId(7));
+        assert_eq!(applied.leases, [less, less, less, LeaseChange::Gone(LeaseId(7))]);
         assert_eq!(machine.events(6).unwrap(), applied.events);
         assert_eq!(machine.keys(), ["z"]);
         assert_eq!(find(machine.view(), LeaseId(7)).unwrap(), None);
@@ -217,6 +240,24 @@ mod tests {
         let body = txn().then(put("a").attached_to(2)).then(put("b").attached_to(2));
         machine.apply(body.then(txn().then(delete("b")))).answer();
         assert_eq!((attached(&machine, 1), attached(&machine, 2)), (vec![], vec!["a".to_owned()]));
+    }
+
+    /// Each lease is counted its own keys, those without a key too.
+    #[test]
+    fn keys_are_tallied_by_lease() {
+        let machine = Machine::after([
+            grant(-1),
+            grant(1),
+            grant(2),
+            grant(3),
+            put("a").attached_to(-1).into(),
+            put("b").attached_to(2).into(),
+            put("a").attached_to(2).into(),
+            put("c").attached_to(3).into(),
+        ]);
+        let tally = tally(machine.view()).unwrap();
+        let tally: Vec<_> = tally.iter().map(|(lease, keys)| (lease.id.0, *keys)).collect();
+        assert_eq!(tally, [(-1, 0), (1, 0), (2, 2), (3, 1)]);
     }
 
     /// An expiry stands only in the term whose leader measured it.

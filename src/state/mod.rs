@@ -74,6 +74,10 @@ pub enum LeaseChange {
     Gone(LeaseId),
     /// It had this much left when the leader wrote that down; zero or less: that no longer counts.
     Checkpointed(LeaseId, Seconds),
+    /// A key was attached to it.
+    Attached(LeaseId),
+    /// A key was detached from it, as when the key is deleted.
+    Detached(LeaseId),
 }
 
 /// Applies one request of a committed entry. An entry carries as many requests as waited together;

@@ -205,6 +205,8 @@ impl Script {
             match change {
                 LeaseChange::Granted(id, ttl) => writeln!(out, "lease {id} granted {} s", ttl.0)?,
                 LeaseChange::Gone(id) => writeln!(out, "lease {id} gone")?,
+                LeaseChange::Attached(id) => writeln!(out, "lease {id} has a key more")?,
+                LeaseChange::Detached(id) => writeln!(out, "lease {id} has a key less")?,
                 LeaseChange::Checkpointed(id, left) => {
                     writeln!(out, "lease {id} has {} s left", left.0)?;
                 }

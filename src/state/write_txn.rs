@@ -235,12 +235,14 @@ impl<'a> WriteTxn<'a> {
     fn attach(&mut self, id: Option<LeaseId>, key: &Key) {
         if let Some(id) = id {
             self.draft.put(Family::Leases, lease::attachment(id, key), Bytes::new());
+            self.leases.push(LeaseChange::Attached(id));
         }
     }
 
     fn detach(&mut self, id: Option<LeaseId>, key: &Key) {
         if let Some(id) = id {
             self.draft.delete(Family::Leases, lease::attachment(id, key));
+            self.leases.push(LeaseChange::Detached(id));
         }
     }
 }

@@ -130,8 +130,13 @@ pub const WATCHERS_PER_STREAM_MAX: usize = 1_000_000;
 
 /// Longest time to live of a lease; etcd's figure.
 pub const LEASE_TTL_MAX: Seconds = Seconds(9_000_000_000);
-/// Leases revoked in one round of expiry.
-pub const EXPIRED_PER_ROUND_MAX: usize = 1_000;
+/// Keys that leases whose time ran out delete in one entry of the log, unless one lease has more: so
+/// other requests get in between. Also the checkpoints of leases in one entry.
+pub const LEASE_KEYS_PER_ENTRY_MAX: usize = 1_000;
+/// Leases that the lease clock looks at in one go.
+pub const LEASE_STEPS_MAX: usize = 20_000;
+/// After this silence the log is told how long a lease has left; etcd's figure.
+pub const LEASE_CHECKPOINT_AFTER: Millis = Millis(300_000);
 
 /// Added to two election timeouts it bounds how long a request may take; etcd's figure.
 pub const REQUEST_TIMEOUT_BASE: Millis = Millis(5_000);

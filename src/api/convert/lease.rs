@@ -7,7 +7,7 @@ use crate::{
         LeaseGrantRequest, LeaseLeasesResponse, LeaseStatus, LeaseTimeToLiveResponse,
         ResponseHeader,
     },
-    state::{Command, lease::LeaseRecord},
+    state::Command,
     types::{Key, LeaseId, Seconds, limits::LEASE_TTL_MAX},
 };
 
@@ -47,8 +47,8 @@ pub fn time_to_live(
 
 /// All leases.
 #[must_use]
-pub fn leases(header: ResponseHeader, leases: &[LeaseRecord]) -> LeaseLeasesResponse {
-    let leases = leases.iter().map(|lease| LeaseStatus { id: lease.id.0 }).collect();
+pub fn leases(header: ResponseHeader, leases: Vec<LeaseId>) -> LeaseLeasesResponse {
+    let leases = leases.into_iter().map(|id| LeaseStatus { id: id.0 }).collect();
     LeaseLeasesResponse { header: Some(header), leases }
 }
 

@@ -4,13 +4,12 @@
 //! round of work: requests that waited become one entry, reads that waited share one round, and
 //! whatever consensus wants sent, written and applied comes out as an [`Output`].
 
+mod own;
 mod persist;
 mod propose;
 mod snapshot;
 
 use std::{collections::VecDeque, sync::Arc};
-
-use bytes::Bytes;
 
 use crate::{
     node::{
@@ -25,7 +24,7 @@ use crate::{
     types::{Fault, Index, MemberId, Millis, Term},
 };
 
-use self::{persist::Writing, snapshot::Snapshots};
+use self::{own::Own, persist::Writing, snapshot::Snapshots};
 
 /// One member's consensus and everything that hangs on it.
 pub struct Replica {
@@ -33,8 +32,8 @@ pub struct Replica {
     core: RaftCore,
     /// Requests of this member that wait to be handed over.
     queue: VecDeque<u64>,
-    /// Requests of the member itself (expiries), each as a group of one, for a leader's log only.
-    own: VecDeque<Bytes>,
+    /// Requests of the member itself, for a leader's log only.
+    own: Own,
     forwards: Forwards,
     forwarded: Forwarded,
     reads: ReadIndex,
@@ -83,7 +82,7 @@ impl Replica {
             retention: Retention::of_log(log.truncated.index, log.last.index, log.bytes),
             core,
             queue: VecDeque::new(),
-            own: VecDeque::new(),
+            own: Own::default(),
             applied,
             flushed: applied.index,
             flushing: false,
@@ -105,7 +104,10 @@ impl Replica {
             Input::Read(waiter) => self.reads.wait(waiter),
             Input::Persisted(number) => self.persisted(number),
             Input::Fetched(ticket, entries) => self.core.fetched(ticket, entries),
-            Input::Applied(position) => self.applied(position),
+            Input::Applied(position) => {
+                self.applied(position);
+                self.go_on_with_leases(now);
+            }
             Input::Installed(position) => self.installed(position),
             Input::Flushed(position) => self.flushed(position),
             Input::CheckpointMade(made) => self.checkpoint_made(made),
@@ -140,7 +142,7 @@ impl Replica {
         self.reads.forget_closed();
         self.forget_abandoned();
         self.age_prepared();
-        self.expire_leases(now);
+        self.look_at_leases(now);
     }
 
     fn receive(&mut self, from: MemberId, frame: Frame) {
@@ -210,7 +212,7 @@ impl Replica {
         self.forwards.follow(term, follows);
         self.forwarded.keep_term(term);
         if leader != Some(member) {
-            self.own.clear();
+            self.own = Own::default();
             self.drop_prepared();
             self.shared.lessor().demote();
         }

@@ -5,8 +5,8 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     node::{forward::answer_frame, replica::Replica, task::Proposed},
     raft::Role,
-    state::{Command, Request, RevokeCause, codec},
-    types::{Identity, LeaseId, MemberId, Millis, RequestId, Term, limits},
+    state::codec,
+    types::{MemberId, Millis, Term, limits},
 };
 
 /// Entries that a leader has proposed and not yet synced beyond which requests wait: those that
@@ -76,35 +76,6 @@ impl Replica {
         }
     }
 
-    /// Proposes the end of leases that ran out on this leader's clock.
-    pub(super) fn expire_leases(&mut self, now: Millis) {
-        if self.core.role() != Role::Leader || self.own.len() >= limits::EXPIRED_PER_ROUND_MAX {
-            return; // a log that takes nothing must not pile them up
-        }
-        let term = self.core.term();
-        let expired = {
-            let mut lessor = self.shared.lessor();
-            if lessor.term() != Some(term) {
-                return;
-            }
-            lessor.expired(now, limits::EXPIRED_PER_ROUND_MAX)
-        };
-        for lease in expired {
-            let request = self.expiry(lease, term);
-            self.own.push_back(codec::encode_group(std::slice::from_ref(&request)));
-        }
-    }
-
-    fn expiry(&self, id: LeaseId, term: Term) -> Request {
-        let settings = &self.shared.settings;
-        let sequence = self.shared.pending.next_sequence();
-        Request {
-            id: RequestId { member: settings.member, boot: settings.boot, sequence },
-            identity: Identity::anonymous(),
-            command: Command::LeaseRevoke { id, cause: RevokeCause::Expiry(term) },
-        }
-    }
-
     fn propose_as_leader(&mut self) {
         // A new leader's log takes entries at once; they are committed behind its first one.
         while self.writing.entries_unsynced() < UNSYNCED_ENTRIES_MAX && self.has_waiting() {
@@ -116,21 +87,14 @@ impl Replica {
     }
 
     fn has_waiting(&self) -> bool {
-        !self.queue.is_empty() || !self.own.is_empty() || !self.forwarded.is_empty()
+        !self.queue.is_empty() || !self.own.waiting().is_empty() || !self.forwarded.is_empty()
     }
 
     /// Proposes one entry of what waits here and what was forwarded. A group of requests is a list,
     /// and lists of this encoding are joined by joining their bytes.
     fn propose_group(&mut self) -> bool {
         let term = self.core.term();
-        let mut entry = BytesMut::new();
-        while let Some(chunk) = self.own.front() {
-            if !entry.is_empty() && entry.len() + chunk.len() > limits::GROUP_BYTES_MAX {
-                break;
-            }
-            entry.extend_from_slice(chunk);
-            self.own.pop_front();
-        }
+        let mut entry = BytesMut::from(&self.own.waiting()[..]);
         let room = limits::GROUP_BYTES_MAX.saturating_sub(entry.len());
         let forwarded = if room > 0 { self.forwarded.take(room / 2) } else { Vec::new() };
         forwarded.iter().for_each(|(_, _, group)| entry.extend_from_slice(group));
@@ -153,8 +117,9 @@ impl Replica {
             let answer = self.forwarded.answer(from, ticket, proposed);
             self.output.sends.push(answer);
         }
-        if proposed == Proposed::Refused {
-            self.requeue(sequences);
+        match proposed {
+            Proposed::Accepted => self.own.proposed(self.core.last_index()),
+            Proposed::Refused => self.requeue(sequences),
         }
         proposed == Proposed::Accepted
     }

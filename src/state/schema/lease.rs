@@ -78,6 +78,21 @@ pub fn attachments(id: LeaseId) -> (Bytes, Bytes) {
     (start, end)
 }
 
+/// The bounds of all attachments.
+#[must_use]
+pub fn all_attachments() -> (Bytes, Bytes) {
+    (Bytes::from_static(&[ATTACHMENT]), Bytes::from_static(&[ATTACHMENT + 1]))
+}
+
+/// The lease in an attachment's key.
+pub fn attached_to(key: &[u8]) -> Result<LeaseId, Fault> {
+    let (lease, _) = key.split_at_checked(9).unwrap_or_default();
+    match schema::split_number(lease) {
+        Some(([ATTACHMENT], number)) => Ok(LeaseId(schema::from_ordered(number))),
+        Some(_) | None => Err(schema::damaged(Family::Leases, key, "it attaches to no lease")),
+    }
+}
+
 /// The user key in an attachment's key.
 pub fn attached_key(key: &[u8]) -> Result<Key, Fault> {
     // Tag and id stand before it.
@@ -123,6 +138,7 @@ mod tests {
                 let record = attachment(other, &attached);
                 assert_eq!(start <= record && record < end, lease == other);
                 assert_eq!(attached_key(&record).unwrap(), attached);
+                assert_eq!(attached_to(&record).unwrap(), other);
             }
         }
     }

@@ -1,21 +1,32 @@
 //! What the lease clock promises, rule by rule, and as a property of random histories.
 
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use proptest::prelude::*;
 
 use super::*;
+
+mod checkpoints;
 
 const RETRY: Millis = Millis(7_000);
 const EXTENSION: Millis = Millis(1_000);
 const A: LeaseId = LeaseId(0xa);
 const B: LeaseId = LeaseId(0xb);
 
+fn known(id: LeaseId, granted: i64, remaining: Option<i64>) -> Known {
+    Known { id, granted: Seconds(granted), remaining: remaining.map(Seconds), keys: 0 }
+}
+
 /// A lessor promoted at time zero, without leases.
 fn primary() -> Lessor {
     let mut lessor = Lessor::new(RETRY);
-    lessor.promote(Millis(0), EXTENSION, Term(1), []);
+    lessor.promote(Millis(0), EXTENSION, Term(1));
     lessor
+}
+
+/// What is handed out as expired, a lease for each key allowed.
+fn expired(lessor: &mut Lessor, now: u64, max: usize) -> Vec<LeaseId> {
+    lessor.due(Millis(now), max).expired
 }
 
 fn left(lessor: &Lessor, id: LeaseId, now: u64) -> Option<i64> {
@@ -28,9 +39,8 @@ fn a_lease_expires_at_its_deadline() {
     let mut lessor = primary();
     lessor.granted(A, Seconds(5), Millis(100));
 
-    assert_eq!(lessor.next_due(), Some(Millis(5_100)));
-    assert!(lessor.expired(Millis(5_099), 10).is_empty());
-    assert_eq!(lessor.expired(Millis(5_100), 10), [A]);
+    assert!(expired(&mut lessor, 5_099, 10).is_empty());
+    assert_eq!(expired(&mut lessor, 5_100, 10), [A]);
 }
 
 /// A renewal counts from the arrival of its request, and gives the whole time to live.
@@ -41,8 +51,8 @@ fn a_renewal_starts_the_time_anew() {
 
     assert_eq!(lessor.renew(A, Millis(3_000)), Ok(Renewal::Renewed(Seconds(5))));
 
-    assert!(lessor.expired(Millis(7_999), 10).is_empty());
-    assert_eq!(lessor.expired(Millis(8_000), 10), [A]);
+    assert!(expired(&mut lessor, 7_999, 10).is_empty());
+    assert_eq!(expired(&mut lessor, 8_000, 10), [A]);
 }
 
 /// Requests may be handled out of the order they arrived in; the later one stands.
@@ -94,7 +104,7 @@ fn case_60_an_expired_lease_is_not_resurrected() {
     lessor.granted(A, Seconds(5), Millis(0));
 
     assert_eq!(lessor.renew(A, Millis(5_000)), Ok(Renewal::Revoking));
-    assert_eq!(lessor.expired(Millis(5_100), 10), [A]);
+    assert_eq!(expired(&mut lessor, 5_100, 10), [A]);
     assert_eq!(lessor.renew(A, Millis(4_999)), Ok(Renewal::Revoking));
     lessor.gone(A);
     assert_eq!(lessor.renew(A, Millis(5_200)), Ok(Renewal::Unknown));
@@ -106,28 +116,25 @@ fn case_61_promotion_extends_every_lease() {
     let mut lessor = Lessor::new(RETRY);
     let now = Millis(50_000);
 
-    lessor.promote(
-        now,
-        EXTENSION,
-        Term(2),
-        [(A, Seconds(60), None), (B, Seconds(600), Some(Seconds(30)))],
-    );
+    lessor.load([known(A, 60, None), known(B, 600, Some(30))]);
+    lessor.promote(now, EXTENSION, Term(2));
 
     assert_eq!(left(&lessor, A, 50_000), Some(61));
     assert_eq!(left(&lessor, B, 50_000), Some(31));
-    assert!(lessor.expired(Millis(80_999), 10).is_empty());
-    assert_eq!(lessor.expired(Millis(81_000), 10), [B]);
+    assert!(expired(&mut lessor, 80_999, 10).is_empty());
+    assert_eq!(expired(&mut lessor, 81_000, 10), [B]);
 }
 
 /// A renewal right after a promotion does not take the extension away.
 #[test]
 fn the_extension_outlives_a_renewal() {
     let mut lessor = Lessor::new(RETRY);
-    lessor.promote(Millis(0), EXTENSION, Term(2), [(A, Seconds(5), None)]);
+    lessor.load([known(A, 5, None)]);
+    lessor.promote(Millis(0), EXTENSION, Term(2));
 
     lessor.renew(A, Millis(10)).unwrap();
 
-    assert!(lessor.expired(Millis(5_999), 10).is_empty());
+    assert!(expired(&mut lessor, 5_999, 10).is_empty());
 }
 
 /// A revocation that got lost is tried again after the retry span, not before.
@@ -135,12 +142,13 @@ fn the_extension_outlives_a_renewal() {
 fn a_lost_revocation_is_handed_out_again() {
     let mut lessor = primary();
     lessor.granted(A, Seconds(5), Millis(0));
-    assert_eq!(lessor.expired(Millis(5_000), 10), [A]);
+    assert_eq!(expired(&mut lessor, 5_000, 10), [A]);
 
-    assert!(lessor.expired(Millis(11_999), 10).is_empty());
-    assert_eq!(lessor.expired(Millis(12_000), 10), [A]);
+    assert!(expired(&mut lessor, 11_999, 10).is_empty());
+    assert_eq!(expired(&mut lessor, 12_000, 10), [A]);
     lessor.gone(A);
-    assert_eq!(lessor.next_due(), None);
+    assert!(lessor.is_empty());
+    assert!(expired(&mut lessor, 100_000, 10).is_empty());
 }
 
 /// A round hands out no more than asked for, the longest overdue first; the rest comes next.
@@ -151,9 +159,36 @@ fn a_round_of_expiry_is_bounded() {
         lessor.granted(LeaseId(id), Seconds(ttl), Millis(0));
     }
 
-    assert_eq!(lessor.expired(Millis(10_000), 2), [LeaseId(3), LeaseId(2)]);
-    assert_eq!(lessor.expired(Millis(10_000), 2), [LeaseId(1)]);
-    assert!(lessor.expired(Millis(10_000), 2).is_empty());
+    assert_eq!(expired(&mut lessor, 10_000, 2), [LeaseId(3), LeaseId(2)]);
+    assert_eq!(expired(&mut lessor, 10_000, 2), [LeaseId(1)]);
+    assert!(expired(&mut lessor, 10_000, 2).is_empty());
+}
+
+/// A round ends with the lease that reaches the number of keys asked for.
+#[test]
+fn a_round_counts_keys() {
+    let mut lessor = primary();
+    for id in [1, 2, 3] {
+        lessor.granted(LeaseId(id), Seconds(id), Millis(0));
+        (0..3).for_each(|_| lessor.attached(LeaseId(id)));
+    }
+    lessor.detached(LeaseId(1));
+
+    let rounds: Vec<_> = (0..3).map(|_| expired(&mut lessor, 10_000, 4)).collect();
+
+    assert_eq!(rounds, [vec![LeaseId(1), LeaseId(2)], vec![LeaseId(3)], vec![]]);
+}
+
+/// Keys that were attached before the state was opened count as well, and so do leases.
+#[test]
+fn loaded_leases_are_known() {
+    let mut lessor = primary();
+    lessor.granted(B, Seconds(9), Millis(0));
+    lessor.load([Known { keys: 7, ..known(A, 5, None) }]);
+    assert!(!lessor.is_primary());
+    lessor.promote(Millis(0), EXTENSION, Term(3));
+    assert_eq!(lessor.deadlines().collect::<Vec<_>>(), [(Millis(6_000), A)]);
+    assert_eq!(lessor.renew(B, Millis(0)), Ok(Renewal::Unknown));
 }
 
 /// A member that does not lead does not answer for leases: not even that there is no such one.
@@ -169,31 +204,18 @@ fn a_demoted_lessor_knows_nothing() {
     assert_eq!(lessor.time_left(A, Millis(1)), Err(NotPrimary));
     lessor.granted(B, Seconds(5), Millis(1));
     lessor.gone(A);
-    assert!(lessor.expired(Millis(1_000_000), 10).is_empty());
-}
-
-/// A lease that the next leader would start from a checkpoint is renewed once that is cleared.
-#[test]
-fn a_checkpoint_is_cleared_before_a_renewal() {
-    let mut lessor = primary();
-    lessor.granted(A, Seconds(600), Millis(0));
-
-    lessor.checkpointed(A, Seconds(300));
-    assert_eq!(lessor.renew(A, Millis(1_000)), Ok(Renewal::Checkpointed));
-    assert_eq!(left(&lessor, A, 0), Some(600));
-    lessor.checkpointed(A, Seconds(0));
-    assert_eq!(lessor.renew(A, Millis(1_000)), Ok(Renewal::Renewed(Seconds(600))));
-    assert_eq!(left(&lessor, A, 1_000), Some(600));
+    assert!(expired(&mut lessor, 1_000_000, 10).is_empty());
+    assert_eq!(lessor.len(), 1, "that there is one it does know");
 }
 
 /// The longest time to live there is does not overflow the clock.
 #[test]
 fn case_55_the_longest_time_to_live_fits() {
     let mut lessor = primary();
-    lessor.granted(A, crate::types::limits::LEASE_TTL_MAX, Millis(1));
+    lessor.granted(A, limits::LEASE_TTL_MAX, Millis(1));
 
     assert_eq!(left(&lessor, A, 1), Some(9_000_000_000));
-    assert!(lessor.expired(Millis(1_000_000_000_000), 10).is_empty());
+    assert!(expired(&mut lessor, 1_000_000_000_000, 10).is_empty());
 }
 
 #[derive(Clone, Debug)]
@@ -220,7 +242,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// What the state and the clients remember of a lease.
 #[derive(Clone, Copy)]
-struct Known {
+struct Promised {
     ttl: i64,
     /// The grant or the last acknowledged renewal.
     alive_at: u64,
@@ -236,8 +258,8 @@ proptest! {
     fn never_expires_early(steps in prop::collection::vec(step(), 1..200)) {
         let mut now = 10_000;
         let mut lessor = Lessor::new(RETRY);
-        lessor.promote(Millis(now), EXTENSION, Term(1), []);
-        let mut known: BTreeMap<LeaseId, Known> = BTreeMap::new();
+        lessor.promote(Millis(now), EXTENSION, Term(1));
+        let mut known: BTreeMap<LeaseId, Promised> = BTreeMap::new();
 
         for step in steps {
             match step {
@@ -245,7 +267,7 @@ proptest! {
                 Step::Grant(id, ttl) => {
                     let id = LeaseId(id);
                     if let Entry::Vacant(entry) = known.entry(id) {
-                        entry.insert(Known { ttl, alive_at: now, handed_out: None });
+                        entry.insert(Promised { ttl, alive_at: now, handed_out: None });
                         lessor.granted(id, Seconds(ttl), Millis(now));
                     }
                 }
@@ -268,9 +290,9 @@ proptest! {
                     }
                 }
                 Step::Expire(max) => {
-                    let expired = lessor.expired(Millis(now), max);
-                    prop_assert!(expired.len() <= max);
-                    for id in expired {
+                    let due = lessor.due(Millis(now), max);
+                    prop_assert!(due.expired.len() <= max && due.silent.is_empty());
+                    for id in due.expired {
                         let lease = known.get_mut(&id).expect("expired, so it exists");
                         prop_assert!(now >= lease.alive_at + 1_000 * lease.ttl as u64);
                         prop_assert!(lease.handed_out.is_none_or(|at| now >= at + RETRY.0));
@@ -280,20 +302,20 @@ proptest! {
                 Step::Applied(id) => {
                     known.remove(&LeaseId(id));
                     lessor.gone(LeaseId(id));
+                    prop_assert_eq!(lessor.len(), known.len());
                 }
                 Step::NewLeader => {
                     lessor.demote();
                     for lease in known.values_mut() {
                         lease.handed_out = None;
                     }
-                    let leases = known.iter().map(|(id, lease)| (*id, Seconds(lease.ttl), None));
-                    lessor.promote(Millis(now), EXTENSION, Term(2), leases);
+                    lessor.promote(Millis(now), EXTENSION, Term(2));
                 }
             }
         }
 
         // Nothing is forgotten: given time, every lease that is left comes up.
-        let rest = lessor.expired(Millis(now + 60_000), usize::MAX);
+        let rest = lessor.due(Millis(now + 60_000), usize::MAX).expired;
         prop_assert_eq!(rest.len(), known.len());
     }
 }

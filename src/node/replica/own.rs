@@ -1,0 +1,90 @@
+//! What the member itself wants in the log: what its lease clock found.
+//!
+//! It goes before all other requests, one entry at a time: the next one is proposed when the last
+//! is applied. So under load leases still end on time, others' requests get in between, and a
+//! leader that is replaced leaves little behind.
+
+use bytes::Bytes;
+
+use crate::{
+    node::replica::Replica,
+    raft::Role,
+    state::{Command, Request, RevokeCause, codec},
+    types::{Identity, Index, Millis, RequestId, limits},
+};
+
+/// The member's own requests, as a group that waits or that is on its way.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    /// To be proposed.
+    waiting: Bytes,
+    /// The entry that the last ones stand in.
+    proposed: Index,
+    /// Whether the lease clock may have more.
+    more: bool,
+}
+
+impl Own {
+    /// What waits to be proposed.
+    pub(super) fn waiting(&self) -> &Bytes {
+        &self.waiting
+    }
+
+    /// What waited stands in the log at `index`.
+    pub(super) fn proposed(&mut self, index: Index) {
+        if !self.waiting.is_empty() {
+            self.waiting = Bytes::new();
+            self.proposed = index;
+        }
+    }
+
+    fn is_under_way(&self, applied: Index) -> bool {
+        !self.waiting.is_empty() || applied < self.proposed
+    }
+}
+
+impl Replica {
+    /// Goes on with what the lease clock had more of, once the last of it is applied.
+    pub(super) fn go_on_with_leases(&mut self, now: Millis) {
+        if self.own.more {
+            self.look_at_leases(now);
+        }
+    }
+
+    /// Lets the end of leases that ran out wait to be proposed, and how long silent ones have left.
+    pub(super) fn look_at_leases(&mut self, now: Millis) {
+        let leads = self.core.role() == Role::Leader;
+        if !leads || self.own.is_under_way(self.applied.index) {
+            return;
+        }
+        let term = self.core.term();
+        let due = {
+            // When somebody else is at it, the next tick will do.
+            let Some(mut lessor) = self.shared.try_lessor() else { return };
+            if lessor.term() != Some(term) {
+                return;
+            }
+            lessor.due(now, limits::LEASE_KEYS_PER_ENTRY_MAX)
+        };
+        self.own.more = due.more;
+        let cause = RevokeCause::Expiry(term);
+        let expiries = due.expired.into_iter().map(|id| Command::LeaseRevoke { id, cause });
+        let mut requests: Vec<_> = expiries.map(|command| self.own_request(command)).collect();
+        if !due.silent.is_empty() {
+            requests.push(self.own_request(Command::LeaseCheckpoint(due.silent)));
+        }
+        if !requests.is_empty() {
+            self.own.waiting = codec::encode_group(&requests);
+        }
+    }
+
+    fn own_request(&self, command: Command) -> Request {
+        let settings = &self.shared.settings;
+        let sequence = self.shared.pending.next_sequence();
+        Request {
+            id: RequestId { member: settings.member, boot: settings.boot, sequence },
+            identity: Identity::anonymous(),
+            command,
+        }
+    }
+}
