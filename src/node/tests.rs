@@ -4,20 +4,17 @@ mod cluster;
 mod disk;
 mod fan_out;
 mod hub;
+mod leases;
 mod quota;
 mod reads;
 
 use tokio::sync::oneshot;
 
 use crate::{
-    lease::Renewal,
     node::{Error, Input, Settings, pending::Outcome, ports::Frame},
     raft::Role,
-    state::{
-        Request, codec, lease,
-        testing::{grant, put},
-    },
-    types::{Identity, Index, LeaseId, MemberId, Millis, RequestId, limits},
+    state::{Request, codec, testing::put},
+    types::{Identity, Index, MemberId, Millis, RequestId, limits},
 };
 
 use self::cluster::Cluster;
@@ -409,64 +406,4 @@ fn entries_that_were_asked_for_may_be_cut_before_they_are_read() {
     cluster.give(1, flushed);
     cluster.pass(Millis(3_000));
     assert!(cluster.pair(3, "fill5").is_some());
-}
-
-/// A lease ends on its leader's clock, not before its time, and takes its keys along.
-#[test]
-fn a_lease_ends_when_its_time_is_over() {
-    let mut cluster = Cluster::led_by_one();
-    assert!(answered(&mut cluster.propose(2, grant(5))));
-    assert!(answered(&mut cluster.propose(2, put("k").attached_to(5))));
-    let ttl = ttl(&mut cluster);
-    cluster.pass(ttl - Millis(200));
-    assert!(cluster.pair(3, "k").is_some());
-    cluster.pass(Millis(600));
-    assert_eq!(cluster.versions("k"), [0, 0, 0]);
-}
-
-/// A new leader gives every lease its whole time again, from its own beginning.
-#[test]
-fn a_new_leader_ends_no_lease_early() {
-    let mut cluster = Cluster::led_by_one();
-    assert!(answered(&mut cluster.propose(1, grant(5))));
-    assert!(answered(&mut cluster.propose(1, put("k").attached_to(5))));
-    let ttl = ttl(&mut cluster);
-    cluster.pass(ttl - Millis(1_500));
-    cluster.elect(2);
-    let promoted = cluster.now();
-    while cluster.pair(2, "k").is_some() {
-        cluster.tick();
-    }
-    let lived = cluster.now().since(promoted);
-    assert!(lived >= ttl, "{lived:?}");
-    assert!(lived <= ttl + Millis(2_000), "{lived:?}");
-    assert_eq!(cluster.member(1).shared.renew(LeaseId(5), promoted), None);
-}
-
-/// A leader that is cut off for longer than a lease's time ends nothing: by the clock of the new
-/// leader, where it is renewed, the lease goes on.
-#[test]
-fn rr_29_a_leader_that_was_cut_off_ends_no_lease() {
-    let mut cluster = Cluster::led_by_one();
-    assert!(answered(&mut cluster.propose(1, grant(5))));
-    assert!(answered(&mut cluster.propose(1, put("k").attached_to(5))));
-    let ttl = ttl(&mut cluster);
-    cluster.cut_off(1);
-    let leader = cluster.elect_any();
-    let until = cluster.now() + ttl + ttl;
-    while cluster.now() < until {
-        cluster.tick();
-        let now = cluster.now();
-        let renewal = cluster.member(leader).shared.renew(LeaseId(5), now);
-        assert!(matches!(renewal, Some(Renewal::Renewed(_))), "{renewal:?}");
-    }
-    cluster.heal();
-    cluster.pass(Millis(1_000));
-    assert_eq!(cluster.versions("k"), [1, 1, 1]);
-}
-
-fn ttl(cluster: &mut Cluster) -> Millis {
-    let view = cluster.member(1).shared.view().unwrap();
-    let lease = lease::find(&*view, LeaseId(5)).unwrap().unwrap();
-    lease.granted.to_millis()
 }
