@@ -17,6 +17,8 @@ use crate::{
 pub struct Lessor {
     /// After this span a lease that was handed out as expired and is not gone is handed out again.
     retry: Millis,
+    /// The shortest time to live.
+    minimum: Seconds,
     /// The term in which the member leads, if it does.
     term: Option<Term>,
     leases: Table,
@@ -80,17 +82,19 @@ pub struct NotPrimary;
 
 impl Lessor {
     /// A lessor of a member that does not lead, without leases. `retry` bounds how long a revocation
-    /// may take before it is proposed again; the request timeout fits.
+    /// may take before it is proposed again; the request timeout fits. A time to live below
+    /// `minimum` is raised to it: whoever granted it may have had a smaller one.
     #[must_use]
-    pub fn new(retry: Millis) -> Self {
-        Self { retry, term: None, leases: Table::default(), wheel: Wheel::default() }
+    pub fn new(retry: Millis, minimum: Seconds) -> Self {
+        let (leases, wheel) = (Table::default(), Wheel::default());
+        Self { retry, minimum, term: None, leases, wheel }
     }
 
     /// Starts over with these leases: those of a state that was opened or installed. The clock stops.
     pub fn load(&mut self, leases: impl IntoIterator<Item = Known>) {
-        *self = Self::new(self.retry);
+        *self = Self::new(self.retry, self.minimum);
         for Known { id, granted, remaining, keys } in leases {
-            let remaining = remaining.unwrap_or(Seconds(0));
+            let (granted, remaining) = (granted.max(self.minimum), remaining.unwrap_or(Seconds(0)));
             self.leases.insert(Lease { remaining, keys, ..Lease::new(id, granted) });
         }
     }
@@ -150,6 +154,7 @@ impl Lessor {
 
     /// A grant was applied at `now`.
     pub fn granted(&mut self, id: LeaseId, ttl: Seconds, now: Millis) {
+        let ttl = ttl.max(self.minimum);
         let lease = Lease { deadline: now + ttl.to_millis(), heard: now, ..Lease::new(id, ttl) };
         let number = self.leases.insert(lease);
         if self.is_primary() {

@@ -61,7 +61,7 @@ impl Shared {
     ) -> Result<Arc<Self>, Fault> {
         let view = store.view()?;
         let (stored, (applied, _)) = (meta::store(&*view)?, meta::applied(&*view)?);
-        let mut lessor = Lessor::new(settings.request_timeout());
+        let mut lessor = Lessor::new(settings.request_timeout(), settings.lease_ttl_min());
         lessor.load(known_leases(&*view)?);
         drop(view);
         let quota = Quota::new(settings.quota_backend_bytes, store.disk_space()?);

@@ -19,7 +19,7 @@ fn known(id: LeaseId, granted: i64, remaining: Option<i64>) -> Known {
 
 /// A lessor promoted at time zero, without leases.
 fn primary() -> Lessor {
-    let mut lessor = Lessor::new(RETRY);
+    let mut lessor = Lessor::new(RETRY, Seconds(1));
     lessor.promote(Millis(0), EXTENSION, Term(1));
     lessor
 }
@@ -113,7 +113,7 @@ fn case_60_an_expired_lease_is_not_resurrected() {
 /// A new leader gives each lease its whole or checkpointed time, and an election timeout.
 #[test]
 fn case_61_promotion_extends_every_lease() {
-    let mut lessor = Lessor::new(RETRY);
+    let mut lessor = Lessor::new(RETRY, Seconds(1));
     let now = Millis(50_000);
 
     lessor.load([known(A, 60, None), known(B, 600, Some(30))]);
@@ -128,7 +128,7 @@ fn case_61_promotion_extends_every_lease() {
 /// A renewal right after a promotion does not take the extension away.
 #[test]
 fn the_extension_outlives_a_renewal() {
-    let mut lessor = Lessor::new(RETRY);
+    let mut lessor = Lessor::new(RETRY, Seconds(1));
     lessor.load([known(A, 5, None)]);
     lessor.promote(Millis(0), EXTENSION, Term(2));
 
@@ -257,7 +257,7 @@ proptest! {
     #[test]
     fn never_expires_early(steps in prop::collection::vec(step(), 1..200)) {
         let mut now = 10_000;
-        let mut lessor = Lessor::new(RETRY);
+        let mut lessor = Lessor::new(RETRY, Seconds(1));
         lessor.promote(Millis(now), EXTENSION, Term(1));
         let mut known: BTreeMap<LeaseId, Promised> = BTreeMap::new();
 

@@ -44,6 +44,9 @@ pub struct Replica {
     flushed: Index,
     flushing: bool,
     seen: Seen,
+    /// When the last input came. Ticks are inputs, so this is a heartbeat ago at most, unless the
+    /// process was paused.
+    awake: Millis,
     output: Output,
 }
 
@@ -87,6 +90,7 @@ impl Replica {
             flushed: applied.index,
             flushing: false,
             seen: Seen::default(),
+            awake: Millis(0),
             output: Output::default(),
             shared,
         })
@@ -94,6 +98,7 @@ impl Replica {
 
     /// Takes an input in. Its consequences come out of [`Replica::finish_round`].
     pub fn handle(&mut self, now: Millis, input: Input) {
+        self.notice_pause(now);
         match input {
             Input::Tick => self.tick(now),
             Input::Frame(from, frame) => self.receive(from, frame),

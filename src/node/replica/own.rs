@@ -78,6 +78,18 @@ impl Replica {
         }
     }
 
+    /// A process that was paused could not hear renewals. So a leader starts its lease clock anew, as
+    /// a new leader would, and ends nothing for which time went on only here.
+    pub(super) fn notice_pause(&mut self, now: Millis) {
+        let pause = now.since(self.awake);
+        self.awake = now;
+        if pause > self.shared.settings.election_timeout && self.seen.promoted.take().is_some() {
+            tracing::warn!(pause_ms = pause.0, "the process was paused; leases start anew");
+            self.own = Own::default();
+            self.shared.lessor().demote();
+        }
+    }
+
     fn own_request(&self, command: Command) -> Request {
         let settings = &self.shared.settings;
         let sequence = self.shared.pending.next_sequence();

@@ -201,6 +201,12 @@ impl Cluster {
         self.settle();
     }
 
+    /// Nobody runs for so long; then they all go on with a tick.
+    pub(super) fn pause(&mut self, time: Millis) {
+        self.clock.0.fetch_add(time.0, Ordering::Relaxed);
+        self.tick();
+    }
+
     /// Lets time pass, in ticks.
     pub(super) fn pass(&mut self, time: Millis) {
         (0..time.0 / TICK).for_each(|_| self.tick());

@@ -172,6 +172,41 @@ fn leases_are_known_after_a_start() {
     assert_eq!(cluster.versions("k"), [0, 0, 0]);
 }
 
+/// Where all members stand still for longer than a lease lives, as when their machine does, nobody
+/// could renew it: it starts anew when they go on.
+#[test]
+fn a_pause_of_everybody_ends_nothing() {
+    for size in [1, 3] {
+        let mut cluster = Cluster::new(size, |_| {});
+        cluster.elect(1);
+        assert!(answered(&mut cluster.propose(1, grant(5))));
+        cluster.pass(Millis(1_000));
+        cluster.pause(MINUTE + MINUTE);
+        let leader = cluster.elect_any();
+        cluster.pass(MINUTE - Millis(100));
+        assert_eq!(leases_of(&mut cluster, leader), 1);
+        cluster.pass(Millis(3_000));
+        assert_eq!(leases_of(&mut cluster, leader), 0);
+    }
+}
+
+/// A shorter time to live than the minimum of now, granted under another setting, is raised.
+#[test]
+fn a_minimum_that_has_grown_counts_for_leases_of_before() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.elect(1);
+    let short = Command::LeaseGrant { id: LeaseId(5), ttl: Seconds(1) };
+    assert!(answered(&mut cluster.propose(1, short)));
+    cluster.crash(1);
+    cluster.start(1);
+    cluster.elect(1);
+    let now = cluster.now();
+    let minimum = cluster.member(1).shared.settings.lease_ttl_min();
+    assert!(minimum > Seconds(1));
+    let renewal = cluster.member(1).shared.renew(LeaseId(5), now);
+    assert_eq!(renewal, Some(Renewal::Renewed(minimum)));
+}
+
 fn long_lease() -> Command {
     Command::LeaseGrant { id: LeaseId(5), ttl: Seconds(1_200) }
 }
