@@ -105,8 +105,8 @@ impl Lessor {
     /// `extension` on top. The extension (an election timeout) makes up for renewals that could not
     /// be sent while nobody led.
     pub fn promote(&mut self, now: Millis, extension: Millis, term: Term) {
-        self.demote();
         self.term = Some(term);
+        self.wheel = Wheel::starting(now);
         for number in 0..self.leases.numbers() {
             if self.leases.is_used(number) {
                 let lease = self.leases.lease_mut(number);
@@ -125,7 +125,17 @@ impl Lessor {
     /// Stops the clock: the member leads no more.
     pub fn demote(&mut self) {
         self.term = None;
-        self.wheel.clear();
+        self.wheel = Wheel::default();
+    }
+
+    /// The clock stood still for `pause`: what lives, lives so much longer.
+    pub fn postpone(&mut self, pause: Millis) {
+        if self.is_primary() {
+            for lease in self.leases.iter_mut().filter(|lease| !lease.revoking) {
+                lease.deadline = lease.deadline + pause;
+                lease.heard = lease.heard + pause;
+            }
+        }
     }
 
     /// Whether the clock runs.

@@ -162,6 +162,14 @@ impl Table {
         })
     }
 
+    /// All leases, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Lease> {
+        self.chunks.iter_mut().flatten().filter_map(|slot| match slot {
+            Slot::Used(lease) => Some(lease),
+            Slot::Free { .. } => None,
+        })
+    }
+
     /// Numbers below this one may be in use.
     pub(super) fn numbers(&self) -> u32 {
         let full = self.chunks.len().saturating_sub(1) * CHUNK_LEN;

@@ -148,9 +148,9 @@ impl Wheel {
         }
     }
 
-    /// Forgets all entries.
-    pub(super) fn clear(&mut self) {
-        *self = Self { now: self.now, ..Self::default() };
+    /// An empty wheel that has come to `now`.
+    pub(super) fn starting(now: Millis) -> Self {
+        Self { now: now.0.min(HORIZON), ..Self::default() }
     }
 
     /// The slot with what is due first. A slot that has begun to move down goes on first: what it
@@ -298,7 +298,7 @@ mod tests {
                     }
                     Step::Clear => {
                         model.clear();
-                        wheel.clear();
+                        wheel = Wheel::starting(Millis(now));
                     }
                 }
             }

@@ -61,9 +61,9 @@ impl Applier {
                 Ok(Some(Input::Installed(self.applied)))
             }
             ApplyTask::Promote(term) => {
-                let now = self.shared.clock.now();
                 let extension = self.shared.settings.election_timeout;
-                self.shared.lessor().promote(now, extension, term);
+                let mut lessor = self.shared.lessor();
+                lessor.promote(self.shared.clock.now(), extension, term);
                 Ok(None)
             }
         }
@@ -188,7 +188,8 @@ impl Applier {
         shared.quota.applied(&stored);
         shared.set_compacted(stored.compacted);
         shared.hub.reset(stored.revision, stored.compacted);
-        shared.lessor().load(known_leases(&*view)?);
+        let leases = known_leases(&*view)?;
+        shared.lessor().load(leases);
         shared.set_applied(position.index);
         // Some of these are in the checkpoint and some are lost; which ones cannot be told.
         shared.pending.fail_handed_over(&Error::TimedOut(TimeoutCause::ConnectionLost));

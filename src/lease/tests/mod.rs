@@ -164,6 +164,22 @@ fn a_round_of_expiry_is_bounded() {
     assert!(expired(&mut lessor, 10_000, 2).is_empty());
 }
 
+/// While the clock stood still, nothing came nearer to its end; what had ended before has.
+#[test]
+fn a_pause_is_added_to_what_lives() {
+    let mut lessor = primary();
+    lessor.granted(A, Seconds(5), Millis(0));
+    lessor.granted(B, Seconds(3), Millis(0));
+    assert_eq!(expired(&mut lessor, 3_000, 10), [B]);
+
+    lessor.postpone(Millis(60_000));
+
+    assert_eq!(lessor.renew(B, Millis(63_000)), Ok(Renewal::Revoking));
+    assert_eq!(left(&lessor, A, 63_000), Some(2));
+    assert_eq!(expired(&mut lessor, 64_999, 10), [B], "it is not gone after the retry span");
+    assert_eq!(expired(&mut lessor, 65_000, 10), [A]);
+}
+
 /// A round ends with the lease that reaches the number of keys asked for.
 #[test]
 fn a_round_counts_keys() {

@@ -7,11 +7,15 @@
 use bytes::Bytes;
 
 use crate::{
+    lease::Due,
     node::replica::Replica,
     raft::Role,
     state::{Command, Request, RevokeCause, codec},
-    types::{Identity, Index, Millis, RequestId, limits},
+    types::{Identity, Index, Millis, RequestId, Term, limits},
 };
+
+/// After so many ticks at which others had the lease clock, it is waited for.
+const MISSES_MAX: u32 = 3;
 
 /// The member's own requests, as a group that waits or that is on its way.
 #[derive(Debug, Default)]
@@ -22,6 +26,8 @@ pub(super) struct Own {
     proposed: Index,
     /// Whether the lease clock may have more.
     more: bool,
+    /// How often the lease clock was not free.
+    misses: u32,
 }
 
 impl Own {
@@ -58,14 +64,7 @@ impl Replica {
             return;
         }
         let term = self.core.term();
-        let due = {
-            // When somebody else is at it, the next tick will do.
-            let Some(mut lessor) = self.shared.try_lessor() else { return };
-            if lessor.term() != Some(term) {
-                return;
-            }
-            lessor.due(now, limits::LEASE_KEYS_PER_ENTRY_MAX)
-        };
+        let Some(due) = self.ask_lessor(now, term) else { return };
         self.own.more = due.more;
         let cause = RevokeCause::Expiry(term);
         let expiries = due.expired.into_iter().map(|id| Command::LeaseRevoke { id, cause });
@@ -78,15 +77,31 @@ impl Replica {
         }
     }
 
-    /// A process that was paused could not hear renewals. So a leader starts its lease clock anew, as
-    /// a new leader would, and ends nothing for which time went on only here.
+    fn ask_lessor(&mut self, now: Millis, term: Term) -> Option<Due> {
+        let mut lessor = match self.shared.try_lessor() {
+            Some(lessor) => lessor,
+            // When others are at it, the next tick will do; but not for ever.
+            None if self.own.misses < MISSES_MAX => {
+                self.own.misses += 1;
+                return None;
+            }
+            None => self.shared.lessor(),
+        };
+        self.own.misses = 0;
+        let runs = lessor.term() == Some(term);
+        runs.then(|| lessor.due(now, limits::LEASE_KEYS_PER_ENTRY_MAX))
+    }
+
+    /// A process that was paused could not hear renewals: its lease clock stood still for so long.
     pub(super) fn notice_pause(&mut self, now: Millis) {
         let pause = now.since(self.awake);
         self.awake = now;
-        if pause > self.shared.settings.election_timeout && self.seen.promoted.take().is_some() {
-            tracing::warn!(pause_ms = pause.0, "the process was paused; leases start anew");
-            self.own = Own::default();
-            self.shared.lessor().demote();
+        if pause > self.shared.settings.election_timeout && self.core.role() == Role::Leader {
+            tracing::warn!(
+                pause_ms = pause.0,
+                "the process was paused; leases live so much longer"
+            );
+            self.shared.lessor().postpone(pause);
         }
     }
 

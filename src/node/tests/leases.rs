@@ -11,7 +11,7 @@ use crate::{
         Command, lease,
         testing::{grant, put},
     },
-    types::{LeaseId, Millis, Revision, Seconds, limits},
+    types::{LeaseId, MemberId, Millis, Revision, Seconds, limits},
 };
 
 /// More than three entries end, one key each.
@@ -145,7 +145,7 @@ fn expiries_wait_while_leadership_is_handed_over() {
     cluster.pass(MINUTE - Millis(500));
     // A hand-over to a member that cannot be reached is given up after a while.
     cluster.cut_off(3);
-    cluster.give(1, Input::HandOver(Some(crate::types::MemberId(3))));
+    cluster.give(1, Input::HandOver(Some(MemberId(3))));
     cluster.pass(Millis(700));
     assert_eq!(leases_of(&mut cluster, 1), 1);
     cluster.pass(Millis(3_000));
@@ -173,7 +173,7 @@ fn leases_are_known_after_a_start() {
 }
 
 /// Where all members stand still for longer than a lease lives, as when their machine does, nobody
-/// could renew it: it starts anew when they go on.
+/// could renew it: it has as long to live afterwards as before.
 #[test]
 fn a_pause_of_everybody_ends_nothing() {
     for size in [1, 3] {
@@ -183,10 +183,29 @@ fn a_pause_of_everybody_ends_nothing() {
         cluster.pass(Millis(1_000));
         cluster.pause(MINUTE + MINUTE);
         let leader = cluster.elect_any();
-        cluster.pass(MINUTE - Millis(100));
+        cluster.pass(MINUTE - Millis(1_200));
         assert_eq!(leases_of(&mut cluster, leader), 1);
-        cluster.pass(Millis(3_000));
+        cluster.pass(Millis(5_000));
         assert_eq!(leases_of(&mut cluster, leader), 0);
+    }
+}
+
+/// What a leader had in the log when it was paused takes effect afterwards, and until then it renews
+/// nothing that this would undo: no lease whose end is on its way, and none whose checkpoint is.
+#[test]
+fn a_pause_forgets_nothing_that_is_on_its_way() {
+    for (ttl, expected) in [(60, Renewal::Revoking), (301, Renewal::Checkpointed)] {
+        let mut cluster = Cluster::led_by_one();
+        let lease = Command::LeaseGrant { id: LeaseId(5), ttl: Seconds(ttl) };
+        assert!(answered(&mut cluster.propose(1, lease)));
+        // The entry gets into the leader's log, and no further.
+        cluster.pass(Millis(ttl.min(300).unsigned_abs() * 1_000 - 100));
+        cluster.hold.extend([2, 3]);
+        cluster.pass(Millis(200));
+        cluster.pause(Millis(5_000));
+        let now = cluster.now();
+        assert_eq!(cluster.member(1).shared.leadership().1, Some(MemberId(1)));
+        assert_eq!(cluster.member(1).shared.renew(LeaseId(5), now), Some(expected));
     }
 }
 
