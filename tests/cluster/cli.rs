@@ -177,8 +177,8 @@ async fn the_load_generator_reports() {
     assert!((40..=50).contains(&count.trim().parse::<u32>().unwrap()), "{count}");
     operations(&bench("get --total 100 --keys 50").await, 100);
     operations(&bench("mixed --total 100 --keys 50 --rate 2000").await, 100);
-    operations(&bench("lease --total 20").await, 20);
-    operations(&bench("lease --total 50 --keep-alive").await, 50);
+    operations(&bench("lease grant --total 20").await, 20);
+    operations(&bench("lease renew --total 50 --leases 10").await, 50);
     operations(&bench("watch --total 20 --watchers 10 --streams 3").await, 200);
 }
 

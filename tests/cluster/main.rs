@@ -20,6 +20,7 @@ mod harness;
 mod kv;
 mod kv_cases;
 mod lease;
+mod lease_bench;
 mod lists;
 mod local_cluster;
 mod maintenance;

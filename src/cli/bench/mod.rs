@@ -16,18 +16,22 @@ use super::{Client, Error, Output, duration};
 mod compact;
 mod cpu;
 mod fill;
+mod grpc;
 mod histogram;
 mod keys;
 mod lease;
 mod list;
 mod load;
+mod memory;
 mod pace;
 mod page;
 mod ready;
 mod report;
 mod watch;
+mod wire;
 
 use keys::{KeyArgs, Keys};
+use lease::LeaseCommand;
 use load::{Get, Mixed, Put};
 use pace::{Extent, Pace};
 use report::{Report, Tally};
@@ -136,16 +140,10 @@ pub(super) enum BenchCommand {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2379")]
         listen: SocketAddr,
     },
-    /// Grant leases, or renew one for each client
+    /// Grant, renew and hold leases, and let them run out
     Lease {
-        #[command(flatten)]
-        load: LoadArgs,
-        /// Renew instead of granting
-        #[arg(long)]
-        keep_alive: bool,
-        /// Seconds that a lease lives
-        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
-        ttl: i64,
+        #[command(subcommand)]
+        command: LeaseCommand,
     },
 }
 
@@ -233,8 +231,8 @@ impl BenchCommand {
             | Self::Load { load, .. }
             | Self::List { load, .. }
             | Self::Compact { load, .. }
-            | Self::Watch { load, .. }
-            | Self::Lease { load, .. } => load.json,
+            | Self::Watch { load, .. } => load.json,
+            Self::Lease { command } => command.json(),
             Self::Page { page, .. } => page.json,
             Self::CatchUp { catch_up } => catch_up.json,
             Self::Ready { json } => *json,
@@ -267,9 +265,7 @@ async fn perform(
         BenchCommand::Ready { .. } => ready::run(client).await,
         BenchCommand::Watch { load, fan_out } => watch::run(load, fan_out, client).await,
         BenchCommand::CatchUp { catch_up } => catch_up::run(catch_up, client).await,
-        BenchCommand::Lease { load, keep_alive, ttl } => {
-            lease::run(load, *keep_alive, *ttl, client).await
-        }
+        BenchCommand::Lease { command } => lease::run(command, client).await,
         BenchCommand::Hold { hold } => {
             return hold::run(hold, client, output).await.map(|()| None);
         }

@@ -6,7 +6,10 @@
 //! left then was missed.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,6 +27,8 @@ pub(super) struct Pace {
     warm_up: Duration,
     /// Operations a second, or 0 for as fast as they go.
     rate: u64,
+    /// From here on nothing is due.
+    stopped: OnceLock<Instant>,
 }
 
 /// One operation to do.
@@ -56,7 +61,13 @@ impl Pace {
             duration: extent.duration.map(|duration| duration + extent.warm_up),
             warm_up: extent.warm_up,
             rate: extent.rate,
+            stopped: OnceLock::new(),
         }
+    }
+
+    /// Lets nothing be due from now on; what was due before is still done.
+    pub(super) fn stop(&self) {
+        self.stopped.get_or_init(Instant::now);
     }
 
     /// The next operation, at the time when it is due; none once all are done.
@@ -76,6 +87,9 @@ impl Pace {
             if due >= end || now >= last {
                 return None;
             }
+        }
+        if self.stopped.get().is_some_and(|stopped| due >= *stopped) {
+            return None;
         }
         self.begun.fetch_add(1, Ordering::Relaxed);
         if due > now {
@@ -150,6 +164,21 @@ mod tests {
         assert_eq!(late.missed(), 999);
         assert!(too_late.next().await.is_none());
         assert_eq!(too_late.missed(), 1_000);
+    }
+
+    /// What was due when the load was stopped is done, and nothing else.
+    #[tokio::test]
+    async fn a_stop_leaves_nothing_out() {
+        let pace = Pace::start(Extent { rate: 10, ..ENDLESS });
+        let pace = Pace { start: pace.start - Duration::from_millis(150), ..pace };
+
+        pace.stop();
+
+        let mut due = Vec::new();
+        while let Some(ticket) = pace.next().await {
+            due.push(ticket.due - pace.start);
+        }
+        assert_eq!(due, [Duration::ZERO, Duration::from_millis(100)]);
     }
 
     /// What happens while warming up does not count.

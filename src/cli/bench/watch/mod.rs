@@ -39,7 +39,7 @@ use crate::{
 pub(super) mod broadcast;
 pub(super) mod catch_up;
 pub(super) mod hold;
-mod stream;
+pub(super) mod stream;
 mod wire;
 
 use stream::OpenStream;
