@@ -85,6 +85,10 @@ bench-storage: release clients ## Measure what a store that has grown old costs,
 bench-watch: release clients ## Measure what watches cost, beside etcd and a bare broadcast (three quarters of an hour)
 	scripts/bench-watch.sh
 
+.PHONY: bench-lease
+bench-lease: release clients ## Measure what leases cost, beside etcd (a quarter of an hour)
+	scripts/bench-lease.sh
+
 .PHONY: ci
 ci: ## Run all that CI runs, with the time each step took
 	@+scripts/timed.sh check test doc deny
