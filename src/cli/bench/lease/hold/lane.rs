@@ -1,7 +1,8 @@
 //! One stream that keeps its share of the leases alive.
 
 use std::{
-    collections::VecDeque,
+    cmp::Reverse,
+    collections::BinaryHeap,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -16,10 +17,15 @@ use super::{
     super::stream::{Answer, KeepAlive, Lease, Sending},
     Shared,
 };
-use crate::cli::{Error, bench::report::Tally};
+use crate::cli::{
+    Error,
+    bench::{keys::scramble, report::Tally},
+};
 
 /// How often it is looked which renewals are due.
 const TICK: Duration = Duration::from_millis(50);
+/// Places in the time between two renewals at which leases may be renewed first.
+const PLACES: u32 = 4096;
 
 pub(super) struct Lane {
     due: Due,
@@ -56,7 +62,7 @@ impl Lane {
         let Some(id) = granted.recv().await else { return Ok(()) };
         let first = Lease { number: 0, id };
         let mut stream = KeepAlive::open(channel, Sending::together(self.window), first).await?;
-        self.due.add(id, Instant::now());
+        self.due.granted(id, Instant::now());
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_answer = Instant::now();
@@ -92,7 +98,7 @@ impl Lane {
     fn take(&mut self, granted: &mut mpsc::Receiver<i64>, now: Instant) {
         loop {
             match granted.try_recv() {
-                Ok(id) => self.due.add(id, now),
+                Ok(id) => self.due.granted(id, now),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
             }
         }
@@ -109,28 +115,37 @@ impl Shared {
     }
 }
 
-/// The leases in the order in which they are to be renewed. One that has run out is renewed on, and
-/// counted each time.
+/// The leases, of which the one that is due first comes first. One that has run out is renewed on,
+/// and counted each time.
 struct Due {
     every: Duration,
-    queue: VecDeque<(Instant, i64)>,
+    queue: BinaryHeap<Reverse<(Instant, i64)>>,
+    granted: u64,
 }
 
 impl Due {
     fn new(every: Duration) -> Self {
-        Self { every, queue: VecDeque::new() }
+        Self { every, queue: BinaryHeap::new(), granted: 0 }
     }
 
-    /// A lease that was granted or renewed now.
-    fn add(&mut self, id: i64, now: Instant) {
-        self.queue.push_back((now + self.every, id));
+    /// A lease that was granted now. Leases are first renewed anywhere in the time between two
+    /// renewals, or they would go on coming in the bursts in which they were granted.
+    fn granted(&mut self, id: i64, now: Instant) {
+        let place = u32::try_from(scramble(self.granted) % u64::from(PLACES));
+        let place = place.expect("a remainder is smaller than the count");
+        self.granted += 1;
+        self.queue.push(Reverse((now + self.every * place / PLACES, id)));
     }
 
     /// The next lease that is due, which is renewed now.
     fn next(&mut self, now: Instant, shared: &Shared) -> Option<Lease> {
-        let (due, id) = self.queue.pop_front_if(|(due, _)| *due <= now)?;
+        let mut first = self.queue.peek_mut()?;
+        let Reverse((due, id)) = *first;
+        if due > now {
+            return None;
+        }
         shared.sent_late(now - due);
-        self.add(id, now);
+        *first = Reverse((now + self.every, id));
         Some(Lease { number: 0, id })
     }
 }
@@ -139,21 +154,36 @@ impl Due {
 mod tests {
     use super::*;
 
+    const EVERY: Duration = Duration::from_secs(20);
+
     /// Each lease has its turn once in the time between two renewals, and lateness is kept.
     #[test]
     fn leases_are_due_in_turn() {
-        let (shared, mut due) = (Shared::default(), Due::new(Duration::from_secs(20)));
-        let start = Instant::now();
+        let (shared, start) = (Shared::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);
-        due.add(7, at(0));
-        due.add(8, at(5));
+        let queue = [Reverse((at(25), 8)), Reverse((at(20), 7))].into();
+        let mut due = Due { queue, ..Due::new(EVERY) };
 
         let mut next = |seconds| due.next(at(seconds), &shared).map(|lease| lease.id);
 
-        assert_eq!(
-            [19, 20, 20, 27, 39, 40].map(&mut next),
-            [None, Some(7), None, Some(8), None, Some(7)]
-        );
+        let turns = [19, 20, 20, 27, 39, 40].map(&mut next);
+        assert_eq!(turns, [None, Some(7), None, Some(8), None, Some(7)]);
         assert_eq!(shared.latest(), Duration::from_secs(2));
+    }
+
+    /// However fast leases are granted, as many are due in one part of the time as in another.
+    #[test]
+    fn first_renewals_are_spread() {
+        let (shared, start) = (Shared::default(), Instant::now());
+        let mut due = Due::new(EVERY);
+        (0..4_000).for_each(|id| due.granted(id, start));
+
+        let parts = [1, 2, 3, 4].map(|part| {
+            let now = start + EVERY * part / 4 - Duration::from_nanos(1);
+            std::iter::from_fn(|| due.next(now, &shared)).count()
+        });
+
+        assert_eq!(parts.iter().sum::<usize>(), 4_000);
+        assert!(parts.iter().all(|part| (900..1_100).contains(part)), "{parts:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! Many leases, each renewed now and then, as a registry has them: whether all of them live on, and
 //! what they cost the members in memory and processor time.
 //!
-//! Each stream keeps its share alive and starts with a lease as soon as it is granted, so that the
-//! renewals spread over time as the grants did.
+//! Each stream keeps its share alive and starts with a lease as soon as it is granted. The renewals
+//! are spread evenly over time, however fast the grants were.
 
 use std::{
     sync::{
