@@ -53,6 +53,8 @@ def parse():
     if given.etcd_hold is None:
         given.etcd_hold = 5 if quick else 30
     given.settle_seconds = 1 if quick else 60
+    # Seconds that the leases of d live, and after which they are renewed.
+    given.held_ttl, given.held_every = (6, 2) if quick else (60, 20)
     # Leases that are renewed, those that run out at once, and those that run out one by one.
     given.renewed = 1_000 if quick else 10_000
     given.crowd = 2_000 if quick else 50_000

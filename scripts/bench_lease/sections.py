@@ -10,8 +10,6 @@ from table import count, ms, say
 # Leases of what is measured while they live; none of them runs out before the run is over.
 LONG_TTL = 3600
 CLIENTS = 100
-# What leases are renewed with in d, and how often.
-HELD_TTL, HELD_EVERY = 60, 20
 PUT_RATE = 1_000
 
 
@@ -185,7 +183,8 @@ def held(bench):
         try:
             cluster = started(bench, kind, "held")
             found = cluster.bench(
-                "lease", "hold", "--leases", leases, "--ttl", HELD_TTL, "--every", f"{HELD_EVERY}s",
+                "lease", "hold", "--leases", leases, "--ttl", settings.held_ttl,
+                "--every", f"{settings.held_every}s",
                 "--duration", f"{seconds}s", "--server-pids", ",".join(map(str, cluster.pids)))
         except stores.Failed as failure:
             bench.table.add_failure(failure)
@@ -196,7 +195,9 @@ def held(bench):
 
 
 def held_rows(bench, kind, found, leases, seconds):
-    about = f"{count(leases)} leases of {HELD_TTL} s, each renewed every {HELD_EVERY} s for {seconds} s"
+    settings = bench.settings
+    about = (f"{count(leases)} leases of {settings.held_ttl} s, each renewed every "
+             f"{settings.held_every} s for {seconds} s")
     ours = kind == "quorate"
     def add(name, text, **goal):
         bench.table.add(f"{about}: {name}", **{kind: text}, **(goal if ours else {}))
