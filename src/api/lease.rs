@@ -14,7 +14,7 @@ use crate::{
         LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, lease_server::Lease,
     },
     state::{self, Answer, Command, RevokeCause},
-    types::{Identity, LeaseId},
+    types::{Identity, LeaseId, limits::LEASE_COST},
 };
 
 /// The service.
@@ -41,7 +41,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<LeaseGrantRequest>,
     ) -> Result<Response<LeaseGrantResponse>, Status> {
-        self.node.ensure_room(convert::cost::LEASE_GRANT).map_err(status::of_refused)?;
+        self.node.ensure_room(LEASE_COST).map_err(status::of_refused)?;
         let minimum = self.node.lease_minimum_ttl();
         let new_id = || self.node.new_lease_id();
         let command = convert::lease::grant(request.into_inner(), minimum, new_id)

@@ -138,6 +138,15 @@ pub const LEASE_STEPS_MAX: usize = 20_000;
 /// After this silence the log is told how long a lease has left; etcd's figure.
 pub const LEASE_CHECKPOINT_AFTER: Millis = Millis(300_000);
 
+/// What a put counts for where space is checked, beside its bytes; etcd's figure.
+pub const PUT_COST_BASE: u64 = 256;
+/// What a lease counts for there; etcd's figure.
+pub const LEASE_COST: u64 = 64;
+
+/// For so long a lock or an election tries to take away what a call has left that came to nothing:
+/// as long as the lease lives that it gets when it brings none.
+pub const RECIPE_LEAVE_WITHIN: Millis = Millis(60_000);
+
 /// Added to two election timeouts it bounds how long a request may take; etcd's figure.
 pub const REQUEST_TIMEOUT_BASE: Millis = Millis(5_000);
 /// After this time an unanswered read-index round is asked again with a new context.

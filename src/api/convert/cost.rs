@@ -3,19 +3,16 @@
 //! It is taken of the request as it came, before anything in it is checked. A message nests no
 //! deeper than the decoder lets it.
 
-use crate::proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request};
-
-/// What a pair costs beside its bytes.
-const PUT_BASE: u64 = 256;
-
-/// Of a grant.
-pub const LEASE_GRANT: u64 = 64;
+use crate::{
+    proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request},
+    types::limits::PUT_COST_BASE,
+};
 
 /// Of a put.
 #[must_use]
 pub fn of_put(request: &PutRequest) -> u64 {
     let bytes = request.key.len().saturating_add(request.value.len());
-    PUT_BASE.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX))
+    PUT_COST_BASE.saturating_add(u64::try_from(bytes).unwrap_or(u64::MAX))
 }
 
 /// Of a transaction: of the branch that costs more.
