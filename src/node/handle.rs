@@ -45,6 +45,7 @@ struct Inner {
     leases_named: AtomicU64,
     large_reads: Arc<Semaphore>,
     slow_reads: Arc<Semaphore>,
+    retiring: watch::Sender<bool>,
 }
 
 /// What a member knows of its cluster.
@@ -75,6 +76,7 @@ impl Handle {
             leases_named: AtomicU64::new(0),
             large_reads: Arc::new(Semaphore::new(limits::LARGE_READS_MAX)),
             slow_reads: Arc::new(Semaphore::new(limits::SLOW_READS_MAX)),
+            retiring: watch::Sender::new(false),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -283,6 +285,21 @@ impl Handle {
         let timeout = Duration::from_millis(self.settings().election_timeout.0);
         let other = leader.wait_for(|leader| leader.is_some_and(|leader| leader != member));
         matches!(tokio::time::timeout(timeout, other).await, Ok(Ok(_)))
+    }
+
+    /// Says that the member is about to stop: whoever waits for others had better end now, while
+    /// it can still clean up.
+    pub fn retire(&self) {
+        self.inner.retiring.send_replace(true);
+    }
+
+    /// Resolves when the member is about to stop, or has stopped.
+    pub async fn retiring(&self) {
+        let mut retiring = self.inner.retiring.subscribe();
+        tokio::select! {
+            _ = retiring.wait_for(|retiring| *retiring) => {}
+            _ = self.stopped() => {}
+        }
     }
 
     /// Stops the member; its threads end soon after.

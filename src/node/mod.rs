@@ -23,6 +23,7 @@
 
 mod applier;
 mod bootstrap;
+mod changes;
 mod clock;
 mod compactor;
 #[cfg(any(test, feature = "sim"))]
@@ -53,9 +54,12 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use self::tests::Running;
 pub use self::{
     applier::Applier,
     bootstrap::{Initial, Opened, open},
+    changes::{Changes, Happened},
     clock::{Clock, MonotonicClock},
     driver::{Threads, start},
     error::{Error, RequestError, TimeoutCause},

@@ -17,6 +17,8 @@ use crate::{
     types::{Identity, Index, MemberId, Millis, RequestId, limits},
 };
 
+pub(crate) use self::reads::Running;
+
 use self::cluster::Cluster;
 
 fn answered(outcome: &mut oneshot::Receiver<Outcome>) -> bool {

@@ -151,6 +151,7 @@ impl Member {
         if others > 0 && !self.node.hand_over(None).await {
             info!("no other member took over leadership");
         }
+        self.node.retire();
         if !self.clients.drain(DRAIN_WITHIN).await {
             warn!("calls were cut off: they ran on for too long");
         }

@@ -54,14 +54,14 @@ impl Peers for Alone {
 }
 
 /// A member alone, on threads. Dropped, it stops.
-pub(super) struct Running {
-    pub(super) handle: Handle,
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
     threads: Option<Threads>,
 }
 
 impl Running {
     /// With so many keys, each at a revision of its own.
-    pub(super) async fn with_keys(keys: usize) -> Self {
+    pub(crate) async fn with_keys(keys: usize) -> Self {
         let member = Self::start(Arc::default(), Arc::default());
         let puts = (0..keys).map(|number| member.propose(put(&name(number))));
         futures_util::future::join_all(puts).await;
@@ -85,7 +85,7 @@ impl Running {
         Self { handle, threads: Some(threads) }
     }
 
-    pub(super) async fn propose(&self, command: impl Into<Command>) {
+    pub(crate) async fn propose(&self, command: impl Into<Command>) {
         self.handle.propose(Identity::anonymous(), command.into()).await.unwrap();
     }
 

@@ -1,0 +1,114 @@
+//! [`Changes`]: what happens to some keys, for those within this process who wait for it.
+
+use std::{future::poll_fn, task::Poll};
+
+use crate::{
+    node::Handle,
+    types::{Event, KeyRange, Revision},
+    watch::{Create, Delivery, Filter, Kind, Polled, Response, Sink, Watchers},
+};
+
+/// What happens to the keys of a range, in order, from a revision on: a watcher without a stream.
+///
+/// It holds a cursor and no queue, so one that nobody asks costs nothing. With this value the
+/// watcher is gone.
+#[derive(Debug)]
+pub struct Changes {
+    watchers: Watchers,
+    over: bool,
+}
+
+/// What happened: one revision or several, each whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happened {
+    /// How far the member had come when it was told.
+    pub revision: Revision,
+    /// In order, never empty, without the pairs before.
+    pub events: Vec<Event>,
+}
+
+impl Handle {
+    /// Follows what happens to the keys of a range, from `start` on; that may be to come.
+    ///
+    /// # Panics
+    ///
+    /// When no key can be in the range, or `start` is not positive: the caller has chosen both.
+    #[must_use]
+    pub fn changes(&self, range: KeyRange, start: Revision) -> Changes {
+        assert!(start > Revision(0), "changes begin at a revision, not at {start}");
+        let mut watchers = Watchers::new(self.watch_hub());
+        let answer = watchers.create(Create {
+            range,
+            start,
+            filter: Filter::default(),
+            prev_kv: false,
+            fragment: false,
+            progress_notify: false,
+            id: None,
+        });
+        assert_eq!(answer.kind, Kind::Created, "keys can be in the range that is followed");
+        Changes { watchers, over: false }
+    }
+}
+
+impl Changes {
+    /// Waits for what happens next. `None`, now and from now on: history that was needed is
+    /// compacted. What was waited for is not lost when the wait is given up.
+    pub async fn next(&mut self) -> Option<Happened> {
+        if self.over {
+            return None;
+        }
+        let told = poll_fn(|context| {
+            let mut one = One(None);
+            let polled = self.watchers.poll(context.waker(), &mut one);
+            match (one.0, polled) {
+                (Some(told), _) => Poll::Ready(told),
+                (None, Polled::Idle) => Poll::Pending,
+                (None, Polled::More) => {
+                    // Others have a turn first.
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            }
+        })
+        .await;
+        match told {
+            Told::Happened(happened) => Some(happened),
+            Told::Compacted => {
+                self.over = true;
+                None
+            }
+        }
+    }
+}
+
+enum Told {
+    Happened(Happened),
+    Compacted,
+}
+
+/// Takes one response.
+struct One(Option<Told>);
+
+impl Sink for One {
+    fn has_room(&self) -> bool {
+        self.0.is_none()
+    }
+
+    fn say(&mut self, response: Response) {
+        match response.kind {
+            Kind::Compacted(_) => self.0 = Some(Told::Compacted),
+            // Nobody has asked for these.
+            Kind::Created | Kind::Refused(_) | Kind::Canceled | Kind::Progress => {}
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery<'_>) {
+        let events = delivery.events.iter().map(|shown| {
+            let Event { id, kind, prev: _ } = shown.event();
+            Event { id: *id, kind: kind.clone(), prev: None }
+        });
+        let events = events.collect();
+        self.0 = Some(Told::Happened(Happened { revision: delivery.revision, events }));
+    }
+}
