@@ -109,13 +109,6 @@ pub const UNIMPLEMENTED: &[&str] = &[
     "etcdserverpb.Cluster/MemberUpdate",
     "etcdserverpb.Maintenance/Downgrade",
     "etcdserverpb.Maintenance/Snapshot",
-    "v3electionpb.Election/Campaign",
-    "v3electionpb.Election/Leader",
-    "v3electionpb.Election/Observe",
-    "v3electionpb.Election/Proclaim",
-    "v3electionpb.Election/Resign",
-    "v3lockpb.Lock/Lock",
-    "v3lockpb.Lock/Unlock",
 ];
 
 /// Everything that clients reach, on one router.
@@ -141,8 +134,8 @@ pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Router {
         .add(limited!(ClusterServer, cluster::ClusterService::new(node.clone())))
         .add(limited!(MaintenanceServer, maintenance::MaintenanceService::new(node.clone())))
         .add(limited!(AuthServer, auth::AuthService::new(node.clone())))
-        .add(limited!(LockServer, lock::LockService))
-        .add(limited!(ElectionServer, election::ElectionService))
+        .add(limited!(LockServer, lock::LockService::new(node.clone())))
+        .add(limited!(ElectionServer, election::ElectionService::new(node.clone())))
         .add(HealthServer::new(health::HealthService::new(node.clone())))
         .add(watch::Watches::new(node, config))
         .router

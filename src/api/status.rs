@@ -17,6 +17,7 @@ use tonic::{
 use crate::{
     api::convert::Invalid,
     node::{Error, RequestError, TimeoutCause},
+    recipes,
     state::Refused,
     types::Fault,
 };
@@ -53,6 +54,8 @@ pub fn of_invalid(invalid: Invalid) -> Status {
         Invalid::StreamSorted => (Unimplemented, "RangeStream does not support custom sort orders"),
         Invalid::StreamFiltered => (Unimplemented, "RangeStream does not support revision filters"),
         Invalid::TtlTooLarge(_) => (OutOfRange, "etcdserver: too large lease TTL"),
+        // etcd checks it in a layer without codes, as all of its elections: see `of_misuse`.
+        Invalid::LeaderNotProvided => (Unknown, "\"leader\" field must be provided"),
         Invalid::ClientApiVersion => (InvalidArgument, "etcdserver: invalid client api version"),
     };
     Status::new(code, message)
@@ -114,6 +117,50 @@ fn timed_out(cause: TimeoutCause) -> (Code, &'static str) {
             "etcdserver: request timed out, waiting for the applied index took too long",
         ),
     }
+}
+
+/// Why a lock or an election came to nothing.
+///
+/// In etcd these services are clients of the server that they run in: what they are told loses its
+/// code, and arrives as UNKNOWN with the words alone. Here, too, but for a member that stops: its
+/// clients had better go elsewhere.
+#[must_use]
+pub fn of_recipe(error: recipes::Error) -> Status {
+    if let Some(status) = of_stop(&error) {
+        return status;
+    }
+    let message = match error {
+        recipes::Error::Request(error) => return without_code(of_request(error)),
+        recipes::Error::SessionExpired => "mutex: session is expired",
+        recipes::Error::NotLeader => "election: not leader",
+        recipes::Error::NoLeader => "election: no leader",
+    };
+    Status::new(Unknown, message)
+}
+
+/// The same if it came to nothing because the member stops.
+#[must_use]
+pub fn of_stop(error: &recipes::Error) -> Option<Status> {
+    match error {
+        recipes::Error::Request(RequestError::Node(error @ (Error::Stopped | Error::Fault(_)))) => {
+            Some(of_node(error.clone()))
+        }
+        recipes::Error::Request(_)
+        | recipes::Error::SessionExpired
+        | recipes::Error::NotLeader
+        | recipes::Error::NoLeader => None,
+    }
+}
+
+/// Why a request for a lock or about an election makes no sense.
+#[must_use]
+pub fn of_misuse(invalid: Invalid) -> Status {
+    without_code(of_invalid(invalid))
+}
+
+/// The same words under UNKNOWN. That there was no time keeps its code, which is the context's.
+fn without_code(status: Status) -> Status {
+    if status.code() == DeadlineExceeded { status } else { Status::new(Unknown, status.message()) }
 }
 
 /// This member's disk or data is bad.

@@ -96,6 +96,29 @@ fn not_now() {
     }
 }
 
+/// What goes wrong in a lock or an election loses its code, but for the end of the member and that of
+/// the time.
+#[test]
+fn recipes_have_no_codes() {
+    let inside = |error| of_recipe(recipes::Error::from(error));
+    let missing = recipes::Error::from(Refused::LeaseNotFound(LeaseId(7)));
+    looks_like(&of_recipe(missing), 2, "etcdserver: requested lease not found");
+    looks_like(&of_recipe(Refused::NoSpace.into()), 2, "etcdserver: mvcc: database space exceeded");
+    looks_like(&inside(Error::NoLeader), 2, "etcdserver: no leader");
+    looks_like(&inside(Error::TooLarge(9)), 2, "etcdserver: request is too large");
+    let timed_out = Error::TimedOut(TimeoutCause::Unknown);
+    looks_like(&inside(timed_out), 2, "etcdserver: request timed out");
+    let no_time = Error::TimedOut(TimeoutCause::NoLeader);
+    looks_like(&inside(no_time), 4, "context deadline exceeded");
+    looks_like(&inside(Error::Stopped), 14, "etcdserver: server stopped");
+    looks_like(&inside(Fault::new("disk full").into()), 14, "etcdserver: server stopped");
+    looks_like(&of_recipe(recipes::Error::SessionExpired), 2, "mutex: session is expired");
+    looks_like(&of_recipe(recipes::Error::NotLeader), 2, "election: not leader");
+    looks_like(&of_recipe(recipes::Error::NoLeader), 2, "election: no leader");
+    looks_like(&of_misuse(Invalid::KeyNotProvided), 2, "etcdserver: key is not provided");
+    looks_like(&of_misuse(Invalid::LeaderNotProvided), 2, "\"leader\" field must be provided");
+}
+
 /// A fault tells clients that the member stops, and nothing about its disk.
 #[test]
 fn a_fault_shows_no_details() {

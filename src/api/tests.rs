@@ -7,10 +7,8 @@ use super::*;
 const SERVICES: &[&str] = &[
     include_str!("auth.rs"),
     include_str!("cluster.rs"),
-    include_str!("election.rs"),
     include_str!("kv.rs"),
     include_str!("lease.rs"),
-    include_str!("lock.rs"),
     include_str!("maintenance.rs"),
     include_str!("watch.rs"),
 ];

@@ -23,6 +23,7 @@ mod lease;
 mod lease_bench;
 mod lists;
 mod local_cluster;
+mod locks;
 mod maintenance;
 mod quota;
 mod scenario;

@@ -14,6 +14,7 @@ pub mod kv;
 pub mod lease;
 pub mod maintenance;
 mod puts;
+pub mod recipes;
 pub mod txn;
 pub mod watch;
 
@@ -65,6 +66,9 @@ pub enum Invalid {
     /// The time to live of a lease is above the largest allowed.
     #[error("a time to live of {} s is too large", .0.0)]
     TtlTooLarge(Seconds),
+    /// A request about a leadership names none.
+    #[error("no leadership is named")]
+    LeaderNotProvided,
     /// The metadata `client-api-version` is not UTF-8.
     #[error("client-api-version is not UTF-8")]
     ClientApiVersion,
