@@ -159,6 +159,50 @@ async fn etcdctl_handles_leases() {
     assert_eq!(etcdctl.run(&["get", "k"]).await.ok(), "");
 }
 
+/// A lock is held while a command runs, which can guard what it writes by the key of the lock.
+#[tokio::test]
+async fn etcdctl_locks() {
+    let Some(etcdctl) = Etcdctl::against_a_follower().await else { return };
+    let guarded = r#"
+        token=$("$0" --endpoints "$1" get "$ETCD_LOCK_KEY" -w fields | sed -n 's/^"CreateRevision" : //p')
+        for token in "$token" 1; do
+            printf 'create("%s") = "%s"\n\nput data written\n\n\n' "$ETCD_LOCK_KEY" "$token" |
+                "$0" --endpoints "$1" txn
+        done"#;
+    let (program, endpoint) = (etcdctl.program.as_str(), etcdctl.endpoint.as_str());
+
+    let locked = etcdctl.run(&["lock", "job", "--", "sh", "-c", guarded, program, endpoint]).await;
+
+    assert_eq!(locked.ok(), "SUCCESS\n\nOK\nFAILURE\n");
+    assert_eq!(etcdctl.run(&["get", "job", "--prefix"]).await.ok(), "", "it was given back");
+}
+
+/// Who is elected is shown to those who listen.
+#[tokio::test]
+async fn etcdctl_elects() {
+    let Some(etcdctl) = Etcdctl::against_a_follower().await else { return };
+    let start = |words: &[&str], name| etcdctl.cluster.follow(etcdctl.command(words), name);
+    let shows = |value: &str| format!("\n{value}\n");
+
+    let listener = start(&["elect", "--listen", "job"], "listener");
+    let one = start(&["elect", "job", "one"], "one");
+    let elected = async |what: &str, value| {
+        eventually(what, SOON, async || listener.output().contains(&shows(value)).then_some(()))
+            .await;
+    };
+    elected("the first", "one").await;
+    let two = start(&["elect", "job", "two"], "two");
+    // It steps down when it is interrupted; its lease would be there for a minute.
+    let id = one.child.id().unwrap().to_string();
+    let mut interrupt = Command::new("sh");
+    interrupt.args(["-c", "kill -INT \"$0\"", &id]);
+    finish(interrupt).await.ok();
+
+    elected("the second", "two").await;
+    eventually("it to know", SOON, async || two.output().contains(&shows("two")).then_some(()))
+        .await;
+}
+
 /// Members and endpoints.
 #[tokio::test]
 async fn etcdctl_lists_members_and_endpoints() {

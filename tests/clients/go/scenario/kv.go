@@ -54,6 +54,7 @@ func runChecks(ctx context.Context, client *clientv3.Client, prefix string) erro
 	checks = append(checks, txnChecks...)
 	checks = append(checks, leaseChecks...)
 	checks = append(checks, recipeChecks...)
+	checks = append(checks, serviceChecks...)
 	checks = append(checks, watchChecks...)
 	checks = append(checks, historyChecks...) // last, because they compact
 
