@@ -8,8 +8,8 @@ use tokio::task::{spawn_blocking, yield_now};
 
 use crate::{
     node::{Error, Handle},
-    types::Revision,
-    watch::{self, History, Limits, Read},
+    types::{Key, Revision},
+    watch::{self, History, Limits, Read, ReadKeys},
 };
 
 /// How long to wait before history is asked for again that could not be read.
@@ -77,5 +77,16 @@ impl History for Past {
     fn read(&self, from: Revision, to: Revision, limits: Limits) -> Result<Read, Error> {
         let view = self.0.view()?;
         Ok(watch::read_view(&*view, from, to, limits)?)
+    }
+
+    fn read_keys(
+        &self,
+        keys: &[(Key, Revision)],
+        to: Revision,
+        prev_kv: bool,
+        limits: Limits,
+    ) -> Result<ReadKeys, Error> {
+        let view = self.0.view()?;
+        Ok(watch::read_keys_of_view(&*view, keys, to, prev_kv, limits)?)
     }
 }

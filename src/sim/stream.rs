@@ -11,9 +11,10 @@ use crate::{
         member::Process,
         schedule::Life,
     },
-    types::{Event as Change, Fault, Revision},
+    types::{Event as Change, Fault, Key, Revision},
     watch::{
-        self, Create, Delivery, Filter, Kind, Limits, Read, Response, Sink, WatchId, Watchers,
+        self, Create, Delivery, Filter, Kind, Limits, Read, ReadKeys, Response, Sink, WatchId,
+        Watchers,
     },
 };
 
@@ -64,6 +65,16 @@ impl watch::History for Past {
 
     fn read(&self, from: Revision, to: Revision, limits: Limits) -> Result<Read, Fault> {
         watch::read_view(&*self.0.view()?, from, to, limits)
+    }
+
+    fn read_keys(
+        &self,
+        keys: &[(Key, Revision)],
+        to: Revision,
+        prev_kv: bool,
+        limits: Limits,
+    ) -> Result<ReadKeys, Fault> {
+        watch::read_keys_of_view(&*self.0.view()?, keys, to, prev_kv, limits)
     }
 }
 

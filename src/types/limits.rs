@@ -111,6 +111,15 @@ pub const WATCH_HISTORY_BYTES_MAX: usize = 128 * 1024 * 1024;
 pub const WATCH_PIECE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Revisions that are read at once.
 pub const WATCH_PIECE_REVISIONS_MAX: usize = 32_768;
+/// Revisions that a watcher of a single key must be behind for the past of its key to be read apart:
+/// fewer are read faster for all together.
+pub const WATCH_FAR_REVISIONS: i64 = 4_096;
+/// Versions of a key that are read apart; one that has more is found in what is read for all.
+pub const WATCH_KEY_VERSIONS_MAX: usize = 1_000;
+/// Keys of which a watch stream wants the past at a time.
+pub const WATCH_KEYS_WANTED_MAX: usize = 256;
+/// Keys of which the past is read at once.
+pub const WATCH_KEYS_READ_MAX: usize = 512;
 /// Revisions in one watch response while a watcher catches up; etcd's figure.
 pub const WATCH_RESPONSE_REVISIONS_MAX: usize = 1_000;
 /// Bytes that a watch stream puts together at a time, and that revisions which waited for room travel

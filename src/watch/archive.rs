@@ -5,6 +5,9 @@
 //! of all streams after a member was away. So a piece is read once, by one reader, and stays on a
 //! shelf for a while. The watcher finds what concerns it through an index by key, so that ten
 //! thousand watchers of single keys do not look through it ten thousand times.
+//!
+//! Watchers of single keys that are far behind get the past of their keys alone, in pieces for the
+//! streams that wait at the time. Those lie on a shelf of their own, and go when it is full.
 
 use std::{
     cell::Cell,
@@ -16,10 +19,11 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    types::Revision,
+    types::{Key, Revision, limits::WATCH_KEYS_READ_MAX},
     watch::{
         Filter,
         index::Extent,
+        key_piece::KeyPiece,
         mailbox::Mailbox,
         recorded::{Batch, Recorded},
     },
@@ -35,7 +39,7 @@ pub(super) struct Archive {
     shelf: Mutex<Shelf>,
     /// Rings when a stream wants history.
     bell: watch::Sender<u64>,
-    /// Of the pieces on the shelf. The newest stays, whatever its size.
+    /// Of the pieces on the shelf, and of those of single keys. The newest stays, whatever its size.
     bytes_max: usize,
 }
 
@@ -45,6 +49,10 @@ struct Shelf {
     pieces: VecDeque<Arc<Piece>>,
     bytes: usize,
     wants: VecDeque<Want>,
+    /// The oldest is the first.
+    key_pieces: VecDeque<(Arc<KeyPiece>, usize)>,
+    key_bytes: usize,
+    key_wants: VecDeque<KeyWant>,
 }
 
 /// History that a stream waits for.
@@ -54,6 +62,16 @@ pub(super) struct Want {
     /// How much to read at once, in bytes.
     pub(super) bytes: usize,
     mailbox: Arc<Mailbox>,
+}
+
+/// The past of single keys that streams wait for.
+#[derive(Clone, Debug)]
+pub(super) struct KeyWant {
+    /// Each from a revision on.
+    pub(super) keys: Vec<(Key, Revision)>,
+    /// Whether somebody asks for the pairs before.
+    pub(super) prev_kv: bool,
+    mailboxes: Vec<Arc<Mailbox>>,
 }
 
 /// Some revisions of the past, from and with `from`, up to and with `read_to`.
@@ -70,7 +88,7 @@ pub(super) struct Piece {
 
 impl Archive {
     pub(super) fn new(bytes_max: usize) -> Self {
-        Self { shelf: Mutex::default(), bell: watch::Sender::new(0), bytes_max }
+        Self { shelf: Mutex::default(), bell: watch::Sender::new(0), bytes_max: bytes_max / 2 }
     }
 
     /// Rings when a stream wants history.
@@ -90,7 +108,18 @@ impl Archive {
     /// A stream needs history from a revision on. Its mailbox hears when it was read.
     pub(super) fn want(&self, from: Revision, bytes: usize, mailbox: &Arc<Mailbox>) {
         self.shelf().wants.push_back(Want { from, bytes, mailbox: Arc::clone(mailbox) });
-        self.bell.send_modify(|count| *count = count.wrapping_add(1));
+        self.ring();
+    }
+
+    /// A stream needs the past of single keys. Its mailbox hears when some of it was read.
+    pub(super) fn want_keys(
+        &self,
+        keys: Vec<(Key, Revision)>,
+        prev_kv: bool,
+        mailbox: &Arc<Mailbox>,
+    ) {
+        self.put_back_keys(KeyWant { keys, prev_kv, mailboxes: vec![Arc::clone(mailbox)] });
+        self.ring();
     }
 
     /// What is to be read next, and how many others wait. Who wants what is on the shelf is told so,
@@ -109,9 +138,32 @@ impl Archive {
         None
     }
 
+    /// Which keys are to be read next: in order, each once, those of several streams together.
+    pub(super) fn next_keys(&self) -> Option<KeyWant> {
+        let mut shelf = self.shelf();
+        let mut all = KeyWant { keys: Vec::new(), prev_kv: false, mailboxes: Vec::new() };
+        while let Some(want) = shelf.key_wants.pop_front() {
+            if want.mailboxes.iter().all(|mailbox| Arc::strong_count(mailbox) == 1) {
+                continue;
+            }
+            if !all.keys.is_empty() && all.keys.len() + want.keys.len() > WATCH_KEYS_READ_MAX {
+                shelf.key_wants.push_front(want);
+                break;
+            }
+            all.keys.extend(want.keys);
+            all.prev_kv |= want.prev_kv;
+            all.mailboxes.extend(want.mailboxes);
+        }
+        // The earliest revision is the first of a key.
+        all.keys.sort();
+        all.keys.dedup_by(|(later, _), (key, _)| later == key);
+        (!all.keys.is_empty()).then_some(all)
+    }
+
     /// Whether somebody waits for history.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.shelf().wants.is_empty()
+        let shelf = self.shelf();
+        !shelf.wants.is_empty() || !shelf.key_wants.is_empty()
     }
 
     /// What was wanted is here, or will never be: then its stream finds out why.
@@ -128,9 +180,34 @@ impl Archive {
         wakers.extend(want.mailbox.post_history());
     }
 
+    /// What was wanted of single keys is here, as far as it could be read.
+    pub(super) fn answer_keys(&self, want: &KeyWant, piece: KeyPiece, wakers: &mut Vec<Waker>) {
+        let bytes = piece.bytes();
+        let piece = Arc::new(piece);
+        let answer = Arc::downgrade(&piece);
+        let mut shelf = self.shelf();
+        shelf.key_bytes += bytes;
+        shelf.key_pieces.push_back((piece, bytes));
+        while shelf.key_bytes > self.bytes_max && shelf.key_pieces.len() > 1 {
+            let Some((_, oldest)) = shelf.key_pieces.pop_front() else { break };
+            shelf.key_bytes -= oldest;
+        }
+        let posted = want.mailboxes.iter().filter_map(|to| to.post_key_piece(answer.clone()));
+        wakers.extend(posted);
+    }
+
+    /// What was wanted of single keys could not be read now.
+    pub(super) fn put_back_keys(&self, want: KeyWant) {
+        self.shelf().key_wants.push_back(want);
+    }
+
     /// What was wanted could not be read now.
     pub(super) fn put_back(&self, want: Want) {
         self.shelf().wants.push_back(want);
+    }
+
+    fn ring(&self) {
+        self.bell.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {

@@ -31,6 +31,8 @@ pub(super) struct Bounds {
     pub(super) bytes: usize,
     /// Events in the entries of groups.
     pub(super) matches: usize,
+    /// Revisions behind which a watcher of a single key is far from what is kept.
+    pub(super) far: i64,
 }
 
 /// Groups, and the newest revisions matched with them.
@@ -246,6 +248,12 @@ impl Board {
         (skip < self.recent.len()).then_some((from, kept))
     }
 
+    /// How many revisions lie between one and the present, if it is far away.
+    pub(super) fn far_behind(&self, next: Revision) -> Option<i64> {
+        let behind = self.matched.0 - next.0;
+        (behind >= self.bounds.far && self.since(next).is_none()).then_some(behind)
+    }
+
     fn events(&self, revision: Revision) -> Option<&Batch> {
         let at = usize::try_from(revision.0 - self.first().0).ok()?;
         self.recent.get(at).map(|kept| &kept.events)
@@ -280,7 +288,7 @@ impl Board {
 
     /// Drops the oldest revisions until the bounds hold. The newest stays, whatever its size.
     fn evict(&mut self) {
-        let Bounds { revisions, bytes, matches } = self.bounds;
+        let Bounds { revisions, bytes, matches, far: _ } = self.bounds;
         while self.recent.len() > 1
             && (self.recent.len() > revisions || self.bytes > bytes || self.matches > matches)
         {

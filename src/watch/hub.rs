@@ -2,7 +2,7 @@
 //!
 //! The applier leaves each revision in the hub's inbox and rings; it waits for nobody. *Fanning out*
 //! takes revisions from there to the [`Board`], which finds who wants them, and wakes their streams.
-//! *Fetching* reads history for those whom memory cannot serve. Each is done in bounded steps by
+//! *Fetching* (`fetch.rs`) reads history for those whom memory cannot serve. Each is done in bounded steps by
 //! whoever drives the hub: a task and a thread in a member, the test or the simulator elsewhere.
 
 use std::{
@@ -20,13 +20,13 @@ use crate::{
     types::{
         Event, Revision,
         limits::{
-            WATCH_CATCH_UP_BYTES_MAX, WATCH_HISTORY_BYTES_MAX, WATCH_MATCHES_MAX,
-            WATCH_PIECE_REVISIONS_MAX, WATCH_RECENT_BYTES_MAX, WATCH_RECENT_REVISIONS_MAX,
+            WATCH_FAR_REVISIONS, WATCH_HISTORY_BYTES_MAX, WATCH_MATCHES_MAX,
+            WATCH_RECENT_BYTES_MAX, WATCH_RECENT_REVISIONS_MAX,
         },
     },
     watch::{
-        Create, History, Limits, Read, WatchId,
-        archive::{Archive, Piece, Want},
+        Create, WatchId,
+        archive::Archive,
         board::{Board, Bounds, Seat},
         mailbox::Mailbox,
         recorded::{Batch, Recorded, payload_bytes},
@@ -114,6 +114,7 @@ impl Hub {
             revisions: WATCH_RECENT_REVISIONS_MAX,
             bytes: WATCH_RECENT_BYTES_MAX,
             matches: WATCH_MATCHES_MAX,
+            far: WATCH_FAR_REVISIONS,
         };
         Self::bounded(current, compacted, bounds)
     }
@@ -121,7 +122,7 @@ impl Hub {
     /// The hub of a new store, with room for so many revisions.
     #[cfg(test)]
     pub(crate) fn keeping(revisions: usize) -> Self {
-        let bounds = Bounds { revisions, bytes: usize::MAX, matches: usize::MAX };
+        let bounds = Bounds { revisions, bytes: usize::MAX, matches: usize::MAX, far: i64::MAX };
         Self::bounded(Revision::FIRST, Revision::NEVER_COMPACTED, bounds)
     }
 
@@ -164,7 +165,7 @@ impl Hub {
             inbox.push(revision, events);
             current = revision;
         }
-        let Bounds { revisions, bytes, matches } = self.inbox_max;
+        let Bounds { revisions, bytes, matches, far: _ } = self.inbox_max;
         let is_full =
             inbox.batches.len() > revisions || inbox.bytes > bytes || inbox.events > matches;
         // What comes at once is taken at once, whatever its size, by a board that keeps up.
@@ -257,18 +258,6 @@ impl Hub {
         step.more
     }
 
-    /// Reads a piece of the history that is wanted most, and wakes the stream that wants it. True
-    /// when more is wanted. After an error nothing is lost: it can be tried again.
-    pub fn fetch<H: History>(&self, history: &H) -> Result<bool, H::Error> {
-        let mut wakers = Vec::new();
-        let read = match self.archive.next(&mut wakers) {
-            Some((want, others)) => self.read(want, others, history, &mut wakers),
-            None => Ok(()),
-        };
-        wakers.into_iter().for_each(Waker::wake);
-        read.map(|()| self.archive.is_wanted())
-    }
-
     /// What goes on, in numbers.
     #[must_use]
     pub fn figures(&self) -> Figures {
@@ -348,54 +337,6 @@ impl Hub {
         }
     }
 
-    fn read<H: History>(
-        &self,
-        want: Want,
-        others: usize,
-        history: &H,
-        wakers: &mut Vec<Waker>,
-    ) -> Result<(), H::Error> {
-        // Where many wait for different pieces, smaller ones: the shelf has room for all of them.
-        let share = WATCH_HISTORY_BYTES_MAX / (4 * (others + 1));
-        let bytes = want.bytes.min(share.max(WATCH_CATCH_UP_BYTES_MAX));
-        let limits = Limits { revisions: WATCH_PIECE_REVISIONS_MAX, bytes };
-        let board = self.board();
-        let matched = board.matched();
-        let recent = board.since(want.from);
-        let recent = recent.map(|(first, batches)| (first, within(limits, batches)));
-        drop(board);
-        if let Some((first, batches)) = recent {
-            let len = i64::try_from(batches.len()).expect("pieces are bounded");
-            let piece = Piece::new(want.from, Revision(first.0 - 1 + len), batches);
-            self.archive.answer(&want, Some(piece), wakers);
-            return Ok(());
-        }
-        // Compaction may drop history from under a reader. So what was read, or that it failed,
-        // counts only if no compaction was told of since before the store was asked.
-        let compacted = self.compacted_revision();
-        let read = (compacted <= want.from && want.from <= matched)
-            .then(|| history.read(want.from, matched, limits));
-        let now = self.compacted_revision();
-        match read {
-            None => self.archive.answer(&want, None, wakers),
-            Some(_) if want.from < now => self.archive.answer(&want, None, wakers),
-            Some(_) if compacted != now => self.archive.put_back(want),
-            Some(Err(error)) => {
-                self.archive.put_back(want);
-                return Err(error);
-            }
-            Some(Ok(Read::Compacted(revision))) => {
-                self.compacted(revision);
-                self.archive.answer(&want, None, wakers);
-            }
-            Some(Ok(Read::Piece { events, read_to })) => {
-                let piece = Piece::new(want.from, read_to, by_revision(events));
-                self.archive.answer(&want, Some(piece), wakers);
-            }
-        }
-        Ok(())
-    }
-
     /// Whether there is something to fan out.
     fn has_published(&self) -> bool {
         let inbox = self.inbox();
@@ -447,29 +388,4 @@ impl Inbox {
             _discarded: std::mem::take(&mut self.discarded),
         }
     }
-}
-
-/// The first of these revisions within the limits, at least one.
-fn within<'a>(limits: Limits, batches: impl Iterator<Item = &'a Batch>) -> Vec<Batch> {
-    let mut bytes = 0;
-    let fits = batches.take(limits.revisions).enumerate().take_while(|(at, batch)| {
-        bytes += batch.iter().map(|recorded| payload_bytes(recorded.event())).sum::<usize>();
-        *at == 0 || bytes <= limits.bytes
-    });
-    fits.map(|(_, batch)| Arc::clone(batch)).collect()
-}
-
-/// Events of several revisions, in order, by revision.
-fn by_revision(events: Vec<Event>) -> Vec<Batch> {
-    let mut batches: Vec<Vec<Recorded>> = Vec::new();
-    for event in events {
-        let recorded = Recorded::new(event);
-        match batches.last_mut() {
-            Some(last) if last.first().is_some_and(|e| e.revision() == recorded.revision()) => {
-                last.push(recorded);
-            }
-            Some(_) | None => batches.push(vec![recorded]),
-        }
-    }
-    batches.into_iter().map(Batch::from).collect()
 }

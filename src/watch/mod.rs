@@ -15,11 +15,14 @@
 //! Nothing here reads a clock, a file or a socket; of tokio there is one channel, a bell. Events are
 //! handed on as values with a place for their encoding, which is the face's.
 
+mod apart;
 mod archive;
 mod board;
+mod fetch;
 mod history;
 mod hub;
 mod index;
+mod key_piece;
 mod mailbox;
 mod parking;
 mod recorded;
@@ -30,7 +33,7 @@ mod watchers;
 #[cfg(test)]
 mod tests;
 
-pub use history::{History, Limits, Read, read_view};
+pub use history::{History, Limits, Read, ReadKeys, read_keys_of_view, read_view};
 pub use hub::{Figures, Hub};
 pub use recorded::Shown;
 pub use request::{Create, Delivery, Filter, Kind, Refusal, Response, Sink, WatchId};

@@ -17,8 +17,10 @@ use crate::{
     },
     watch::{
         Delivery, Kind, Limits, Response, Sink, WatchId, Watchers,
-        archive::Piece,
+        archive::{Archive, Piece},
         board::{Board, Seat},
+        index::End,
+        key_piece::{Found, KeyPiece},
         mailbox::Note,
         parking::MemberId,
         recorded::{Recorded, Shown},
@@ -44,9 +46,12 @@ pub enum Polled {
 /// What a poll works with.
 struct Turn<'a> {
     board: &'a Board,
+    archive: &'a Archive,
     compacted: Revision,
     /// The piece of history used last.
     piece: Option<Arc<Piece>>,
+    /// The past of single keys, while it is there.
+    key_piece: Option<Arc<KeyPiece>>,
     /// Events of pieces that were looked at.
     looked: usize,
     to_park: Vec<MemberId>,
@@ -63,8 +68,10 @@ impl Watchers {
         let board = hub.board();
         let mut turn = Turn {
             board: &board,
+            archive: hub.archive(),
             compacted: hub.compacted_revision(),
             piece: None,
+            key_piece: None,
             looked: 0,
             to_park: Vec::new(),
             lost: Vec::new(),
@@ -74,6 +81,7 @@ impl Watchers {
         self.take_turns(&mut turn, sink);
         board.park(&turn.to_park);
         hub.note_delivered(turn.delivered);
+        self.want_key_piece(&board);
         let lost = turn.lost;
         let told = if self.awake.is_empty() {
             self.tell_progress(board.matched(), sink)
@@ -89,8 +97,8 @@ impl Watchers {
 
     /// Takes in what others have told this stream.
     fn collect(&mut self, turn: &mut Turn<'_>) {
-        let (notes, history) = self.mailbox.collect();
-        for Note { watcher: id, next } in notes {
+        let mail = self.mailbox.collect();
+        for Note { watcher: id, next } in mail.ready {
             // Whoever is not there any more, or awake already, is passed over.
             if let Some(watcher) = self.watchers.get_mut(&id)
                 && watcher.state == State::Parked
@@ -100,10 +108,14 @@ impl Watchers {
                 self.awake.push_back(id);
             }
         }
-        if history {
+        if mail.history {
             self.wanted = false;
             self.wake_waiting(turn);
         }
+        if let Some(piece) = mail.key_piece {
+            self.wake_apart(piece);
+        }
+        turn.key_piece = self.apart.piece();
     }
 
     /// Wakes those who find what they waited for, or that it is gone.
@@ -138,10 +150,7 @@ impl Watchers {
                 continue;
             }
             if is_forgotten {
-                if !turn.piece.as_ref().is_some_and(|piece| piece.covers(watcher.next)) {
-                    turn.piece = self.hub.archive().piece(watcher.next);
-                }
-                watcher.serve_from_history(id, turn, sink);
+                watcher.serve_from_history(id, self.apart.len(), turn, sink);
             } else {
                 let together = watcher.next <= self.stalled_at;
                 watcher.serve_from_memory(id, together, turn, sink);
@@ -151,6 +160,7 @@ impl Watchers {
                 State::Waiting => {
                     self.waiting.insert((watcher.next, id));
                 }
+                State::Apart => self.apart.insert(id),
                 State::Parked | State::Lost => {}
             }
         }
@@ -223,30 +233,68 @@ impl Watcher {
         }
     }
 
-    /// Serves a watcher out of a piece of history; without the piece it has to wait for it.
-    fn serve_from_history(&mut self, id: WatchId, turn: &mut Turn<'_>, sink: &mut impl Sink) {
-        let piece = turn.piece.clone().filter(|piece| piece.covers(self.next));
-        let (Some(piece), Some((extent, filter))) = (piece, turn.board.wants(self.seat.group))
-        else {
+    /// Serves a watcher out of the past of its key or out of a piece of history. Without either it
+    /// has to wait, for the past of its key only if that is cheaper than what `others` share.
+    fn serve_from_history(
+        &mut self,
+        id: WatchId,
+        others: usize,
+        turn: &mut Turn<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let (board, next) = (turn.board, self.next);
+        let Some((extent, filter)) = board.wants(self.seat.group) else {
             self.state = State::Waiting;
             return;
         };
+        let is_single = extent.end == End::Single && !self.is_busy;
+        if let Some(key_piece) = turn.key_piece.clone().filter(|_| is_single) {
+            match key_piece.find(extent.start, next, self.prev_kv) {
+                Found::Events(past) => {
+                    turn.looked += past.len();
+                    let wanted = past.iter().filter(|event| filter.passes(event.event()));
+                    self.serve_past(id, wanted, key_piece.read_to(), turn, sink);
+                    return;
+                }
+                Found::TooMany => self.is_busy = true,
+                Found::Nothing => {}
+            }
+        }
+        if !turn.piece.as_ref().is_some_and(|piece| piece.covers(next)) {
+            turn.piece = turn.archive.piece(next);
+        }
+        if let Some(piece) = turn.piece.clone() {
+            let looked = Cell::new(0);
+            let wanted = piece.select(extent, filter, next, &looked);
+            self.serve_past(id, wanted, piece.read_to(), turn, sink);
+            turn.looked += looked.get();
+        } else {
+            let behind = board.far_behind(next).and_then(|far| usize::try_from(far).ok());
+            let is_apart = is_single && !self.is_busy && behind.is_some_and(|far| others < far / 4);
+            self.state = if is_apart { State::Apart } else { State::Waiting };
+        }
+    }
+
+    /// Serves a watcher the first of what it wants of the past, which is known up to `read_to`.
+    fn serve_past<'p>(
+        &mut self,
+        id: WatchId,
+        wanted: impl Iterator<Item = &'p Recorded>,
+        read_to: Revision,
+        turn: &mut Turn<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let mut wanted = wanted.peekable();
         let mut taken = Taken::new(self.limits());
-        let looked = Cell::new(turn.looked);
-        let mut selected = piece.select(extent, filter, self.next, &looked).peekable();
         self.next = loop {
-            let Some(revision) = selected.peek().map(|event| event.revision()) else {
-                break piece.read_to().next();
+            let Some(revision) = wanted.peek().map(|event| event.revision()) else {
+                break read_to.next();
             };
-            let batch = std::iter::from_fn(|| {
-                selected.next_if(|event: &&Recorded| event.revision() == revision)
-            });
+            let batch = std::iter::from_fn(|| wanted.next_if(|event| event.revision() == revision));
             if !taken.take(batch.map(|event| event.shown(self.prev_kv, turn.compacted))) {
                 break revision;
             }
         };
-        drop(selected);
-        turn.looked = looked.get();
         if !taken.events.is_empty() {
             let matched = turn.board.matched();
             self.deliver(id, matched, &taken.events, turn, sink);

@@ -7,7 +7,9 @@ use std::{
 
 use crate::{
     types::{Revision, limits::WATCHERS_PER_STREAM_MAX},
-    watch::{Create, Hub, Kind, Refusal, Response, WatchId, board::Seat, mailbox::Mailbox},
+    watch::{
+        Create, Hub, Kind, Refusal, Response, WatchId, apart::Apart, board::Seat, mailbox::Mailbox,
+    },
 };
 
 /// The watchers of one client stream, and what they have been told.
@@ -32,6 +34,8 @@ pub struct Watchers {
     pub(super) waiting: BTreeSet<(Revision, WatchId)>,
     /// History is being read for one of them.
     pub(super) wanted: bool,
+    /// Watchers of single keys that need only the past of these.
+    pub(super) apart: Apart,
     /// When the stream had no room, the hub stood here: what waited may travel together.
     pub(super) stalled_at: Revision,
     /// Watchers that start after their registration; those reached are removed late.
@@ -64,6 +68,8 @@ pub(super) struct Watcher {
     pub(super) told_since_tick: bool,
     /// It was created with a start in history that was compacted already.
     pub(super) started_too_early: bool,
+    /// More happened to its key than is read for it alone.
+    pub(super) is_busy: bool,
 }
 
 /// What a watcher waits for.
@@ -75,6 +81,8 @@ pub(super) enum State {
     Awake,
     /// For history.
     Waiting,
+    /// For the past of its key.
+    Apart,
     /// For nothing: compaction took what it needed. The id is kept until the client cancels it.
     Lost,
 }
@@ -92,6 +100,7 @@ impl Watchers {
             awake: VecDeque::new(),
             waiting: BTreeSet::new(),
             wanted: false,
+            apart: Apart::default(),
             stalled_at: Revision(0),
             futures: BTreeSet::new(),
             notified: BTreeSet::new(),
@@ -192,7 +201,7 @@ impl Watchers {
         if matched < started {
             self.await_revision(started);
         }
-        started <= matched && self.waiting.is_empty()
+        started <= matched && self.waiting.is_empty() && self.apart.is_empty()
     }
 
     /// Forgets the client's question when there is no watcher that it could be about.
@@ -268,6 +277,7 @@ impl Watchers {
             fragment: create.fragment,
             told_since_tick: false,
             started_too_early: past && start < self.hub.compacted_revision(),
+            is_busy: false,
         };
         self.watchers.insert(id, watcher);
         registered
@@ -276,9 +286,12 @@ impl Watchers {
     fn forget(&mut self, id: WatchId, watcher: &Watcher) {
         match watcher.state {
             State::Lost => self.lost -= 1,
-            State::Parked | State::Awake | State::Waiting => self.hub.leave([watcher.seat]),
+            State::Parked | State::Awake | State::Waiting | State::Apart => {
+                self.hub.leave([watcher.seat]);
+            }
         }
         self.waiting.remove(&(watcher.next, id));
+        self.apart.forget(id);
         self.futures.remove(&(watcher.start, id));
         self.notified.remove(&id);
         self.due.remove(&id);

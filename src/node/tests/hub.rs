@@ -16,8 +16,8 @@ use bytes::Bytes;
 use crate::{
     types::{Event, EventId, EventKind, Key, KeyRange, KeyValue, Revision},
     watch::{
-        Create, Delivery, Filter, History, Hub, Limits, Polled, Read, Response, Sink, WatchId,
-        Watchers,
+        Create, Delivery, Filter, History, Hub, Limits, Polled, Read, ReadKeys, Response, Sink,
+        WatchId, Watchers,
     },
 };
 
@@ -88,6 +88,17 @@ impl History for Past {
         let read_to = to.0.min(from.0 + i64::try_from(limits.revisions).unwrap() - 1);
         let events = (from.0.max(2)..=read_to).map(event).collect();
         Ok(Read::Piece { events, read_to: Revision(read_to) })
+    }
+
+    fn read_keys(
+        &self,
+        keys: &[(Key, Revision)],
+        to: Revision,
+        _: bool,
+        _: Limits,
+    ) -> Result<ReadKeys, Self::Error> {
+        // Nothing is read apart: every key has too much.
+        Ok(ReadKeys::Keys { keys: vec![None; keys.len()], read_to: to })
     }
 }
 

@@ -148,7 +148,9 @@ impl Watched {
     ) -> Result<(), Violation> {
         let prev: Option<&KeyValue> = change.prev.as_ref().filter(|_| self.wanted.prev_kv);
         let may_lack = shown.prev.is_none() && shown.id.revision <= compacted;
-        let is_same = (shown.id, &shown.kind) == (change.id, &change.kind);
+        // Places in a revision may be told among those of the key alone; the order is that of all.
+        let (as_shown, as_happened) = (shown.id.revision, change.id.revision);
+        let is_same = (as_shown, &shown.kind) == (as_happened, &change.kind);
         if is_same && (shown.prev.as_ref() == prev || may_lack) {
             return Ok(());
         }

@@ -8,6 +8,7 @@ mod compact;
 pub(super) mod count;
 mod delete;
 mod history;
+mod key_history;
 mod list;
 mod put;
 mod range;
@@ -21,6 +22,7 @@ pub(super) use range::{check_revision, range_within};
 pub(super) use read::visit_live;
 
 pub use history::{History, events};
+pub use key_history::{KeyHistory, events_of_keys};
 pub use list::{Listed, list};
 pub use range::{count, range};
 

@@ -1,6 +1,7 @@
 //! The state machine beside a model that keeps a whole map for every revision.
 
 mod any;
+mod single_keys;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

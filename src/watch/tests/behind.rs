@@ -2,11 +2,12 @@
 
 use super::{
     cases::{count_and_revision, fresh},
+    hub::UNBOUNDED,
     store::{Change, Seen, Store, created, drain, poll, poll_with, texts, watch, watch_from},
 };
 use crate::{
-    types::{Revision, limits::WATCH_CATCH_UP_BYTES_MAX},
-    watch::{Create, History, Limits, Read, Watchers},
+    types::{Key, Revision, limits::WATCH_CATCH_UP_BYTES_MAX},
+    watch::{Create, History, Limits, Read, ReadKeys, Watchers, board::Bounds},
 };
 
 /// A stream that had no room for long, and was overtaken by compaction, goes on without a gap as
@@ -220,16 +221,30 @@ impl History for Racing<'_> {
         let Ok(read) = self.store.read(from, to, limits);
         Ok(read)
     }
+
+    fn read_keys(
+        &self,
+        keys: &[(Key, Revision)],
+        to: Revision,
+        prev_kv: bool,
+        limits: Limits,
+    ) -> Result<ReadKeys, Self::Error> {
+        if self.store.hub.compacted_revision() < self.compacted {
+            self.store.hub.compacted(self.compacted);
+            return Err("a record has vanished");
+        }
+        let Ok(read) = self.store.read_keys(keys, to, prev_kv, limits);
+        Ok(read)
+    }
 }
 
 /// History read while compaction went past it does not count, whatever came of it: it is read
 /// again, or, when compaction took what is needed, the watcher ends.
 #[test]
 fn history_overtaken_by_compaction_does_not_count() {
-    for (compacted, expected) in
-        [(4, "0@0 compacted 4"), (3, "0@6 put a 3.0, put a 4.0, put a 5.0, put a 6.0")]
-    {
-        let mut store = Store::keeping(1);
+    let cases = [(4, "0@0 compacted 4"), (3, "0@6 put a 3.0, put a 4.0, put a 5.0, put a 6.0")];
+    for ((compacted, expected), far) in cases.into_iter().flat_map(|case| [(case, 1), (case, 99)]) {
+        let mut store = Store::bounded(Bounds { revisions: 1, far, ..UNBOUNDED });
         let mut watchers = Watchers::new(&store.hub);
         for _ in 0..5 {
             store.put("a");

@@ -17,7 +17,9 @@ fn stalled(bounds: Bounds) -> (Store, Watchers) {
     (store, watchers)
 }
 
-const UNBOUNDED: Bounds = Bounds { revisions: usize::MAX, bytes: usize::MAX, matches: usize::MAX };
+/// A hub that keeps everything.
+pub(super) const UNBOUNDED: Bounds =
+    Bounds { revisions: usize::MAX, bytes: usize::MAX, matches: usize::MAX, far: i64::MAX };
 
 /// What is in memory is served from there, what any of the bounds took is read from history, and in
 /// both cases everything arrives.

@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, sync::Arc, task::Waker};
 
 use proptest::prelude::*;
 
+use super::hub::UNBOUNDED;
 use super::store::{Change, Client, Store, Told, What, Woken, key};
 use crate::{
     types::{Event, EventKind, KeyRange, Revision},
-    watch::{Create, Filter, Kind, Polled, WatchId, Watchers},
+    watch::{Create, Filter, Kind, Polled, WatchId, Watchers, board::Bounds},
 };
 
 /// What can happen. What it happens to is a stream.
@@ -183,8 +184,10 @@ impl Watched {
 }
 
 impl Model {
-    fn new() -> Self {
-        let store = Store::keeping(6);
+    /// Watchers of single keys that are `far` behind read the past of their keys, if there is little.
+    fn new(far: i64) -> Self {
+        let mut store = Store::bounded(Bounds { revisions: 6, far, ..UNBOUNDED });
+        store.key_events_max = 5;
         let streams = (0..STREAMS).map(|_| Stream::new(&store)).collect();
         Self { store, gaps: Vec::new(), streams }
     }
@@ -416,9 +419,10 @@ proptest! {
     /// not woken.
     #[test]
     fn watchers_see_what_they_asked_for(
-        steps in prop::collection::vec((0..STREAMS, step()), 1..200)
+        steps in prop::collection::vec((0..STREAMS, step()), 1..200),
+        far in prop_oneof![Just(1), Just(8), Just(i64::MAX)],
     ) {
-        let mut model = Model::new();
+        let mut model = Model::new(far);
         for (stream, step) in steps {
             model.step(stream, step);
         }

@@ -12,11 +12,12 @@ use std::{
 
 use bytes::Bytes;
 
+use super::hub::UNBOUNDED;
 use crate::{
     types::{DeleteReason, Event, EventId, EventKind, Key, KeyRange, KeyValue, Revision},
     watch::{
-        Create, Delivery, Filter, History, Hub, Kind, Limits, Polled, Read, Response, Sink,
-        WatchId, Watchers, board::Bounds, recorded::payload_bytes,
+        Create, Delivery, Filter, History, Hub, Kind, Limits, Polled, Read, ReadKeys, Response,
+        Sink, WatchId, Watchers, board::Bounds, recorded::payload_bytes,
     },
 };
 
@@ -55,13 +56,16 @@ pub(super) struct Store {
     pub(super) compacted: Revision,
     /// How often history was read.
     pub(super) reads: Cell<usize>,
+    /// How often the past of single keys was read, and events that one may have in it.
+    pub(super) key_reads: Cell<usize>,
+    pub(super) key_events_max: usize,
     pub(super) value: Bytes,
 }
 
 impl Store {
     /// An empty store whose hub keeps this many revisions.
     pub(super) fn keeping(revisions: usize) -> Self {
-        Self::bounded(Bounds { revisions, bytes: usize::MAX, matches: usize::MAX })
+        Self::bounded(Bounds { revisions, ..UNBOUNDED })
     }
 
     /// An empty store whose hub has these bounds.
@@ -73,6 +77,8 @@ impl Store {
             revision: Revision::FIRST,
             compacted: Revision::NEVER_COMPACTED,
             reads: Cell::new(0),
+            key_reads: Cell::new(0),
+            key_events_max: usize::MAX,
             value: Bytes::from_static(b"value"),
         }
     }
@@ -165,6 +171,30 @@ impl History for Store {
             read_to = *revision;
         }
         Ok(Read::Piece { events, read_to: to })
+    }
+
+    /// Reads one key only, every other time.
+    fn read_keys(
+        &self,
+        keys: &[(Key, Revision)],
+        to: Revision,
+        prev_kv: bool,
+        _: Limits,
+    ) -> Result<ReadKeys, Self::Error> {
+        let reads = self.key_reads.replace(self.key_reads.get() + 1);
+        assert!(keys.is_sorted_by(|(one, _), (other, _)| one < other));
+        if keys.iter().any(|(_, from)| *from < self.compacted) {
+            return Ok(ReadKeys::Compacted(self.compacted));
+        }
+        let of_key = |(key, from): &(Key, Revision)| {
+            let all = self.batches.range(*from..=to).flat_map(|(_, batch)| batch);
+            let events = all.filter(|event| event.key() == key).cloned();
+            let bare = |event: Event| Event { prev: event.prev.filter(|_| prev_kv), ..event };
+            let events: Vec<_> = events.map(bare).collect();
+            (events.len() <= self.key_events_max).then_some(events)
+        };
+        let some = if reads.is_multiple_of(2) { 1 } else { keys.len() };
+        Ok(ReadKeys::Keys { keys: keys.iter().take(some).map(of_key).collect(), read_to: to })
     }
 }
 

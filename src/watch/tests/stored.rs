@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use crate::{
     state::testing::{Machine, TERM, compact, delete, expire, grant, put, revoke, txn},
-    types::{Event, Fault, Revision},
+    types::{Event, Fault, Key, Revision},
     watch::{
-        Create, Filter, History, Hub, Limits, Read, WatchId, Watchers, board::Bounds, read_view,
+        Create, Filter, History, Hub, Limits, Read, ReadKeys, WatchId, Watchers, board::Bounds,
+        read_keys_of_view, read_view,
     },
 };
 
+use super::hub::UNBOUNDED;
 use super::store::{Seen, What, poll_with, texts, watch, watch_from};
 
 /// A state machine whose events are published to a hub that remembers next to nothing.
@@ -21,7 +23,7 @@ struct Stored {
 impl Stored {
     fn new() -> Self {
         let machine = Machine::new();
-        let bounds = Bounds { revisions: 1, bytes: usize::MAX, matches: usize::MAX };
+        let bounds = Bounds { revisions: 1, far: 1, ..UNBOUNDED };
         let hub = Hub::bounded(Revision(machine.revision()), Revision::NEVER_COMPACTED, bounds);
         Self { machine, hub: Arc::new(hub) }
     }
@@ -46,6 +48,16 @@ impl History for Stored {
 
     fn read(&self, from: Revision, to: Revision, limits: Limits) -> Result<Read, Fault> {
         read_view(self.machine.view(), from, to, limits)
+    }
+
+    fn read_keys(
+        &self,
+        keys: &[(Key, Revision)],
+        to: Revision,
+        prev_kv: bool,
+        limits: Limits,
+    ) -> Result<ReadKeys, Fault> {
+        read_keys_of_view(self.machine.view(), keys, to, prev_kv, limits)
     }
 }
 
