@@ -24,6 +24,7 @@ mod range_answer;
 mod range_stream;
 pub mod ranges;
 mod raw;
+mod sips;
 pub mod status;
 #[cfg(test)]
 mod tests;

@@ -27,11 +27,12 @@ use tonic::{
 use tonic_prost::{ProstCodec, ProstDecoder};
 use tower::{BoxError, service_fn};
 
-use crate::node::Slot;
+use crate::{api::sips::Sips, node::Slot};
 
 /// Requests with such answers are small: a key, its end and numbers.
 const REQUEST_BUFFER_BYTES: usize = 512;
-/// A stream of requests begins with room for one of them, and keeps the room it has come to need.
+/// A stream of requests begins with room for one of them, and keeps the room it has come to need:
+/// see [`Sips`].
 const STREAM_BUFFER_BYTES: usize = 64;
 
 /// Takes the one message of a call, of at most `bytes_max` bytes, and answers with the body that
@@ -85,7 +86,7 @@ where
     });
     let codec = RequestOnly { buffer_bytes: STREAM_BUFFER_BYTES, message: PhantomData };
     let mut grpc = Grpc::new(codec).max_decoding_message_size(bytes_max);
-    let response = grpc.streaming(service, request).await;
+    let response = grpc.streaming(service, request.map(Sips::new)).await;
     give_way(response, made)
 }
 

@@ -59,7 +59,7 @@ impl Watchers {
         self.apart.piece = piece;
         for id in &self.apart.asked {
             if self.apart.waiting.remove(id)
-                && let Some(watcher) = self.watchers.get_mut(id)
+                && let Some(watcher) = self.watchers.get_mut(*id)
             {
                 watcher.state = State::Awake;
                 self.awake.push_back(*id);
@@ -79,8 +79,8 @@ impl Watchers {
         }
         self.apart.asked = self.apart.waiting.iter().take(WATCH_KEYS_WANTED_MAX).copied().collect();
         let mut prev_kv = false;
-        let key = |id| {
-            let watcher = self.watchers.get(id)?;
+        let key = |id: &WatchId| {
+            let watcher = self.watchers.get(*id)?;
             prev_kv |= watcher.prev_kv;
             let (extent, _) = board.wants(watcher.seat.group)?;
             Some((Key::new(Bytes::copy_from_slice(extent.start))?, watcher.next))
@@ -94,7 +94,7 @@ impl Watchers {
     fn uses_key_piece(&mut self) -> bool {
         let Some(piece) = self.apart.piece() else { return false };
         while let Some(id) = self.apart.asked.last() {
-            let watcher = self.watchers.get(id).filter(|watcher| watcher.state == State::Awake);
+            let watcher = self.watchers.get(*id).filter(|watcher| watcher.state == State::Awake);
             if watcher.is_some_and(|watcher| watcher.next <= piece.read_to()) {
                 return true;
             }

@@ -27,6 +27,7 @@ mod mailbox;
 mod parking;
 mod recorded;
 mod request;
+mod roster;
 mod serve;
 mod watchers;
 

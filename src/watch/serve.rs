@@ -100,7 +100,7 @@ impl Watchers {
         let mail = self.mailbox.collect();
         for Note { watcher: id, next } in mail.ready {
             // Whoever is not there any more, or awake already, is passed over.
-            if let Some(watcher) = self.watchers.get_mut(&id)
+            if let Some(watcher) = self.watchers.get_mut(id)
                 && watcher.state == State::Parked
             {
                 watcher.state = State::Awake;
@@ -126,7 +126,7 @@ impl Watchers {
         let end = covered.unwrap_or(turn.compacted).max(oldest.next());
         let later = self.waiting.split_off(&(end, WatchId(i64::MIN)));
         for (_, id) in std::mem::replace(&mut self.waiting, later) {
-            if let Some(watcher) = self.watchers.get_mut(&id) {
+            if let Some(watcher) = self.watchers.get_mut(id) {
                 watcher.state = State::Awake;
                 self.awake.push_back(id);
             }
@@ -139,7 +139,7 @@ impl Watchers {
                 break;
             }
             let Some(id) = self.awake.pop_front() else { break };
-            let Some(watcher) = self.watchers.get_mut(&id) else { continue };
+            let Some(watcher) = self.watchers.get_mut(id) else { continue };
             if watcher.state != State::Awake {
                 continue;
             }
@@ -173,7 +173,7 @@ impl Watchers {
             return;
         }
         let Some((next, id)) = self.waiting.first() else { return };
-        let bytes = self.watchers.get(id).map_or(0, |watcher| watcher.limits().bytes);
+        let bytes = self.watchers.get(*id).map_or(0, |watcher| watcher.limits().bytes);
         self.hub.archive().want(*next, bytes.max(WATCH_PIECE_BYTES_MAX), &self.mailbox);
         self.wanted = true;
     }
@@ -183,7 +183,7 @@ impl Watchers {
     fn tell_progress(&mut self, matched: Revision, sink: &mut impl Sink) -> bool {
         while sink.has_room() {
             let Some(id) = self.due.pop_first() else { break };
-            let watcher = self.watchers.get(&id).expect("cancelled watchers are not due");
+            let watcher = self.watchers.get(id).expect("cancelled watchers are not due");
             if watcher.has_reached(matched) && !watcher.told_since_tick {
                 sink.say(Response { id, revision: matched, kind: Kind::Progress });
             }

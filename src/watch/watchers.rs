@@ -1,7 +1,7 @@
 //! [`Watchers`]: the watchers of one client stream.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -9,6 +9,7 @@ use crate::{
     types::{Revision, limits::WATCHERS_PER_STREAM_MAX},
     watch::{
         Create, Hub, Kind, Refusal, Response, WatchId, apart::Apart, board::Seat, mailbox::Mailbox,
+        roster::Roster,
     },
 };
 
@@ -24,7 +25,7 @@ pub struct Watchers {
     /// Tells this stream from others of the hub.
     number: u64,
     pub(super) mailbox: Arc<Mailbox>,
-    pub(super) watchers: BTreeMap<WatchId, Watcher>,
+    pub(super) watchers: Roster<Watcher>,
     /// The next id to give to a watcher whose client chose none.
     next_id: WatchId,
     /// Watchers that may have something to come, in the order in which they are served. An id whose
@@ -95,7 +96,7 @@ impl Watchers {
             hub: Arc::clone(hub),
             number: hub.stream_opened(),
             mailbox: Arc::default(),
-            watchers: BTreeMap::new(),
+            watchers: Roster::new(),
             next_id: WatchId(0),
             awake: VecDeque::new(),
             waiting: BTreeSet::new(),
@@ -131,7 +132,7 @@ impl Watchers {
     /// Cancels a watcher; there is no answer when the stream has none of this id. One that was
     /// lost to compaction is still there, and is answered for.
     pub fn cancel(&mut self, id: WatchId) -> Option<Response> {
-        let watcher = self.watchers.remove(&id)?;
+        let watcher = self.watchers.remove(id)?;
         self.forget(id, &watcher);
         self.forget_idle_question();
         Some(Response { id, revision: self.hub.current(), kind: Kind::Canceled })
@@ -151,7 +152,7 @@ impl Watchers {
     /// last tick is told how far it has come, unless it is behind.
     pub fn tick(&mut self) {
         for id in &self.notified {
-            let watcher = self.watchers.get_mut(id).expect("cancelled watchers are not notified");
+            let watcher = self.watchers.get_mut(*id).expect("cancelled watchers are not notified");
             if !std::mem::take(&mut watcher.told_since_tick) {
                 self.due.insert(*id);
             }
@@ -179,7 +180,7 @@ impl Watchers {
     /// Ends a watcher that compaction overtook, but for its seat. The client is told once, and may
     /// still cancel it.
     pub(super) fn lose(&mut self, id: WatchId, compacted: Revision) -> Response {
-        if let Some(watcher) = self.watchers.get_mut(&id) {
+        if let Some(watcher) = self.watchers.get_mut(id) {
             watcher.state = State::Lost;
             self.lost += 1;
         }
@@ -237,7 +238,7 @@ impl Watchers {
             return Err(Refusal::TooManyWatchers);
         }
         match create.id {
-            Some(id) if self.watchers.contains_key(&id) => Err(Refusal::DuplicateId),
+            Some(id) if self.watchers.contains(id) => Err(Refusal::DuplicateId),
             Some(id) => Ok(id),
             None => Ok(self.free_id()),
         }
@@ -248,7 +249,7 @@ impl Watchers {
         loop {
             let id = self.next_id;
             self.next_id = WatchId(id.0 + 1);
-            if !self.watchers.contains_key(&id) {
+            if !self.watchers.contains(id) {
                 return id;
             }
         }
@@ -301,7 +302,7 @@ impl Watchers {
 impl Drop for Watchers {
     fn drop(&mut self) {
         self.await_nothing();
-        let watchers = std::mem::take(&mut self.watchers).into_values();
+        let watchers = std::mem::replace(&mut self.watchers, Roster::new()).into_values();
         self.hub.leave(
             watchers.filter(|watcher| watcher.state != State::Lost).map(|watcher| watcher.seat),
         );
