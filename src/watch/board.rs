@@ -63,8 +63,9 @@ struct Kept {
 #[derive(Debug)]
 struct Group {
     members: u32,
-    /// What of the recent revisions is for it, in order.
-    entries: VecDeque<Entry>,
+    /// What of the recent revisions is for it, in order. Most of a million groups have nothing.
+    #[expect(clippy::box_collection, reason = "what is empty takes a quarter of the room")]
+    entries: Option<Box<VecDeque<Entry>>>,
     /// There may have been something for it, up to here, that is not among its entries.
     forgotten: Revision,
 }
@@ -117,18 +118,18 @@ impl Board {
         watcher: WatchId,
     ) -> Seat {
         let group = self.groups.find(range, filter).unwrap_or_else(|| {
-            let group = Group { members: 0, entries: VecDeque::new(), forgotten: self.matched };
+            let group = Group { members: 0, entries: None, forgotten: self.matched };
             self.groups.insert(range, filter, group).expect("there are fewer groups than 2^32")
         });
         if let Some(group) = self.groups.get_mut(group) {
             group.members += 1;
         }
-        Seat { group, member: self.parking().enter(group, mailbox, watcher) }
+        Seat { group, member: self.parking().enter(mailbox, watcher) }
     }
 
     /// Takes a watcher away, and its group with the last one.
     pub(super) fn leave(&mut self, seat: Seat) {
-        self.parking().leave(seat.member);
+        self.parking().leave(seat.group, seat.member);
         let Some(group) = self.groups.get_mut(seat.group) else { return };
         group.members -= 1;
         if group.members == 0 {
@@ -137,10 +138,10 @@ impl Board {
     }
 
     /// Lets watchers wait for their groups. None of them may have something to come.
-    pub(super) fn park(&self, members: &[MemberId]) {
-        if !members.is_empty() {
+    pub(super) fn park(&self, seats: &[Seat]) {
+        if !seats.is_empty() {
             let mut parking = self.parking();
-            members.iter().for_each(|member| parking.park(*member));
+            seats.iter().for_each(|seat| parking.park(seat.group, seat.member));
         }
     }
 
@@ -170,7 +171,7 @@ impl Board {
                 [(_, one)] => Which::One(*one),
                 many => Which::Many(many.iter().map(|(_, event)| *event).collect()),
             };
-            group.entries.push_back(Entry { revision, events });
+            group.entries.get_or_insert_default().push_back(Entry { revision, events });
             groups.push(*id);
         }
         let mut work = matched.len();
@@ -200,7 +201,7 @@ impl Board {
         let next = self.matched.next();
         self.matched = matched;
         for group in self.groups.iter_mut() {
-            group.entries = VecDeque::new();
+            group.entries = None;
             group.forgotten = matched;
         }
         let parking = self.parking.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -219,7 +220,7 @@ impl Board {
         group: GroupId,
         from: Revision,
     ) -> impl Iterator<Item = (Revision, impl Iterator<Item = &Recorded>)> {
-        let entries = self.groups.get(group).map(|group| &group.entries);
+        let entries = self.groups.get(group).and_then(|group| group.entries.as_deref());
         let skip = entries.map_or(0, |entries| entries.partition_point(|e| e.revision < from));
         entries.into_iter().flat_map(move |entries| entries.iter().skip(skip)).filter_map(|entry| {
             let events = self.events(entry.revision)?;
@@ -299,11 +300,12 @@ impl Board {
             for group in kept.groups {
                 // A group that came later under the same number has no entry this old.
                 let Some(group) = self.groups.get_mut(group) else { continue };
-                if group.entries.front().is_some_and(|entry| entry.revision == revision) {
-                    group.entries.pop_front();
+                let Some(entries) = &mut group.entries else { continue };
+                if entries.front().is_some_and(|entry| entry.revision == revision) {
+                    entries.pop_front();
                     group.forgotten = revision;
-                    if group.entries.is_empty() {
-                        group.entries = VecDeque::new();
+                    if entries.is_empty() {
+                        group.entries = None;
                     }
                 }
             }

@@ -323,7 +323,7 @@ impl Hub {
         // The board can only be at or before it, as long as it is held.
         let current = self.current();
         if create.start == Revision(0) || create.start > current {
-            board.park(&[seat.member]);
+            board.park(&[seat]);
         }
         (seat, current)
     }

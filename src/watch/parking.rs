@@ -14,6 +14,8 @@ pub(super) struct MemberId(u32);
 
 /// Stands for "no member" in the lists.
 const NONE: u32 = u32::MAX;
+/// Members have smaller numbers.
+const MEMBERS_MAX: u32 = u32::MAX - 1;
 
 /// All watchers. Those that are parked form a list for each group, linked through their slots, so
 /// that one can leave from the middle.
@@ -27,46 +29,45 @@ pub(super) struct Parking {
     parked: usize,
 }
 
+/// There may be a million: its group is known to whoever names it.
 #[derive(Debug)]
 struct Slot {
     /// None when the slot is free.
     mailbox: Option<Arc<Mailbox>>,
     watcher: WatchId,
-    group: GroupId,
     place: Place,
 }
 
-/// Where a member is.
+/// Where a member is: between these in its group's list, or in none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+struct Place {
+    before: u32,
+    after: u32,
+}
+
+impl Place {
     /// Its stream knows that it has something to come.
-    Awake,
-    /// In its group's list, between these.
-    Parked { before: u32, after: u32 },
+    const AWAKE: Self = Self { before: MEMBERS_MAX, after: MEMBERS_MAX };
 }
 
 impl Parking {
     /// Takes a watcher in, awake.
-    pub(super) fn enter(
-        &mut self,
-        group: GroupId,
-        mailbox: &Arc<Mailbox>,
-        watcher: WatchId,
-    ) -> MemberId {
-        let slot = Slot { mailbox: Some(Arc::clone(mailbox)), watcher, group, place: Place::Awake };
+    pub(super) fn enter(&mut self, mailbox: &Arc<Mailbox>, watcher: WatchId) -> MemberId {
+        let slot = Slot { mailbox: Some(Arc::clone(mailbox)), watcher, place: Place::AWAKE };
         let free = self.free.pop();
         if let Some((at, place)) = free.and_then(|at| self.slot_mut(at).map(|place| (at, place))) {
             *place = slot;
             return MemberId(at);
         }
-        let at = u32::try_from(self.slots.len()).expect("there are fewer watchers than 2^32");
+        let at = u32::try_from(self.slots.len()).ok().filter(|at| *at < MEMBERS_MAX);
+        let at = at.expect("there are fewer watchers than 2^32 - 2");
         self.slots.push(slot);
         MemberId(at)
     }
 
-    /// Takes a watcher out for good.
-    pub(super) fn leave(&mut self, MemberId(at): MemberId) {
-        self.unlink(at);
+    /// Takes a watcher of a group out for good.
+    pub(super) fn leave(&mut self, group: GroupId, MemberId(at): MemberId) {
+        self.unlink(group, at);
         if let Some(slot) = self.slot_mut(at) {
             slot.mailbox = None;
             self.free.push(at);
@@ -74,8 +75,10 @@ impl Parking {
     }
 
     /// Lets a watcher that is awake wait for its group, after all others who do.
-    pub(super) fn park(&mut self, MemberId(at): MemberId) {
-        let Some(&mut Slot { group, place: Place::Awake, .. }) = self.slot_mut(at) else { return };
+    pub(super) fn park(&mut self, group: GroupId, MemberId(at): MemberId) {
+        if self.slot_mut(at).is_none_or(|slot| slot.place != Place::AWAKE) {
+            return;
+        }
         if self.ends.len() <= group.number() {
             self.ends.resize(group.number() + 1, (NONE, NONE));
         }
@@ -84,8 +87,8 @@ impl Parking {
         if *first == NONE {
             *first = at;
         }
-        self.relink(before, |previous, _| Place::Parked { before: previous, after: at });
-        self.set_place(at, Place::Parked { before, after: NONE });
+        self.relink(before, |place| Place { after: at, ..place });
+        self.set_place(at, Place { before, after: NONE });
         self.parked += 1;
     }
 
@@ -94,8 +97,7 @@ impl Parking {
         let Some(ends) = self.ends.get_mut(group.number()) else { return };
         let (mut at, _) = std::mem::replace(ends, (NONE, NONE));
         while let Some(slot) = self.slot_mut(at) {
-            let Place::Parked { after, .. } = slot.place else { break };
-            slot.place = Place::Awake;
+            let Place { after, .. } = std::mem::replace(&mut slot.place, Place::AWAKE);
             if let Some(mailbox) = &slot.mailbox {
                 each(mailbox, slot.watcher);
             }
@@ -109,8 +111,8 @@ impl Parking {
         self.ends.fill((NONE, NONE));
         self.parked = 0;
         for slot in &mut self.slots {
-            if let (Place::Parked { .. }, Some(mailbox)) = (slot.place, &slot.mailbox) {
-                slot.place = Place::Awake;
+            if let Some(mailbox) = slot.mailbox.as_ref().filter(|_| slot.place != Place::AWAKE) {
+                slot.place = Place::AWAKE;
                 each(mailbox, slot.watcher);
             }
         }
@@ -126,15 +128,14 @@ impl Parking {
         self.parked
     }
 
-    fn unlink(&mut self, at: u32) {
-        let Some(&mut Slot { group, place: Place::Parked { before, after }, .. }) =
-            self.slot_mut(at)
-        else {
+    fn unlink(&mut self, group: GroupId, at: u32) {
+        let place = self.slot_mut(at).map(|slot| slot.place);
+        let Some(Place { before, after }) = place.filter(|place| *place != Place::AWAKE) else {
             return;
         };
-        self.set_place(at, Place::Awake);
-        self.relink(after, |_, next| Place::Parked { before, after: next });
-        self.relink(before, |previous, _| Place::Parked { before: previous, after });
+        self.set_place(at, Place::AWAKE);
+        self.relink(after, |place| Place { before, ..place });
+        self.relink(before, |place| Place { after, ..place });
         if let Some((first, last)) = self.ends.get_mut(group.number()) {
             if before == NONE {
                 *first = after;
@@ -147,11 +148,9 @@ impl Parking {
     }
 
     /// Gives a member of a list other neighbours. Nothing happens for `NONE`.
-    fn relink(&mut self, at: u32, place: impl FnOnce(u32, u32) -> Place) {
-        if let Some(slot) = self.slot_mut(at)
-            && let Place::Parked { before, after } = slot.place
-        {
-            slot.place = place(before, after);
+    fn relink(&mut self, at: u32, place: impl FnOnce(Place) -> Place) {
+        if let Some(slot) = self.slot_mut(at) {
+            slot.place = place(slot.place);
         }
     }
 
@@ -165,3 +164,5 @@ impl Parking {
         self.slots.get_mut(usize::try_from(at).ok()?)
     }
 }
+
+const _: () = assert!(size_of::<Slot>() <= 24);

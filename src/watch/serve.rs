@@ -22,7 +22,6 @@ use crate::{
         index::End,
         key_piece::{Found, KeyPiece},
         mailbox::Note,
-        parking::MemberId,
         recorded::{Recorded, Shown},
         watchers::{State, Watcher},
     },
@@ -54,7 +53,7 @@ struct Turn<'a> {
     key_piece: Option<Arc<KeyPiece>>,
     /// Events of pieces that were looked at.
     looked: usize,
-    to_park: Vec<MemberId>,
+    to_park: Vec<Seat>,
     /// Of watchers that compaction overtook.
     lost: Vec<Seat>,
     delivered: usize,
@@ -104,7 +103,10 @@ impl Watchers {
                 && watcher.state == State::Parked
             {
                 watcher.state = State::Awake;
-                watcher.next = watcher.next.max(next);
+                let start = watcher.next;
+                if watcher.advance(next) {
+                    self.futures.remove(&(start, id));
+                }
                 self.awake.push_back(id);
             }
         }
@@ -149,11 +151,15 @@ impl Watchers {
                 sink.say(self.lose(id, turn.compacted));
                 continue;
             }
+            let (was_ahead, start) = (watcher.is_ahead, watcher.next);
             if is_forgotten {
                 watcher.serve_from_history(id, self.apart.len(), turn, sink);
             } else {
                 let together = watcher.next <= self.stalled_at;
                 watcher.serve_from_memory(id, together, turn, sink);
+            }
+            if was_ahead && !watcher.is_ahead {
+                self.futures.remove(&(start, id));
             }
             match watcher.state {
                 State::Awake => self.awake.push_back(id),
@@ -218,15 +224,15 @@ impl Watcher {
         for (revision, events) in entries.by_ref() {
             let events = events.map(|event| event.shown(self.prev_kv, turn.compacted));
             if !taken.take(events) {
-                self.next = revision;
+                self.advance(revision);
                 all = false;
                 break;
             }
         }
         if all {
-            self.next = self.next.max(turn.board.matched().next());
+            self.advance(turn.board.matched().next());
             self.state = State::Parked;
-            turn.to_park.push(self.seat.member);
+            turn.to_park.push(self.seat);
         }
         if let Some(last) = taken.last() {
             self.deliver(id, last, &taken.events, turn, sink);
@@ -286,7 +292,7 @@ impl Watcher {
     ) {
         let mut wanted = wanted.peekable();
         let mut taken = Taken::new(self.limits());
-        self.next = loop {
+        let next = loop {
             let Some(revision) = wanted.peek().map(|event| event.revision()) else {
                 break read_to.next();
             };
@@ -295,6 +301,7 @@ impl Watcher {
                 break revision;
             }
         };
+        self.advance(next);
         if !taken.events.is_empty() {
             let matched = turn.board.matched();
             self.deliver(id, matched, &taken.events, turn, sink);
@@ -323,7 +330,16 @@ impl Watcher {
 
     /// Whether it was sent everything up to a revision, and has started by then.
     fn has_reached(&self, revision: Revision) -> bool {
-        self.state == State::Parked && self.start <= revision && self.next <= revision.next()
+        let next_max = if self.is_ahead { revision } else { revision.next() };
+        self.state == State::Parked && self.next <= next_max
+    }
+
+    /// Everything that it wants below `next` was delivered, or is not its own. True when this tells
+    /// that it has started, after it was ahead.
+    fn advance(&mut self, next: Revision) -> bool {
+        let goes_on = self.next < next;
+        self.next = self.next.max(next);
+        goes_on && std::mem::take(&mut self.is_ahead)
     }
 }
 

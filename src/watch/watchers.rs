@@ -39,7 +39,8 @@ pub struct Watchers {
     pub(super) apart: Apart,
     /// When the stream had no room, the hub stood here: what waited may travel together.
     pub(super) stalled_at: Revision,
-    /// Watchers that start after their registration; those reached are removed late.
+    /// Watchers that start after their registration; those for whom there was nothing yet are removed
+    /// late.
     pub(super) futures: BTreeSet<(Revision, WatchId)>,
     /// Who asked to be told of progress from time to time.
     notified: BTreeSet<WatchId>,
@@ -60,11 +61,11 @@ pub(super) struct Watcher {
     pub(super) seat: Seat,
     /// Everything below that it wants was delivered, or is not its own.
     pub(super) next: Revision,
-    /// As the client gave it, 0 for "from now on".
-    pub(super) start: Revision,
     pub(super) state: State,
     pub(super) prev_kv: bool,
     pub(super) fragment: bool,
+    /// It starts at `next`, which may be yet to come.
+    pub(super) is_ahead: bool,
     /// Whether it was sent events since the last tick of the stream's progress ticker.
     pub(super) told_since_tick: bool,
     /// It was created with a start in history that was compacted already.
@@ -272,10 +273,10 @@ impl Watchers {
         let watcher = Watcher {
             seat,
             next: if start == Revision(0) { registered.next() } else { start },
-            start,
             state: if past { State::Awake } else { State::Parked },
             prev_kv: create.prev_kv,
             fragment: create.fragment,
+            is_ahead: start > registered,
             told_since_tick: false,
             started_too_early: past && start < self.hub.compacted_revision(),
             is_busy: false,
@@ -293,7 +294,7 @@ impl Watchers {
         }
         self.waiting.remove(&(watcher.next, id));
         self.apart.forget(id);
-        self.futures.remove(&(watcher.start, id));
+        self.futures.remove(&(watcher.next, id));
         self.notified.remove(&id);
         self.due.remove(&id);
     }
@@ -309,3 +310,6 @@ impl Drop for Watchers {
         self.hub.stream_closed();
     }
 }
+
+/// There may be a million, and this is most of what one takes.
+const _: () = assert!(size_of::<Watcher>() <= 24);
