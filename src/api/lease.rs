@@ -1,13 +1,16 @@
 //! `etcdserverpb.Lease`: leases, kept alive by their owners.
+//!
+//! Renewals come on streams, and are answered by [`keep_alive`] with bytes; the other methods are
+//! those of the generated service.
 
-use std::pin::Pin;
+pub mod keep_alive;
 
-use futures_util::{Stream, StreamExt, future::BoxFuture, stream};
+use futures_util::stream::Empty;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     api::{convert, header::header, status},
-    node::{Error, Handle},
+    node::Handle,
     proto::etcdserverpb::{
         LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
         LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
@@ -68,22 +71,13 @@ impl Lease for LeaseService {
         Ok(Response::new(LeaseRevokeResponse { header: Some(header(&self.node, answer.revision)) }))
     }
 
-    type LeaseKeepAliveStream =
-        Pin<Box<dyn Stream<Item = Result<LeaseKeepAliveResponse, Status>> + Send + 'static>>;
+    type LeaseKeepAliveStream = Empty<Result<LeaseKeepAliveResponse, Status>>;
 
-    /// One answer for each request, in order. There is no task and no queue behind it: the next
-    /// request is taken when the connection asks for the next answer.
     async fn lease_keep_alive(
         &self,
-        request: Request<Streaming<LeaseKeepAliveRequest>>,
+        _: Request<Streaming<LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let node = self.node.clone();
-        let stopped = Box::pin(async move { drop(node.stopped().await) });
-        let kept = KeptAlive { node: self.node.clone(), requests: request.into_inner(), stopped };
-        let answers = stream::try_unfold(kept, |mut kept| async {
-            Ok(kept.next().await?.map(|answer| (answer, kept)))
-        });
-        Ok(Response::new(Box::pin(answers)))
+        unreachable!("renewals are answered before the call comes here")
     }
 
     async fn lease_time_to_live(
@@ -114,32 +108,5 @@ impl Lease for LeaseService {
         let leases = self.node.leases();
         let header = header(&self.node, self.node.revision());
         Ok(Response::new(convert::lease::leases(header, leases)))
-    }
-}
-
-/// A stream of renewals.
-struct KeptAlive {
-    node: Handle,
-    requests: Streaming<LeaseKeepAliveRequest>,
-    stopped: BoxFuture<'static, ()>,
-}
-
-impl KeptAlive {
-    /// The next answer; none when the client has nothing more to ask.
-    async fn next(&mut self) -> Result<Option<LeaseKeepAliveResponse>, Status> {
-        let request = tokio::select! {
-            request = self.requests.next() => request.transpose()?,
-            () = &mut self.stopped => return Err(status::of_node(Error::Stopped)),
-        };
-        let Some(LeaseKeepAliveRequest { id }) = request else { return Ok(None) };
-
-        // Sampled first, so that it is not above the revision at which the lease may end.
-        let revision = self.node.revision();
-        let ttl = self.node.keep_alive(LeaseId(id)).await.map_err(status::of_node)?;
-        Ok(Some(LeaseKeepAliveResponse {
-            header: Some(header(&self.node, revision)),
-            id,
-            ttl: ttl.map_or(0, |ttl| ttl.0),
-        }))
     }
 }

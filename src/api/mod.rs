@@ -130,8 +130,9 @@ pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Router {
     }
 
     let kv = limited!(KvServer, kv::KvService::new(node.clone(), config.clone()));
+    let leases = limited!(LeaseServer, lease::LeaseService::new(node.clone()));
     grpc.add(ranges::Ranges::new(node.clone(), metrics, config.clone(), kv))
-        .add(limited!(LeaseServer, lease::LeaseService::new(node.clone())))
+        .add(lease::keep_alive::KeepAlives::new(node.clone(), received, leases))
         .add(limited!(ClusterServer, cluster::ClusterService::new(node.clone())))
         .add(limited!(MaintenanceServer, maintenance::MaintenanceService::new(node.clone())))
         .add(limited!(AuthServer, auth::AuthService::new(node.clone())))

@@ -31,6 +31,8 @@ use crate::{api::sips::Sips, node::Slot};
 
 /// Requests with such answers are small: a key, its end and numbers.
 const REQUEST_BUFFER_BYTES: usize = 512;
+/// gRPC's prefix of a message: a flag and its length.
+pub(super) const PREFIX_BYTES: usize = 5;
 /// A stream of requests begins with room for one of them, and keeps the room it has come to need:
 /// see [`Sips`].
 const STREAM_BUFFER_BYTES: usize = 64;

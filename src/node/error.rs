@@ -32,6 +32,21 @@ pub enum Error {
     Fault(#[from] Fault),
 }
 
+impl Error {
+    /// Whether it can help to ask the leader again.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::NoLeader
+            | Self::NotLeader
+            | Self::LeaderChanged
+            | Self::TooManyRequests
+            | Self::TimedOut(_) => true,
+            Self::TooLarge(_) | Self::Stopped | Self::Fault(_) => false,
+        }
+    }
+}
+
 /// What a timeout is put down to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeoutCause {

@@ -18,7 +18,8 @@ use crate::{
         Error, RequestError, Settings, Stop, TimeoutCause,
         driver::Mailbox,
         ports::{
-            Asked, CheckpointId, Frame, Inbox, OwnedView, Peers, StageId, StateStore, TimeLeft,
+            Asked, CheckpointId, Frame, Inbox, OwnedView, Peers, Renewed, StageId, StateStore,
+            TimeLeft,
         },
         sentry::Sentry,
         shared::Shared,
@@ -370,9 +371,8 @@ impl Inbox for Handle {
         self.inner.mailbox.post(Input::SnapshotSent { to, id, arrived });
     }
 
-    fn renew_here(&self, leases: Vec<LeaseId>) -> Asked<Vec<Option<Seconds>>> {
-        let handle = self.clone();
-        Box::pin(async move { Handle::renew_here(&handle, leases).await })
+    fn renew_here(&self, leases: Vec<LeaseId>) -> Asked<Vec<Renewed>> {
+        self.renew_for_member(leases)
     }
 
     fn time_left_here(&self, lease: LeaseId) -> Asked<Option<TimeLeft>> {

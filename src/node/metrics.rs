@@ -41,6 +41,14 @@ pub struct Metrics {
     pub compaction_seconds: Histogram,
     /// Bytes by which files got smaller.
     pub compaction_freed_bytes: Counter,
+    /// Renewals by this member's lease clock.
+    pub leases_renewed: Counter,
+    /// Renewals of leases that its clock did not know.
+    pub leases_not_found: Counter,
+    /// Renewals asked of this member that no leader confirmed in time.
+    pub renewals_failed: Counter,
+    /// Leases that the clock was held for at a time.
+    pub renewals_per_lock: Histogram,
 }
 
 impl Default for Metrics {
@@ -63,6 +71,10 @@ impl Default for Metrics {
             compaction_running: Gauge::default(),
             compaction_seconds: Histogram::new(exponential_buckets(0.01, 2.0, 16)),
             compaction_freed_bytes: Counter::default(),
+            leases_renewed: Counter::default(),
+            leases_not_found: Counter::default(),
+            renewals_failed: Counter::default(),
+            renewals_per_lock: Histogram::new(exponential_buckets(1.0, 4.0, 6)),
         }
     }
 }
@@ -71,4 +83,10 @@ impl Default for Metrics {
 #[expect(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "figures for people")]
 pub(super) fn seconds(micros: u64) -> f64 {
     micros as f64 / 1_000_000.0
+}
+
+/// A number of things as histograms count it.
+#[expect(clippy::cast_precision_loss, reason = "figures for people")]
+pub(super) fn size(count: usize) -> f64 {
+    count as f64
 }

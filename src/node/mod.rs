@@ -10,7 +10,7 @@
 //! - the *compactor* rids the disk of history that was given up.
 //!
 //! Events go on from the applier to watchers by [`Handle::fan_out`], a task on the runtime that serves
-//! them, because it wakes tasks of that runtime.
+//! them, because it wakes tasks of that runtime. So is [`Handle::renew_leases`], which gathers renewals.
 //!
 //! [`Replica`], [`Applier`] and the log writer's step are plain structs and functions over the
 //! traits in [`ports`], so the simulator runs the same code on one thread in virtual time.
@@ -45,6 +45,7 @@ pub mod ports;
 mod quota;
 mod read_index;
 mod reads;
+mod renewals;
 mod replica;
 mod retention;
 mod sentry;
@@ -69,6 +70,7 @@ pub use self::{
     metrics::Metrics,
     quota::STORE_SIZE_BASE,
     reads::{Bounds, Listing, Part, Sink, Slot},
+    renewals::{KeptAlive, Renewing},
     replica::Replica,
     settings::Settings,
     shared::{Shared, Stop},

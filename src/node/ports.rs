@@ -210,9 +210,9 @@ pub trait Peers: Send + Sync {
     /// Tells who the members are and where they listen; this member is left out.
     fn set_members(&self, members: &[(MemberId, Vec<String>)]);
 
-    /// Renews leases on the clock of the member that is thought to lead: for each the time to live
-    /// in force, or `None` when there is no such lease. `Error::NotLeader` when it does not lead.
-    fn renew(&self, leader: MemberId, leases: Vec<LeaseId>) -> Asked<Vec<Option<Seconds>>>;
+    /// Renews leases on the clock of the member that is thought to lead, and says what came of each
+    /// in turn. `Error::NotLeader` when it does not lead.
+    fn renew(&self, leader: MemberId, leases: Vec<LeaseId>) -> Asked<Vec<Renewed>>;
 
     /// Asks the member that is thought to lead how long a lease has left: `None` when there is no
     /// such lease.
@@ -221,6 +221,17 @@ pub trait Peers: Send + Sync {
 
 /// The answer of another member, or why there is none.
 pub type Asked<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+/// What came of a lease whose renewal the leader was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    /// It lives on for this time to live.
+    For(Seconds),
+    /// There is no such lease.
+    Unknown,
+    /// Neither is certain yet; to be asked again.
+    NotYet,
+}
 
 /// How long a lease has left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -247,8 +258,9 @@ pub trait Inbox: Send + Sync {
     /// What became of a snapshot that was to be sent: exactly one report for each.
     fn report_snapshot(&self, to: MemberId, checkpoint: CheckpointId, ok: bool);
 
-    /// Renews leases on this member's clock; `Error::NotLeader` when it does not lead.
-    fn renew_here(&self, leases: Vec<LeaseId>) -> Asked<Vec<Option<Seconds>>>;
+    /// Renews leases on this member's clock, and says what came of each in turn;
+    /// `Error::NotLeader` when it does not lead.
+    fn renew_here(&self, leases: Vec<LeaseId>) -> Asked<Vec<Renewed>>;
 
     /// How long a lease has left on this member's clock; `Error::NotLeader` when it does not lead.
     fn time_left_here(&self, lease: LeaseId) -> Asked<Option<TimeLeft>>;

@@ -7,6 +7,7 @@ mod hub;
 mod leases;
 mod quota;
 mod reads;
+mod renewals;
 
 use tokio::sync::oneshot;
 

@@ -35,6 +35,10 @@ pub(super) fn of_node(metrics: &Metrics) -> node::Metrics {
         compaction_running: metrics.compaction_running.clone(),
         compaction_seconds: metrics.compaction_seconds.clone(),
         compaction_freed_bytes: metrics.compaction_freed_bytes.clone(),
+        leases_renewed: metrics.leases_renewed.clone(),
+        leases_not_found: metrics.leases_not_found.clone(),
+        renewals_failed: metrics.renewals_failed.clone(),
+        renewals_per_lock: metrics.renewals_per_lock.clone(),
     }
 }
 

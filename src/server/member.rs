@@ -41,8 +41,8 @@ pub(super) struct Member {
     node: Handle,
     threads: Threads,
     links: GrpcLinks,
-    /// Moves events on to watchers.
-    fan_out: Tasks,
+    /// Move events on to watchers, and renew leases.
+    tasks: Tasks,
     clients: Face,
     peers: Face,
 }
@@ -89,8 +89,9 @@ impl Member {
             registry.register_collector(Box::new(StoreFigures(node.clone())));
             registry.register_collector(Box::new(WatchFigures(Arc::clone(node.watch_hub()))));
         });
-        let mut fan_out = Tasks::default();
-        fan_out.start("the fan-out to watchers", &RuntimeHandle::current(), node.clone().fan_out());
+        let (mut tasks, runtime) = (Tasks::default(), RuntimeHandle::current());
+        tasks.start("the fan-out to watchers", &runtime, node.clone().fan_out());
+        tasks.start("the renewal of leases", &runtime, node.clone().renew_leases());
 
         let (closing, closed) = watch::channel(false);
         let service = PeerService::new(Arc::clone(&out), Arc::new(node.clone()), closed);
@@ -104,7 +105,7 @@ impl Member {
             ),
         );
         let clients = client_face(config, &node, &metrics, (sockets.clients, sockets.metrics));
-        Ok(Self { node, threads, links: GrpcLinks { out, closing }, fan_out, clients, peers })
+        Ok(Self { node, threads, links: GrpcLinks { out, closing }, tasks, clients, peers })
     }
 
     /// Serves until the member is asked to stop, has a fault, or loses one of its parts.
@@ -126,7 +127,7 @@ impl Member {
             }),
             name = self.clients.ended() => Some(Error::Ended(name)),
             name = self.peers.ended() => Some(Error::Ended(name)),
-            name = self.fan_out.ended() => Some(Error::Ended(name)),
+            name = self.tasks.ended() => Some(Error::Ended(name)),
             () = announced => None,
         };
         match failed {
@@ -155,7 +156,7 @@ impl Member {
         if !self.clients.drain(DRAIN_WITHIN).await {
             warn!("calls were cut off: they ran on for too long");
         }
-        self.fan_out.end(Duration::ZERO).await;
+        self.tasks.end(Duration::ZERO).await;
         self.links.closing.send_replace(true);
         self.peers.drain(PEERS_END_WITHIN).await;
         self.node.shutdown();
@@ -177,7 +178,7 @@ impl Member {
     async fn abandon(self) {
         self.links.closing.send_replace(true);
         self.clients.drain(Duration::ZERO).await;
-        self.fan_out.end(Duration::ZERO).await;
+        self.tasks.end(Duration::ZERO).await;
         self.peers.drain(Duration::ZERO).await;
         self.node.shutdown();
         // The reason is known already.

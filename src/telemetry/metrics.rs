@@ -65,6 +65,15 @@ pub struct Metrics {
     /// Ranges served.
     pub ranges: Counter,
 
+    /// Renewals by this member's lease clock.
+    pub leases_renewed: Counter,
+    /// Renewals of leases that its clock did not know.
+    pub leases_not_found: Counter,
+    /// Renewals asked of this member that no leader confirmed in time.
+    pub renewals_failed: Counter,
+    /// Leases that the clock was held for at a time.
+    pub renewals_per_lock: Histogram,
+
     /// What goes through the listeners for clients.
     pub clients: ListenerMetrics,
     /// What goes through the listeners for other members.
@@ -123,6 +132,14 @@ impl Metrics {
             compaction_freed_bytes: new
                 .one("quorate_compaction_freed_bytes", "Bytes by which files got smaller by it"),
             ranges: new.one("etcd_mvcc_range", "Ranges served"),
+            leases_renewed: new
+                .one("etcd_debugging_lease_renewed", "Renewals by this member's clock"),
+            leases_not_found: new
+                .one("quorate_lease_renewals_not_found", "Renewals of leases that are not there"),
+            renewals_failed: new
+                .one("quorate_lease_renewals_failed", "Renewals that no leader confirmed in time"),
+            renewals_per_lock: new
+                .sizes("quorate_lease_renewals_per_lock", "Renewals that the clock is held for"),
             clients: new.listener(
                 "quorate_server_client",
                 "etcd_network_client_grpc_received_bytes",
@@ -192,6 +209,13 @@ impl Registered {
     /// Durations of work in the background, in buckets from 10 ms to five minutes.
     fn long_seconds(&mut self, name: &str, help: &str) -> Histogram {
         let histogram = Histogram::new(exponential_buckets(0.01, 2.0, 16));
+        self.0.register(name, help, histogram.clone());
+        histogram
+    }
+
+    /// Numbers of things, in buckets from one to a thousand.
+    fn sizes(&mut self, name: &str, help: &str) -> Histogram {
+        let histogram = Histogram::new(exponential_buckets(1.0, 4.0, 6));
         self.0.register(name, help, histogram.clone());
         histogram
     }

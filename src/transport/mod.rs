@@ -25,6 +25,7 @@ mod link;
 mod metrics;
 mod peers;
 mod queue;
+mod renewals;
 mod service;
 mod snapshot;
 mod wire;

@@ -19,18 +19,16 @@ use super::{
     link::{Link, Signals, endpoint},
     metrics::MemberMetrics,
     queue::{Pushed, Queue},
+    renewals::RenewalLink,
     snapshot::Sending,
     wire,
 };
 use crate::{
     node::{
         Error, TimeoutCause,
-        ports::{Asked, Checkpoint, Frame, Inbox, Peers, StateStore, TimeLeft},
+        ports::{Asked, Checkpoint, Frame, Inbox, Peers, Renewed, StateStore, TimeLeft},
     },
-    proto::internal::{
-        LeaseRenewRequest, LeaseRenewResponse, LeaseTimeLeftRequest, LeaseTimeLeftResponse,
-        peer_client::PeerClient,
-    },
+    proto::internal::{LeaseTimeLeftRequest, LeaseTimeLeftResponse, peer_client::PeerClient},
     types::{LeaseId, MemberId, Seconds, limits},
 };
 
@@ -75,6 +73,7 @@ struct Member {
     /// Whether a snapshot is on its way.
     snapshot: Arc<AtomicBool>,
     link: AbortHandle,
+    renewals: Arc<RenewalLink>,
 }
 
 impl Drop for Member {
@@ -165,7 +164,8 @@ impl GrpcPeers {
             metrics: metrics.clone(),
         };
         let link = self.shared.runtime.spawn(link.run()).abort_handle();
-        Member { urls, queue, signals, metrics, channels, snapshot: Arc::default(), link }
+        let renewals = Arc::new(RenewalLink::new(to, config));
+        Member { urls, queue, signals, metrics, channels, snapshot: Arc::default(), link, renewals }
     }
 
     /// A client for questions to a member.
@@ -263,26 +263,11 @@ impl Peers for GrpcPeers {
         }
     }
 
-    fn renew(&self, leader: MemberId, leases: Vec<LeaseId>) -> Asked<Vec<Option<Seconds>>> {
-        let asked = leases.len();
-        let request = LeaseRenewRequest {
-            handshake: Some(wire::handshake(self.shared.config, leader)),
-            leases: leases.into_iter().map(|lease| lease.0).collect(),
-        };
-        self.ask(
-            leader,
-            |mut client| async move { client.lease_renew(request).await },
-            move |response: LeaseRenewResponse| {
-                if !response.leader {
-                    return Err(Error::NotLeader);
-                }
-                if response.ttls.len() != asked {
-                    return Err(Error::TimedOut(TimeoutCause::Unknown));
-                }
-                let found = |ttl: i64| (ttl > 0).then_some(Seconds(ttl));
-                Ok(response.ttls.into_iter().map(found).collect())
-            },
-        )
+    fn renew(&self, leader: MemberId, leases: Vec<LeaseId>) -> Asked<Vec<Renewed>> {
+        match self.with_member(leader, |member| Arc::clone(&member.renewals)) {
+            Some(link) => link.renew(&leases, &self.shared.runtime, || self.client(leader)),
+            None => Box::pin(ready(Err(Error::NoLeader))),
+        }
     }
 
     fn time_left(&self, leader: MemberId, lease: LeaseId) -> Asked<Option<TimeLeft>> {

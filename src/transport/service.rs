@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use tokio::{
     runtime::Handle,
     select,
@@ -20,7 +21,7 @@ use tracing::{debug, info, warn};
 use super::{
     ChunkError, GrpcPeers, Refusal,
     assembly::{Assembly, Step},
-    wire,
+    renewals, wire,
 };
 use crate::{
     node::{
@@ -28,7 +29,7 @@ use crate::{
         ports::{Inbox, StageId, StateStore},
     },
     proto::internal::{
-        Handshake, LeaseRenewRequest, LeaseRenewResponse, LeaseTimeLeftRequest,
+        Handshake, LeaseRenewalAnswer, LeaseRenewalBatch, LeaseTimeLeftRequest,
         LeaseTimeLeftResponse, PeerAck, PeerFrame, SnapshotChunk,
         peer_server::{Peer, PeerServer},
     },
@@ -167,19 +168,23 @@ impl Peer for PeerService {
         taken.map(|()| Response::new(PeerAck {}))
     }
 
-    async fn lease_renew(
+    type LeaseRenewalsStream = BoxStream<'static, Result<LeaseRenewalAnswer, Status>>;
+
+    async fn lease_renewals(
         &self,
-        request: Request<LeaseRenewRequest>,
-    ) -> Result<Response<LeaseRenewResponse>, Status> {
-        let request = request.into_inner();
-        self.sender(request.handshake.as_ref())?;
-        let leases = request.leases.into_iter().map(LeaseId).collect();
-        let mut response = LeaseRenewResponse::default();
-        if let Some(ttls) = unless_not_leader(self.inbox.renew_here(leases).await)? {
-            response.leader = true;
-            response.ttls = ttls.into_iter().map(|ttl| ttl.map_or(0, |ttl| ttl.0)).collect();
-        }
-        Ok(Response::new(response))
+        request: Request<Streaming<LeaseRenewalBatch>>,
+    ) -> Result<Response<Self::LeaseRenewalsStream>, Status> {
+        let mut batches = request.into_inner();
+        let first = within(HANDSHAKE_WITHIN, batches.message());
+        let first = self.until_closing(first).await?;
+        self.sender(first.as_ref().and_then(|first| first.handshake.as_ref()))?;
+        let mut closing = self.closing.clone();
+        let closed = async move {
+            // Without a sender this member is gone as well.
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        let answers = renewals::answers(batches, Arc::clone(&self.inbox), closed);
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn lease_time_left(

@@ -28,7 +28,7 @@ use crate::{
         Error,
         ports::{
             Asked, Between, Checkpoint, CheckpointFile, CheckpointId, DiskSpace, Frame, Inbox,
-            OwnedView, Peers, Reclaim, StageId, StateStore, TimeLeft, Writes,
+            OwnedView, Peers, Reclaim, Renewed, StageId, StateStore, TimeLeft, Writes,
         },
     },
     raft::Position,
@@ -87,9 +87,13 @@ impl Inbox for Recorder {
         self.record(Happened::Reported(to, checkpoint, ok));
     }
 
-    fn renew_here(&self, leases: Vec<LeaseId>) -> Asked<Vec<Option<Seconds>>> {
-        // Leases with a negative id do not exist here.
-        let known = |lease: LeaseId| (lease.0 > 0).then_some(Seconds(lease.0));
+    fn renew_here(&self, leases: Vec<LeaseId>) -> Asked<Vec<Renewed>> {
+        // Leases with a negative id do not exist here, and the end of lease 0 is on its way.
+        let known = |lease: LeaseId| match lease.0 {
+            ..0 => Renewed::Unknown,
+            0 => Renewed::NotYet,
+            1.. => Renewed::For(Seconds(lease.0)),
+        };
         let answer = if self.leads {
             Ok(leases.into_iter().map(known).collect())
         } else {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     node::{
         Error, TimeoutCause,
-        ports::{Checkpoint, CheckpointId, Frame, Peers, TimeLeft},
+        ports::{Checkpoint, CheckpointId, Frame, Peers, Renewed, TimeLeft},
     },
     proto::internal::{
         Handshake, PeerFrame, SnapshotChunk, peer_client::PeerClient, peer_frame::Frame as Kind,
@@ -185,8 +185,10 @@ async fn a_removed_member_is_a_stranger() {
 async fn leases_are_renewed_on_the_leaders_clock() {
     let (a, b, served) = pair().await;
 
-    let renewed = a.peers.renew(b.id, vec![LeaseId(5), LeaseId(-1), LeaseId(6)]).await;
-    assert_eq!(renewed, Ok(vec![Some(Seconds(5)), None, Some(Seconds(6))]));
+    let renewed = a.peers.renew(b.id, [5, -1, 0, 6].map(LeaseId).into()).await;
+    let expected =
+        [Renewed::For(Seconds(5)), Renewed::Unknown, Renewed::NotYet, Renewed::For(Seconds(6))];
+    assert_eq!(renewed, Ok(expected.into()));
 
     let left = TimeLeft { left: Seconds(5), granted: Seconds(100) };
     assert_eq!(a.peers.time_left(b.id, LeaseId(5)).await, Ok(Some(left)));

@@ -146,6 +146,20 @@ pub const LEASE_KEYS_PER_ENTRY_MAX: usize = 1_000;
 pub const LEASE_STEPS_MAX: usize = 20_000;
 /// After this silence the log is told how long a lease has left; etcd's figure.
 pub const LEASE_CHECKPOINT_AFTER: Millis = Millis(300_000);
+/// Renewals of one stream that are answered together; the stream reads no further meanwhile.
+pub const RENEWALS_PER_BATCH_MAX: usize = 1_024;
+/// Renewals that are confirmed together, or go to the leader in one message.
+pub const RENEWALS_PER_ROUND_MAX: usize = 8_192;
+/// Leases for which the lease clock is held at a time, because the applier needs it too.
+pub const RENEWALS_PER_LOCK_MAX: usize = 1_000;
+/// Renewals that wait on one member.
+pub const RENEWALS_WAITING_MAX: usize = 1 << 20;
+/// Messages of renewals on the way to the leader: while it confirms one, the next one travels.
+pub const RENEWAL_FORWARDS_MAX: usize = 2;
+/// Messages of renewals of one member that the leader looks at together.
+pub const RENEWAL_FORWARDS_TAKEN_MAX: usize = 16;
+/// Leases in one command of remaining times.
+pub const LEASES_PER_CHECKPOINT_MAX: usize = 4_096;
 
 /// What a put counts for where space is checked, beside its bytes; etcd's figure.
 pub const PUT_COST_BASE: u64 = 256;

@@ -2,10 +2,10 @@
 
 use crate::{
     api::convert::Invalid,
-    node::ports::TimeLeft,
+    node::{KeptAlive, ports::TimeLeft},
     proto::etcdserverpb::{
-        LeaseGrantRequest, LeaseLeasesResponse, LeaseStatus, LeaseTimeToLiveResponse,
-        ResponseHeader,
+        LeaseGrantRequest, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseStatus,
+        LeaseTimeToLiveResponse, ResponseHeader,
     },
     state::Command,
     types::{Key, LeaseId, Seconds, limits::LEASE_TTL_MAX},
@@ -43,6 +43,12 @@ pub fn time_to_live(
         granted_ttl: left.granted.0,
         keys: keys.into_iter().map(Key::into_bytes).collect(),
     }
+}
+
+/// What came of a renewal. That there is no such lease is said with no time to live.
+#[must_use]
+pub fn kept_alive(header: Option<ResponseHeader>, kept: &KeptAlive) -> LeaseKeepAliveResponse {
+    LeaseKeepAliveResponse { header, id: kept.lease.0, ttl: kept.ttl().map_or(0, |ttl| ttl.0) }
 }
 
 /// All leases.

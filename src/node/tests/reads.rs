@@ -15,7 +15,7 @@ use crate::{
     node::{
         Bounds, Error, Handle, Initial, Metrics, MonotonicClock, RequestError, Settings, Sink,
         Slot, Threads, open,
-        ports::{Asked, Checkpoint, Frame, Peers, TimeLeft},
+        ports::{Asked, Checkpoint, Frame, Peers, Renewed, TimeLeft},
         start,
         tests::disk::{MemoryLog, MemoryStore},
     },
@@ -27,7 +27,7 @@ use crate::{
     },
     types::{
         BootNumber, ClusterId, Identity, Key, KeyRange, KeyValue, LeaseId, MemberId, Millis,
-        Revision, Seconds, limits::LARGE_READS_MAX,
+        Revision, limits::LARGE_READS_MAX,
     },
 };
 
@@ -44,7 +44,7 @@ impl Peers for Alone {
 
     fn set_members(&self, _: &[(MemberId, Vec<String>)]) {}
 
-    fn renew(&self, _: MemberId, _: Vec<LeaseId>) -> Asked<Vec<Option<Seconds>>> {
+    fn renew(&self, _: MemberId, _: Vec<LeaseId>) -> Asked<Vec<Renewed>> {
         Box::pin(async { Err(Error::NoLeader) })
     }
 

@@ -1,0 +1,256 @@
+//! `LeaseKeepAlive` of `etcdserverpb.Lease`, which answers with bytes.
+//!
+//! A stream takes all requests that have come, has their leases renewed as one batch, and sends all
+//! answers as one piece. It reads no further meanwhile, so that what comes is the next batch, and a
+//! client that does not read its answers is not read from. There is no task behind a stream and no
+//! queue: the connection polls it when there is room.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use axum::http::{HeaderMap, Request, Response};
+use bytes::{BufMut, Bytes};
+use futures_util::{Stream, StreamExt, future::BoxFuture};
+use hyper::body::{Body as HttpBody, Frame};
+use prost::Message;
+use tonic::{Status, body::Body, server::NamedService};
+use tower::{BoxError, Service};
+
+use super::LeaseService;
+use crate::{
+    api::{
+        convert::lease::kept_alive,
+        header::header,
+        raw::{self, PREFIX_BYTES},
+        status,
+    },
+    node::{Error, Handle, KeptAlive},
+    proto::etcdserverpb::{
+        LeaseKeepAliveRequest, LeaseKeepAliveResponse, ResponseHeader, lease_server::LeaseServer,
+    },
+    types::{LeaseId, limits::RENEWALS_PER_BATCH_MAX},
+};
+
+/// The room that a stream keeps between two batches, in leases: most have one.
+const BATCH_KEPT: usize = 16;
+
+/// The whole lease service: answers streams of renewals, and hands all other calls on.
+#[derive(Clone, Debug)]
+pub struct KeepAlives {
+    node: Handle,
+    message_bytes_max: usize,
+    others: LeaseServer<LeaseService>,
+}
+
+impl KeepAlives {
+    /// The service of this member, with `others` for all that is not a renewal.
+    #[must_use]
+    pub fn new(node: Handle, message_bytes_max: usize, others: LeaseServer<LeaseService>) -> Self {
+        Self { node, message_bytes_max, others }
+    }
+}
+
+impl NamedService for KeepAlives {
+    const NAME: &'static str = <LeaseServer<LeaseService> as NamedService>::NAME;
+}
+
+impl<B> Service<Request<B>> for KeepAlives
+where
+    B: HttpBody + Send + 'static,
+    B::Error: Into<BoxError> + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<Request<B>>::poll_ready(&mut self.others, context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match request.uri().path() {
+            "/etcdserverpb.Lease/LeaseKeepAlive" => {
+                let (node, bytes_max) = (self.node.clone(), self.message_bytes_max);
+                Box::pin(async move {
+                    let open = |requests| Body::new(Session::new(node, requests));
+                    Ok(raw::streaming(request, bytes_max, open).await)
+                })
+            }
+            _ => self.others.call(request),
+        }
+    }
+}
+
+/// Who renews the leases of a stream.
+trait Renews: Send + Unpin {
+    /// What comes of a batch.
+    type Renewing: Future<Output = Result<Vec<KeptAlive>, Error>> + Send + Unpin;
+
+    fn renew(&self, batch: Vec<KeptAlive>) -> Self::Renewing;
+
+    /// The header of what is said now.
+    fn header(&self) -> ResponseHeader;
+
+    /// Returns when the member stops.
+    fn stopped(&self) -> BoxFuture<'static, ()>;
+}
+
+impl Renews for Handle {
+    type Renewing = crate::node::Renewing;
+
+    fn renew(&self, batch: Vec<KeptAlive>) -> Self::Renewing {
+        Handle::renew(self, batch)
+    }
+
+    fn header(&self) -> ResponseHeader {
+        header(self, self.revision())
+    }
+
+    fn stopped(&self) -> BoxFuture<'static, ()> {
+        let node = self.clone();
+        Box::pin(async move { drop(Handle::stopped(&node).await) })
+    }
+}
+
+/// One stream, with `R` for what its client sends.
+struct Session<N: Renews, R> {
+    node: N,
+    requests: R,
+    stopped: BoxFuture<'static, ()>,
+    /// The leases that were asked for and are not being renewed yet.
+    batch: Vec<KeptAlive>,
+    /// How the stream ends once what was asked for is answered: the client asks for no more, or has
+    /// sent what is no request.
+    end: Option<Status>,
+    course: Course<N::Renewing>,
+}
+
+enum Course<F> {
+    /// Waits for requests.
+    Reads,
+    /// Waits for what comes of a batch. The header is from before: its revision must not be above
+    /// one at which a lease of the batch ends.
+    Renews(F, ResponseHeader),
+    /// Nothing is left but the trailers.
+    Ends(Status),
+    Over,
+}
+
+impl<N, R> Session<N, R>
+where
+    N: Renews,
+    R: Stream<Item = Result<LeaseKeepAliveRequest, Status>> + Unpin,
+{
+    fn new(node: N, requests: R) -> Self {
+        let stopped = node.stopped();
+        Self { node, requests, stopped, batch: Vec::new(), end: None, course: Course::Reads }
+    }
+
+    /// Takes the requests that have come.
+    fn take_requests(&mut self, context: &mut Context<'_>) {
+        while self.end.is_none() && self.batch.len() < RENEWALS_PER_BATCH_MAX {
+            match self.requests.poll_next_unpin(context) {
+                Poll::Ready(Some(Ok(LeaseKeepAliveRequest { id }))) => {
+                    self.batch.push(KeptAlive::new(LeaseId(id)));
+                }
+                Poll::Ready(Some(Err(status))) => self.end = Some(status),
+                Poll::Ready(None) => self.end = Some(Status::ok("")),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// What to do with the requests that were taken.
+    fn next_course(&mut self, context: &mut Context<'_>) -> Poll<Course<N::Renewing>> {
+        if !self.batch.is_empty() {
+            let header = self.node.header();
+            let batch = mem::take(&mut self.batch);
+            return Poll::Ready(Course::Renews(self.node.renew(batch), header));
+        }
+        if let Some(status) = self.end.take() {
+            return Poll::Ready(Course::Ends(status));
+        }
+        ready!(self.stopped.as_mut().poll(context));
+        Poll::Ready(Course::Ends(status::of_node(Error::Stopped)))
+    }
+
+    /// Goes back to reading, with the room that a small batch has taken.
+    fn read_on(&mut self, mut batch: Vec<KeptAlive>) {
+        batch.clear();
+        batch.shrink_to(BATCH_KEPT);
+        self.batch = batch;
+        self.course = Course::Reads;
+    }
+}
+
+impl<N, R> HttpBody for Session<N, R>
+where
+    N: Renews,
+    R: Stream<Item = Result<LeaseKeepAliveRequest, Status>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.course {
+                Course::Reads => {
+                    this.take_requests(context);
+                    this.course = ready!(this.next_course(context));
+                }
+                Course::Renews(renewing, header) => {
+                    match ready!(Pin::new(renewing).poll(context)) {
+                        Ok(batch) => {
+                            let answers = encode(*header, &batch);
+                            this.read_on(batch);
+                            return Poll::Ready(Some(Ok(Frame::data(answers))));
+                        }
+                        Err(error) => this.course = Course::Ends(status::of_node(error)),
+                    }
+                }
+                Course::Ends(status) => {
+                    let mut trailers = HeaderMap::new();
+                    status.add_header(&mut trailers)?;
+                    this.course = Course::Over;
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Course::Over => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.course, Course::Over)
+    }
+}
+
+/// The answers to a batch, one gRPC message for each lease. They share the header, which is encoded
+/// once.
+fn encode(header: ResponseHeader, batch: &[KeptAlive]) -> Bytes {
+    let head = LeaseKeepAliveResponse { header: Some(header), id: 0, ttl: 0 }.encode_to_vec();
+    let answers = batch.iter().map(|kept| kept_alive(None, kept));
+    let len: usize =
+        answers.clone().map(|answer| PREFIX_BYTES + head.len() + answer.encoded_len()).sum();
+    let mut bytes = Vec::with_capacity(len);
+    for answer in answers {
+        let len = head.len() + answer.encoded_len();
+        bytes.put_u8(0); // not compressed
+        bytes.put_u32(u32::try_from(len).expect("a few numbers are short"));
+        bytes.put_slice(&head);
+        answer.encode(&mut bytes).expect("a vector grows as needed");
+    }
+    bytes.into()
+}
+
+#[cfg(test)]
+#[path = "keep_alive_tests.rs"]
+mod tests;
