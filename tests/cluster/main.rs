@@ -26,6 +26,7 @@ mod local_cluster;
 mod locks;
 mod maintenance;
 mod quota;
+mod renewals;
 mod scenario;
 mod startup;
 mod watch;
