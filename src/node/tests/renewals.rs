@@ -57,7 +57,7 @@ impl Renewing {
         self.member.propose(Command::LeaseGrant { id: LeaseId(id), ttl }).await;
         assert_eq!(self.handle().keep_alive(LeaseId(id)).await, Ok(Some(ttl)));
         let never = Millis(u64::MAX / 2);
-        assert_eq!(self.handle().shared().lessor().expired(never, 1), [LeaseId(id)]);
+        assert_eq!(self.handle().shared().lessor().due(never, 1).expired, [LeaseId(id)]);
     }
 }
 
