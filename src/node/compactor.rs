@@ -4,8 +4,8 @@
 //! hold it, which it does as writes touch them. Files that no write touches any more keep theirs.
 //! So the compactor has them rewritten: when a client asks for it and waits, when an operator asks
 //! for it, and by itself when too much has gathered or the member
-//! has run out of space. It goes in steps, and rests after each for as
-//! long as the step took, so that flushes and the engine's own work get through.
+//! has run out of space. It goes in steps, whose pace is the store's affair, with a short rest after
+//! each, so that the engine's own work gets its turn.
 //!
 //! Whoever asks shares the work with whoever asked before. It goes on when they leave, ends when the
 //! member stops, and is begun anew after a crash, as far as it was due by itself: how much garbage
@@ -32,10 +32,10 @@ use crate::{
 
 /// How often the compactor looks whether too much garbage has gathered.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The longest rest after a step.
-const REST_MAX: Duration = Duration::from_secs(5);
-/// How many times as long as it took the compactor rests after a step.
-const REST_TIMES: u64 = 3;
+/// The rest after a step.
+const REST: Duration = Duration::from_millis(100);
+/// How long it waits for room on the disk before it looks again.
+const WAIT_FOR_ROOM: Duration = Duration::from_secs(5);
 
 /// What the compactor is asked to do, and how far it is.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Compactor {
         let wanted = self.lock();
         let (wanted, _) = self
             .changed
-            .wait_timeout_while(wanted, duration.min(REST_MAX), |wanted| !wanted.stop)
+            .wait_timeout_while(wanted, duration, |wanted| !wanted.stop)
             .unwrap_or_else(PoisonError::into_inner);
         if wanted.stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -167,7 +167,7 @@ pub(super) fn run(shared: &Shared) -> Result<(), Fault> {
             tracing::warn!("too little room on the disk to rewrite files; waiting for more");
         }
         shared.compactor.done(what, None);
-        let _stop_is_seen_next = shared.compactor.rest(REST_MAX);
+        let _stop_is_seen_next = shared.compactor.rest(WAIT_FOR_ROOM);
     }
 }
 
@@ -194,10 +194,8 @@ fn reclaim(shared: &Shared, what: Reclaim) -> Result<(), Fault> {
     let (started, before) = (shared.clock.now_micros(), used()?);
     let since = |then: u64| shared.clock.now_micros().saturating_sub(then);
     shared.metrics.compaction_running.set(1);
-    let mut step = started;
     let forgotten = shared.store.reclaim(what, &mut || {
-        let rested = shared.compactor.rest(Duration::from_micros(since(step) * REST_TIMES));
-        step = shared.clock.now_micros();
+        let rested = shared.compactor.rest(REST);
         match has_room(shared) {
             Ok(true) => rested,
             // Whoever asks next finds out why.
@@ -293,7 +291,7 @@ mod tests {
         compactor.ask_for_everything();
 
         std::thread::scope(|scope| {
-            let rest = scope.spawn(|| compactor.rest(REST_MAX));
+            let rest = scope.spawn(|| compactor.rest(WAIT_FOR_ROOM));
             compactor.stop();
             assert!(rest.join().unwrap().is_break());
         });

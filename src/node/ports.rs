@@ -129,14 +129,14 @@ pub trait StateStore: Send + Sync {
     /// What the state takes of its file system, and what is left there.
     fn disk_space(&self) -> Result<DiskSpace, Fault>;
 
-    /// Logical bytes that compactions gave up since the files were last rid of everything. A crash
-    /// in the middle of that forgets that it was begun.
+    /// Logical bytes that compactions gave up and that may still take room: all since the files were
+    /// last rid of it. A crash in the middle of that forgets that it was begun.
     fn garbage(&self) -> Result<u64, Fault>;
 
-    /// Rids the files of what was given up by the time of the call, in steps of bounded size, and
-    /// returns the revision up to which history is gone. `None`: it was ended between two steps, by
-    /// `between` or because another state was installed. Slow; for a thread of its own, and one
-    /// call at a time.
+    /// Rids the files of what was given up by the time of the call, in steps and at a pace that
+    /// leaves the processors to others, and returns the revision up to which history is gone.
+    /// `None`: it was ended between two steps, by `between` or because another state was installed.
+    /// Slow; for a thread of its own, and one call at a time.
     fn reclaim(&self, what: Reclaim, between: &mut Between<'_>) -> Result<Option<Revision>, Fault>;
 
     /// Ends the engine's background work, a step of [`StateStore::reclaim`] included. Only when

@@ -7,6 +7,7 @@ mod checkpoint;
 mod database;
 mod filter;
 mod options;
+mod pace;
 mod pointer;
 mod reclaim;
 #[cfg(test)]
@@ -137,8 +138,13 @@ impl StateStore for Store {
     fn garbage(&self) -> Result<u64, Fault> {
         let (number, database) = self.numbered();
         let stored = Direct { db: database.db(), tier: ReadTier::All };
-        let given_up = meta::store(&stored)?.compacted_retired_bytes;
-        Ok(given_up.saturating_sub(self.reclaimed.bytes(number)))
+        let stored = meta::store(&stored)?;
+        let known = self.reclaimed.known(number);
+        let history = stored.compacted_retired_bytes.saturating_sub(known.history);
+        // Of what only history was rid of, the files of pairs may still hold what was replaced or
+        // deleted there. The engine merges them as writes come by, so often there is little left.
+        let pairs = known.history.saturating_sub(known.everything);
+        Ok(history.saturating_add(pairs.min(database.dead_pair_bytes(&stored)?)))
     }
 
     fn reclaim(&self, what: Reclaim, between: &mut Between<'_>) -> Result<Option<Revision>, Fault> {
@@ -149,9 +155,9 @@ impl StateStore for Store {
             if replaced { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         let Some(gone) = done else { return Ok(None) };
-        if let (Reclaim::Everything, Some(bytes)) = (what, gone.retired_bytes) {
+        if let Some(bytes) = gone.retired_bytes {
             fail_points::pass("reclaimed")?;
-            if let Err(fault) = self.reclaimed.note(number, bytes) {
+            if let Err(fault) = self.reclaimed.note(number, what, bytes) {
                 tracing::warn!("{fault}; files will be rewritten once more");
             }
         }
@@ -159,7 +165,7 @@ impl StateStore for Store {
     }
 
     fn interrupt(&self) {
-        self.current().db().cancel_all_background_work(false);
+        self.current().interrupt();
     }
 
     fn checkpoint(&self) -> Result<Checkpoint, Fault> {

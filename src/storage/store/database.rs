@@ -22,6 +22,7 @@ use crate::{
         store::{
             filter::CompactedMark,
             options::Shared,
+            pace::Pace,
             view::{Direct, handle},
         },
     },
@@ -38,7 +39,9 @@ pub(super) struct Database {
     folder: Folder,
     /// What the compaction filter may drop.
     pub(super) mark: Arc<CompactedMark>,
-    /// What it may drop as far as readers are concerned.
+    /// How fast a rewrite that was asked for goes.
+    pub(super) pace: Arc<Pace>,
+    /// What the filter may drop as far as readers are concerned.
     allowed: AtomicI64,
     dropped: Mutex<VecDeque<(Family, Bytes, Bytes)>>,
 }
@@ -61,12 +64,15 @@ impl Database {
     /// Opens the database in `path`, empty when there is none.
     pub(super) fn open(path: PathBuf, shared: &Shared) -> Result<Self, Fault> {
         let mark = Arc::new(CompactedMark::new());
-        let db = DB::open_cf_descriptors(&shared.database(), &path, shared.families(&mark))
+        let pace = Arc::new(Pace::default());
+        let families = shared.families(&mark, &pace);
+        let db = DB::open_cf_descriptors(&shared.database(), &path, families)
             .map_err(|error| fault(&path, "open", &error))?;
         let database = Self {
             db,
             folder: Folder { path, retired: AtomicBool::new(false) },
             mark,
+            pace,
             allowed: AtomicI64::new(Revision::NEVER_COMPACTED.0),
             dropped: Mutex::default(),
         };
@@ -100,6 +106,7 @@ impl Database {
     fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
         let mut options = WriteOptions::default();
         options.disable_wal(true);
+        self.pace.wrote(batch.size_in_bytes());
         self.db.write_opt(batch, &options)
     }
 
@@ -153,6 +160,12 @@ impl Database {
     #[cfg(test)]
     pub(super) fn dropping_up_to(&self) -> Revision {
         self.mark.get()
+    }
+
+    /// Ends all compactions. Only when nothing is going to be written any more.
+    pub(super) fn interrupt(&self) {
+        self.pace.stop();
+        self.db.cancel_all_background_work(false);
     }
 
     /// Lets the directory go once nobody uses it.

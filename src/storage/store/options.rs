@@ -18,7 +18,10 @@ use rocksdb::{
 use crate::{
     node::fail_points,
     state::Family,
-    storage::store::filter::{self, CompactedMark},
+    storage::store::{
+        filter::{self, CompactedMark},
+        pace::Pace,
+    },
 };
 
 const KIB: usize = 1024;
@@ -79,11 +82,16 @@ impl Shared {
         options
     }
 
-    /// All families. `mark` says which records of history are garbage.
-    pub(super) fn families(&self, mark: &Arc<CompactedMark>) -> Vec<ColumnFamilyDescriptor> {
+    /// All families. `mark` says which records of history are garbage, `pace` how fast files are
+    /// rewritten.
+    pub(super) fn families(
+        &self,
+        mark: &Arc<CompactedMark>,
+        pace: &Arc<Pace>,
+    ) -> Vec<ColumnFamilyDescriptor> {
         let family = |family: Family| {
             let mut options = self.family(family);
-            filter::install(family, &mut options, mark);
+            filter::install(family, &mut options, mark, pace);
             if matches!(family, Family::Versions | Family::Counts) {
                 // A file that no write touches any more is visited all the same, for its garbage.
                 options.set_periodic_compaction_seconds(DAY_SECONDS);

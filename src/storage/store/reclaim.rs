@@ -3,7 +3,8 @@
 //! The engine visits a file only when writes touch it. What is given up by records of old age stays
 //! in files that no write touches any more, so all of them are rewritten here, a step at a time: the
 //! bottom level is cut into ranges of about [`STEP_BYTES`], and the engine compacts one after the
-//! other through all its levels. Every step leaves a whole database, so a crash in between loses
+//! other through all its levels. Within a step it works at a pace that leaves the processors to
+//! others. Every step leaves a whole database, so a crash in between loses
 //! nothing. What is known to be gone is noted when the last step is done; a crash before that makes
 //! the work due again.
 
@@ -13,7 +14,7 @@ mod tests;
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
@@ -25,13 +26,14 @@ use crate::{
         ports::{Between, Reclaim},
     },
     state::{
-        Family, meta,
+        AlarmKind, Family, meta,
         schema::{evt, versioned},
     },
     storage::{
         files,
         store::{
             database::{Database, below},
+            pace::Steps,
             view::handle,
         },
     },
@@ -40,6 +42,10 @@ use crate::{
 
 /// About how much of the bottom level one step rewrites.
 const STEP_BYTES: usize = 16 * 1024 * 1024;
+
+/// So many files of a family that flushes wrote and no compaction merged yet: the engine is behind,
+/// and a rewrite must not be in its way for long.
+const UNMERGED_FILES_MAX: u64 = 8;
 
 /// A range of keys of a family: from and with the first, up to and without the second.
 type Range = (Option<Bytes>, Option<Bytes>);
@@ -65,8 +71,11 @@ impl Database {
         self.flush()?;
         let stored = meta::store(&self.persisted())?;
         let gone = self.mark.get().min(stored.compacted);
+        // Writes are refused meanwhile, and wait for room.
+        let awaited = stored.alarms.iter().any(|alarm| alarm.kind == AlarmKind::NoSpace);
         for family in Family::ALL {
             for range in self.steps(family, what, gone)? {
+                self.pace.begin(awaited || self.is_behind()?);
                 if family == Family::Versions && !self.has_garbage(&range, gone)? {
                     continue;
                 }
@@ -91,6 +100,34 @@ impl Database {
                 .map_err(|error| self.fault("measure", &error))?;
             Ok(sum.saturating_add(bytes.unwrap_or(0)))
         })
+    }
+
+    /// Bytes of the files of live pairs that hold anything but live pairs: pairs that were replaced
+    /// or deleted, and what the files need for themselves.
+    pub(super) fn dead_pair_bytes(&self, stored: &meta::Store) -> Result<u64, Fault> {
+        let pairs = handle(self.db(), Family::Current);
+        let files = self
+            .db()
+            .property_int_value_cf(pairs, properties::LIVE_SST_FILES_SIZE)
+            .map_err(|error| self.fault("measure", &error))?;
+        let history = stored.retired_bytes.saturating_sub(stored.compacted_retired_bytes);
+        let live = stored.logical_size.saturating_sub(history);
+        Ok(files.unwrap_or(0).saturating_sub(live))
+    }
+
+    /// Whether writes have left more behind than the engine has come to.
+    fn is_behind(&self) -> Result<bool, Fault> {
+        let unmerged = properties::num_files_at_level(0);
+        for family in Family::ALL {
+            let files = self
+                .db()
+                .property_int_value_cf(handle(self.db(), family), &unmerged)
+                .map_err(|error| self.fault("measure", &error))?;
+            if files.unwrap_or(0) >= UNMERGED_FILES_MAX {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The ranges in which a family is compacted.
@@ -147,10 +184,12 @@ impl Database {
         let versions = handle(self.db(), Family::Versions);
         let mut records = self.db().raw_iterator_cf_opt(versions, options);
         records.seek_to_first();
-        while let Some(value) = records.value() {
+        let mut steps = Steps::default();
+        while let Some((key, value)) = records.item() {
             if versioned::is_garbage(value, gone) {
                 return Ok(true);
             }
+            steps.passed(key.len().saturating_add(value.len()), &self.pace);
             records.next();
         }
         records.status().map_err(|error| self.fault("look for garbage", &error))?;
@@ -177,33 +216,55 @@ impl Database {
 #[derive(Debug)]
 pub(super) struct Reclaimed {
     path: PathBuf,
-    /// The number of a state, and the bytes that had been given up when its files were rewritten.
-    known: Mutex<(u64, u64)>,
+    known: Mutex<Known>,
+}
+
+/// What is known of one state: its number, and the bytes that had been given up when its files were
+/// rewritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    state: u64,
+    /// When those of all families were.
+    pub(super) everything: u64,
+    /// When those of history were; no less than that.
+    pub(super) history: u64,
 }
 
 impl Reclaimed {
     pub(super) fn read(root: &Path) -> Self {
         let path = root.join("reclaimed");
-        let known = fs::read_to_string(&path).ok().and_then(|text| parse(&text)).unwrap_or((0, 0));
-        Self { path, known: Mutex::new(known) }
+        let known = fs::read_to_string(&path).ok().and_then(|text| parse(&text));
+        Self { path, known: Mutex::new(known.unwrap_or_default()) }
     }
 
-    /// The bytes that are gone from the files of state `number`.
-    pub(super) fn bytes(&self, number: u64) -> u64 {
-        let (known, bytes) = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known == number { bytes } else { 0 }
+    /// What is gone from the files of state `number`.
+    pub(super) fn known(&self, number: u64) -> Known {
+        let known = *self.lock();
+        if known.state == number { known } else { Known { state: number, ..Known::default() } }
     }
 
-    pub(super) fn note(&self, number: u64, bytes: u64) -> Result<(), Fault> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        files::replace(&self.path, format!("{number} {bytes}\n").as_bytes())
+    /// Notes that of state `number` so many bytes are gone from the files of `what`.
+    pub(super) fn note(&self, number: u64, what: Reclaim, bytes: u64) -> Result<(), Fault> {
+        let mut next = self.known(number);
+        next.history = next.history.max(bytes);
+        if what == Reclaim::Everything {
+            next.everything = next.everything.max(bytes);
+        }
+        let Known { state, everything, history } = next;
+        files::replace(&self.path, format!("{state} {everything} {history}\n").as_bytes())
             .map_err(|error| Fault::new(format!("{}: write: {error}", self.path.display())))?;
-        *known = (number, bytes);
+        *self.lock() = next;
         Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn parse(text: &str) -> Option<(u64, u64)> {
-    let (number, bytes) = text.strip_suffix('\n')?.split_once(' ')?;
-    Some((number.parse().ok()?, bytes.parse().ok()?))
+fn parse(text: &str) -> Option<Known> {
+    let mut numbers = text.strip_suffix('\n')?.split(' ').map(str::parse);
+    let mut next = || numbers.next()?.ok();
+    let (state, everything, history) = (next()?, next()?, next()?);
+    (everything <= history).then_some(Known { state, everything, history })
 }
