@@ -20,8 +20,9 @@ use crate::node::{Clock, MonotonicClock};
 /// Bytes of records between two looks at the clock: a fraction of what is worked at a time.
 const BYTES_BETWEEN_LOOKS: usize = 16 * 1024;
 /// How long a rewrite works at a time. A client's request has several threads to pass and may have
-/// to wait for as long at each.
-const WORK_MICROS: u64 = 1_000;
+/// to wait for as long at each, because a scheduler lets a thread that was woken wait until the one
+/// that runs has had its slice.
+const WORK_MICROS: u64 = 500;
 /// How many times as long as it worked it rests.
 const REST_TIMES: u64 = 3;
 /// The longest rest: what took longer waited for the disk, which is a rest by itself. It bounds how
