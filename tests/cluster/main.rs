@@ -21,6 +21,7 @@ mod kv;
 mod kv_cases;
 mod lease;
 mod lease_bench;
+mod lease_cases;
 mod lists;
 mod local_cluster;
 mod locks;

@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf, process::Stdio, time::Duration};
 use etcd_client::{Client, ConnectOptions};
 use tokio::process::Command;
 
+pub(crate) mod leasing;
 mod member;
 mod ports;
 mod program;
