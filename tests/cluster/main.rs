@@ -22,6 +22,7 @@ mod kv_cases;
 mod lease;
 mod lease_bench;
 mod lease_cases;
+mod lease_faults;
 mod lists;
 mod local_cluster;
 mod locks;

@@ -22,6 +22,7 @@ pub(crate) struct Member {
     log: PathBuf,
     arguments: Vec<String>,
     fail_points: String,
+    environment: Vec<(String, String)>,
     process: Option<Child>,
     /// Its standard input. Held apart, because waiting for a process closes what it still has.
     lifeline: Option<ChildStdin>,
@@ -56,6 +57,7 @@ impl Member {
             log,
             arguments,
             fail_points: String::new(),
+            environment: Vec::new(),
             process: None,
             lifeline: None,
         }
@@ -69,6 +71,11 @@ impl Member {
     /// What `FAILPOINTS` says from the next start on.
     pub(crate) fn fail_points(&mut self, text: impl Into<String>) {
         self.fail_points = text.into();
+    }
+
+    /// Adds a variable to its environment, from the next start on.
+    pub(crate) fn variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     pub(crate) fn data_dir(&self) -> &Path {
@@ -98,6 +105,7 @@ impl Member {
         let mut command = quorate();
         command
             .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             // A test process that is killed takes its members with it.
             .arg("--exit-with-parent")
             .stdin(Stdio::piped())
