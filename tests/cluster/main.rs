@@ -23,6 +23,7 @@ mod lease;
 mod lease_bench;
 mod lease_cases;
 mod lease_faults;
+mod lease_proof;
 mod lists;
 mod local_cluster;
 mod locks;

@@ -3,6 +3,7 @@
     scenario.py register --key K --value V --ttl 5   registers until it is killed
     scenario.py watch --prefix P                     prints what happens below a prefix
     scenario.py kv                                   checks what clients rely on, and exits
+    scenario.py contend --lock L --register K        writes under a lock again and again until killed
 
 Every command takes --endpoints host:port,... . What they print is for a test to read, and is the same
 as what the Go program of this name prints; errors go to standard error, and the exit status is then 1.
@@ -17,6 +18,7 @@ import pyetcd
 from pyetcd import events, exceptions
 
 import checks
+import contend
 
 # How long one call may take; a change of the leader fits in.
 CALL_TIMEOUT_SECONDS = 5.0
@@ -72,6 +74,17 @@ def parse_args():
     command = commands.add_parser("kv", help="check what clients rely on")
     command.add_argument("--prefix", default="scenario/%d/" % time.time_ns())
     command.set_defaults(run=kv)
+
+    command = commands.add_parser("contend", help="write under a lock again and again")
+    command.add_argument("--lock", required=True)
+    command.add_argument("--register", required=True)
+    command.add_argument("--worker", default="python")
+    command.add_argument("--through", choices=("own", "service"), default="own")
+    command.add_argument("--ttl", type=int, default=3, help="in seconds")
+    command.add_argument("--hold", type=float, default=0.02, help="seconds before each write")
+    command.add_argument("--writes", type=int, default=2, help="writes under each lock")
+    command.add_argument("--unguarded", action="store_true", help="write whether it is held or not")
+    command.set_defaults(run=contend.contend)
 
     for command in commands.choices.values():
         command.add_argument("--endpoints", default="127.0.0.1:2379")

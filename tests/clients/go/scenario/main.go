@@ -4,6 +4,7 @@
 //	scenario watch --prefix P                     prints what happens below a prefix
 //	scenario kv                                   checks what clients rely on, and exits
 //	scenario dump --seed 1 --out FILE             writes random requests with their answers
+//	scenario contend --lock L --register K        writes under a lock again and again until it is killed
 //
 // Every command takes --endpoints host:port,... . What they print is for a test to read; errors go to
 // standard error, and the exit status is then 1.
@@ -41,9 +42,10 @@ func run(args []string) error {
 		"watch":    watchCommand,
 		"kv":       kvCommand,
 		"dump":     dumpCommand,
+		"contend":  contendCommand,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return fmt.Errorf("give one of register, watch, kv and dump")
+		return fmt.Errorf("give one of register, watch, kv, dump and contend")
 	}
 
 	chosen := commands[args[0]]()
