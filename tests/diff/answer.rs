@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use quorate::proto::{
     etcdserverpb::{
-        CompactionResponse, DeleteRangeResponse, LeaseGrantResponse, LeaseLeasesResponse,
-        LeaseRevokeResponse, LeaseTimeToLiveResponse, PutResponse, RangeRequest, RangeResponse,
-        ResponseHeader, TxnResponse, WatchCreateRequest, WatchRequest, WatchResponse,
-        kv_client::KvClient, lease_client::LeaseClient, watch_client::WatchClient,
-        watch_request::RequestUnion,
+        CompactionResponse, DeleteRangeResponse, LeaseGrantResponse, LeaseKeepAliveRequest,
+        LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse,
+        PutResponse, RangeRequest, RangeResponse, ResponseHeader, TxnResponse, WatchCreateRequest,
+        WatchRequest, WatchResponse, kv_client::KvClient, lease_client::LeaseClient,
+        watch_client::WatchClient, watch_request::RequestUnion,
     },
     mvccpb,
 };
@@ -36,6 +36,7 @@ pub(crate) enum Answer {
     LeaseRevoke(LeaseRevokeResponse),
     LeaseTimeToLive(LeaseTimeToLiveResponse),
     LeaseLeases(LeaseLeasesResponse),
+    LeaseKeepAlive(Vec<LeaseKeepAliveResponse>),
     Watch(History),
     Refused(Code, String),
 }
@@ -74,6 +75,7 @@ impl Answer {
             Self::LeaseRevoke(answer) => &answer.header,
             Self::LeaseTimeToLive(answer) => &answer.header,
             Self::LeaseLeases(answer) => &answer.header,
+            Self::LeaseKeepAlive(answers) => answers.last().map_or(&None, |answer| &answer.header),
             Self::Watch(_) | Self::Refused(..) => &None,
         };
         header.as_ref().map(|header: &ResponseHeader| header.revision)
@@ -139,6 +141,9 @@ impl Server {
             Op::LeaseLeases(request) => {
                 Answer::LeaseLeases(lease.lease_leases(request).await?.into_inner())
             }
+            Op::LeaseKeepAlive(requests) => {
+                Answer::LeaseKeepAlive(renewals(lease, requests).await?)
+            }
             Op::Watch(request) => Answer::Watch(history(&mut self.watch, request, newest).await?),
         })
     }
@@ -159,6 +164,20 @@ async fn streamed(kv: &mut KvClient<Channel>, request: RangeRequest) -> Result<S
     let range = kv.range(request).await?.into_inner();
     answer.unlike_range = (range != answer.merged).then_some(range);
     Ok(answer)
+}
+
+/// All answers on a stream whose requests end.
+async fn renewals(
+    lease: &mut LeaseClient<Channel>,
+    requests: Vec<LeaseKeepAliveRequest>,
+) -> Result<Vec<LeaseKeepAliveResponse>, Status> {
+    let requests = tokio_stream::iter(requests);
+    let mut answers = lease.lease_keep_alive(requests).await?.into_inner();
+    let mut all = Vec::new();
+    while let Some(answer) = answers.message().await? {
+        all.push(answer);
+    }
+    Ok(all)
 }
 
 /// Watches until the newest revision has come, or the watch is cancelled.

@@ -6,8 +6,8 @@
 //!   or not, is compared.
 //! - Pairs whose sort keys are equal: their order is open. Each group of them is put into key order; of
 //!   a group that the limit may have cut, only the sort keys are compared.
-//! - The order of the keys and of the list of leases, the seconds a lease has left, and leases that
-//!   may have run out meanwhile.
+//! - The order of the keys and of the list of leases, the seconds a lease has left, ids that the server
+//!   draws, and leases in the list that may have run out meanwhile or whose ids were drawn.
 //! - The reason of a watch's end by compaction, which etcd leaves out.
 //! - Previous pairs that etcd forgets to send, once: see [`crate::servers`].
 //! - With etcd 3.4 as well: the lease of a pair without its value, which 3.7 leaves out, and which of
@@ -24,7 +24,7 @@ use quorate::proto::{
 };
 use tonic::Code;
 
-use crate::{answer::Answer, generate::SHORT_LEASES_FROM, level::Level, op::Op};
+use crate::{answer::Answer, generate::LEASES, level::Level, op::Op};
 
 /// What is shown of an operation.
 const OP_CHARS_SHOWN: usize = 1_000;
@@ -105,7 +105,12 @@ pub(crate) fn masked(op: &Op, answer: Answer, level: Level) -> Answer {
         (_, Answer::Put(response)) => mask_header(&mut response.header),
         (_, Answer::DeleteRange(response)) => mask_header(&mut response.header),
         (_, Answer::Compact(response)) => mask_header(&mut response.header),
-        (_, Answer::LeaseGrant(response)) => mask_header(&mut response.header),
+        (Op::LeaseGrant(request), Answer::LeaseGrant(response)) => {
+            mask_header(&mut response.header);
+            if request.id == 0 {
+                response.id = response.id.signum();
+            }
+        }
         (_, Answer::LeaseRevoke(response)) => mask_header(&mut response.header),
         (_, Answer::LeaseTimeToLive(response)) => {
             mask_header(&mut response.header);
@@ -116,8 +121,11 @@ pub(crate) fn masked(op: &Op, answer: Answer, level: Level) -> Answer {
         }
         (_, Answer::LeaseLeases(response)) => {
             mask_header(&mut response.header);
-            response.leases.retain(|lease| lease.id < SHORT_LEASES_FROM);
+            response.leases.retain(|lease| LEASES.contains(&lease.id));
             response.leases.sort_by_key(|lease| lease.id);
+        }
+        (_, Answer::LeaseKeepAlive(answers)) => {
+            answers.iter_mut().for_each(|answer| mask_header(&mut answer.header));
         }
         (_, Answer::Watch(history)) => {
             mask_header(&mut history.created.header);
@@ -126,7 +134,14 @@ pub(crate) fn masked(op: &Op, answer: Answer, level: Level) -> Answer {
                 canceled.cancel_reason.clear();
             }
         }
-        (_, Answer::Range(_) | Answer::Stream(_) | Answer::Txn(_) | Answer::Refused(..)) => {}
+        (
+            _,
+            Answer::Range(_)
+            | Answer::Stream(_)
+            | Answer::Txn(_)
+            | Answer::LeaseGrant(_)
+            | Answer::Refused(..),
+        ) => {}
     }
     answer
 }

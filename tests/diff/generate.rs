@@ -12,8 +12,9 @@
 
 use bytes::Bytes;
 use quorate::proto::etcdserverpb::{
-    CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseLeasesRequest,
-    LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest, WatchCreateRequest,
+    CompactionRequest, DeleteRangeRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
+    LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest,
+    WatchCreateRequest,
 };
 
 use crate::{
@@ -53,11 +54,13 @@ const KEYS: [&[u8]; 20] = [
 const ENDS: [&[u8]; 12] =
     [b"a", b"a\0", b"b", b"b/", b"b0", b"c", b"d", b"f", b"g", b"\xff", b"\xff\xff", b"\0\0"];
 /// Leases that are granted, and one that never is.
-const LEASES: [i64; 5] = [1, 2, 77, -1, 4040];
+pub(crate) const LEASES: [i64; 7] = [1, 2, 77, -1, i64::MAX, i64::MIN, 4040];
+/// What is granted when no id is given.
+const DRAWN: i64 = 0;
 /// So long that none of them ends while a test runs.
 const TTL_SECONDS: i64 = 60_000;
 /// Ids of leases with times that may end at once, which nothing hangs on.
-pub(crate) const SHORT_LEASES_FROM: i64 = 1_000_000;
+const SHORT_LEASES_FROM: i64 = 1_000_000;
 
 /// So many operations, as a seed decides them, and a look at everything at the end.
 pub(crate) fn operations(seed: u64, count: usize, level: Level) -> Vec<Op> {
@@ -73,9 +76,10 @@ pub(crate) fn operations(seed: u64, count: usize, level: Level) -> Vec<Op> {
     ops
 }
 
-/// The whole state now and at two older revisions, and the history in between.
-fn checks(rng: &mut Rng) -> [Op; 4] {
-    [
+/// The whole state now and at two older revisions, the history in between, and what hangs on each lease.
+fn checks(rng: &mut Rng) -> Vec<Op> {
+    let leases = LEASES.map(|id| Op::LeaseTimeToLive(LeaseTimeToLiveRequest { id, keys: true }));
+    let mut checks = vec![
         Op::whole_state(0),
         Op::whole_state(now(-rng.below(PAST / 4))),
         Op::whole_state(now(-rng.below(PAST))),
@@ -86,7 +90,9 @@ fn checks(rng: &mut Rng) -> [Op; 4] {
             prev_kv: rng.once_in(2),
             ..Default::default()
         }),
-    ]
+    ];
+    checks.extend(leases);
+    checks
 }
 
 fn operation(rng: &mut Rng, level: Level) -> Op {
@@ -101,10 +107,15 @@ fn operation(rng: &mut Rng, level: Level) -> Op {
         600..900 => Op::Txn(generate_txn::txn(rng, level)),
         900..910 => Op::Compact(compaction(rng)),
         910..940 => Op::LeaseGrant(grant(rng)),
-        940..955 => Op::LeaseRevoke(LeaseRevokeRequest { id: rng.pick(&LEASES) }),
-        955..990 => {
+        940..955 => Op::LeaseRevoke(LeaseRevokeRequest { id: lease(rng) }),
+        955..975 => {
             let keys = rng.once_in(2);
-            Op::LeaseTimeToLive(LeaseTimeToLiveRequest { id: rng.pick(&LEASES), keys })
+            Op::LeaseTimeToLive(LeaseTimeToLiveRequest { id: lease(rng), keys })
+        }
+        975..990 => {
+            let count = 1 + rng.below(5);
+            let renewal = |_| LeaseKeepAliveRequest { id: lease(rng) };
+            Op::LeaseKeepAlive((0..count).map(renewal).collect())
         }
         _ => Op::LeaseLeases(LeaseLeasesRequest {}),
     }
@@ -248,11 +259,17 @@ fn compaction(rng: &mut Rng) -> CompactionRequest {
     CompactionRequest { revision, physical: rng.once_in(4) }
 }
 
+/// A lease of the list, and seldom none.
+fn lease(rng: &mut Rng) -> i64 {
+    if rng.once_in(20) { 0 } else { rng.pick(&LEASES) }
+}
+
 fn grant(rng: &mut Rng) -> LeaseGrantRequest {
     let odd = [0, -5, 1, 9_000_000_000, 9_000_000_001, i64::MAX];
     match rng.below(4) {
         0 => LeaseGrantRequest { ttl: rng.pick(&odd), id: SHORT_LEASES_FROM + rng.below(1 << 40) },
         // One lease of the list is never there.
-        _ => LeaseGrantRequest { ttl: TTL_SECONDS, id: rng.pick(&LEASES[..4]) },
+        1 if rng.once_in(4) => LeaseGrantRequest { ttl: TTL_SECONDS, id: DRAWN },
+        _ => LeaseGrantRequest { ttl: TTL_SECONDS, id: rng.pick(&LEASES[..LEASES.len() - 1]) },
     }
 }

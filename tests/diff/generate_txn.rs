@@ -66,7 +66,7 @@ fn compare(rng: &mut Rng) -> Compare {
         1 => Some(TargetUnion::CreateRevision(compared_revision(rng))),
         2 => Some(TargetUnion::ModRevision(compared_revision(rng))),
         3 => Some(TargetUnion::Value(value(rng))),
-        4 => Some(TargetUnion::Lease(rng.pick(&[0, 0, 1, 2, 77, -1]))),
+        4 => Some(TargetUnion::Lease(rng.pick(&[0, 0, 1, 2, 77, -1, i64::MIN]))),
         _ => None,
     };
     let result = if rng.once_in(50) { rng.pick(&[4, -1]) } else { rng.pick(&[0, 1, 2, 3]) };

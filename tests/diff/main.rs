@@ -146,6 +146,7 @@ async fn run_all(count: usize) {
         let all = ["Range", "Put", "DeleteRange", "Txn", "Compact", "Watch"];
         tally.assert_eventful(&all);
         tally.assert_eventful(&["LeaseGrant", "LeaseRevoke", "LeaseTimeToLive", "LeaseLeases"]);
+        tally.assert_eventful(&["LeaseKeepAlive"]);
         if peer.level == Level::Etcd37 {
             tally.assert_eventful(&["RangeStream"]);
         }

@@ -5,9 +5,9 @@
 //! sense when some of its operations are taken out.
 
 use quorate::proto::etcdserverpb::{
-    CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseLeasesRequest,
-    LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
-    WatchCreateRequest, compare::TargetUnion, request_op::Request,
+    CompactionRequest, Compare, DeleteRangeRequest, LeaseGrantRequest, LeaseKeepAliveRequest,
+    LeaseLeasesRequest, LeaseRevokeRequest, LeaseTimeToLiveRequest, PutRequest, RangeRequest,
+    RequestOp, TxnRequest, WatchCreateRequest, compare::TargetUnion, request_op::Request,
 };
 
 /// The newest revision, wherever a request has a revision; no store here ever counts so far.
@@ -34,6 +34,8 @@ pub(crate) enum Op {
     LeaseRevoke(LeaseRevokeRequest),
     LeaseTimeToLive(LeaseTimeToLiveRequest),
     LeaseLeases(LeaseLeasesRequest),
+    /// Renewals on one stream, which is closed behind them.
+    LeaseKeepAlive(Vec<LeaseKeepAliveRequest>),
     /// A watch of all keys, from a revision up to the newest.
     Watch(WatchCreateRequest),
 }
@@ -62,6 +64,7 @@ impl Op {
             Self::LeaseRevoke(_) => "LeaseRevoke",
             Self::LeaseTimeToLive(_) => "LeaseTimeToLive",
             Self::LeaseLeases(_) => "LeaseLeases",
+            Self::LeaseKeepAlive(_) => "LeaseKeepAlive",
             Self::Watch(_) => "Watch",
         }
     }
@@ -79,7 +82,8 @@ impl Op {
             | Self::LeaseGrant(_)
             | Self::LeaseRevoke(_)
             | Self::LeaseTimeToLive(_)
-            | Self::LeaseLeases(_) => {}
+            | Self::LeaseLeases(_)
+            | Self::LeaseKeepAlive(_) => {}
         }
         op
     }
