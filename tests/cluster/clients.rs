@@ -139,6 +139,32 @@ async fn etcdctl_watches() {
     .await;
 }
 
+/// Leases are listed, kept alive until somebody ends them, and told of when they are gone.
+#[tokio::test]
+async fn etcdctl_lists_leases_and_keeps_them_alive() {
+    let Some(etcdctl) = Etcdctl::against_a_follower().await else { return };
+    let granted = etcdctl.run(&["lease", "grant", "2"]).await.ok();
+    let id = granted.split(' ').nth(1).unwrap();
+    let alive = etcdctl.cluster.follow(etcdctl.command(&["lease", "keep-alive", id]), "keep-alive");
+
+    // A renewal comes with each third of the time to live, so that this is longer than it lives.
+    let renewed = format!("lease {id} keepalived with TTL(2)\n");
+    eventually("renewals for two lives", SOON, async || {
+        (alive.output().matches(&renewed).count() >= 6).then_some(())
+    })
+    .await;
+    let listed = etcdctl.run(&["lease", "list"]).await.ok();
+    assert_eq!(listed, format!("found 1 leases\n{id}\n"));
+    etcdctl.run(&["lease", "revoke", id]).await.ok();
+    alive.line(SOON, |line| line == format!("lease {id} expired or revoked.")).await;
+    let told = etcdctl.run(&["lease", "timetolive", id]).await.ok();
+    assert_eq!(told, format!("lease {id} already expired\n"));
+    let refused = etcdctl.run(&["lease", "revoke", id]).await;
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("etcdserver: requested lease not found"), "{refused:?}");
+    assert_eq!(etcdctl.run(&["lease", "list"]).await.ok(), "found 0 leases\n");
+}
+
 /// A lease from its grant to its end.
 #[tokio::test]
 async fn etcdctl_handles_leases() {

@@ -145,3 +145,20 @@ async fn every_member_lists_the_leases() {
         .await;
     }
 }
+
+/// The leader lists first what has the least time left, as of the last renewals.
+#[tokio::test]
+async fn the_leader_lists_by_the_time_left() {
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let mut leasing = Leasing::at(&cluster.endpoint(leader));
+    for (id, ttl) in [(1, 600), (2, 300), (-3, 900), (4, 60), (5, 60), (6, 60)] {
+        leasing.grant(id, ttl).await.unwrap();
+        // Their deadlines are to differ.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(leasing.list().await, [4, 5, 6, 2, 1, -3]);
+
+    assert_eq!(leasing.renew(4).await.unwrap(), 60);
+    assert_eq!(leasing.list().await, [5, 6, 4, 2, 1, -3]);
+}

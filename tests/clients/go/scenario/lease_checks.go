@@ -17,6 +17,8 @@ const unknownLease clientv3.LeaseID = 0x1234_5678_9abc
 // leaseChecks are about leases.
 var leaseChecks = []check{
 	{"lease-life", leaseLife},
+	{"lease-keep-alive", leaseKeepAlive},
+	{"lease-detach", leaseDetach},
 	{"lease-revoke", leaseRevoke},
 	{"lease-expiry", leaseExpiry},
 	{"lease-moves", leaseMoves},
@@ -63,6 +65,104 @@ func leaseLife(ctx context.Context, in scope) error {
 		want("attached keys", keys, map[string]bool{in.key("a"): true, in.key("b"): true}),
 		want("listed", listed, true),
 	)
+}
+
+// The client keeps a lease alive for as long as it is asked to, and hears when it is gone.
+func leaseKeepAlive(ctx context.Context, in scope) error {
+	lease, err := in.client.Grant(ctx, 2)
+	if err != nil {
+		return err
+	}
+	if err := in.putLeased(ctx, lease.ID, "k"); err != nil {
+		return err
+	}
+	answers, err := in.client.KeepAlive(ctx, lease.ID)
+	if err != nil {
+		return fmt.Errorf("keep alive: %w", err)
+	}
+	start := time.Now()
+	lived := 3 * time.Duration(lease.TTL) * time.Second
+	for time.Since(start) < lived {
+		answer, ok := <-answers
+		if !ok {
+			return fmt.Errorf("the lease was lost after %s", time.Since(start))
+		}
+		if err := want("renewed", []int64{int64(answer.ID), answer.TTL}, []int64{int64(lease.ID), lease.TTL}); err != nil {
+			return err
+		}
+	}
+	there, err := in.client.Get(ctx, in.key("k"))
+	if err != nil {
+		return err
+	}
+	if _, err := in.client.Revoke(ctx, lease.ID); err != nil {
+		return err
+	}
+	// What was renewed before is still in the channel; it ends once the client hears of the end.
+	for range answers {
+	}
+	return errors.Join(
+		want("count after three lives", there.Count, 1),
+		want("error of the context", ctx.Err(), error(nil)),
+	)
+}
+
+// A key leaves its lease by a put without one, by its deletion and in a transaction, and stays where
+// a put says so.
+func leaseDetach(ctx context.Context, in scope) error {
+	lease, err := in.client.Grant(ctx, 60)
+	if err != nil {
+		return err
+	}
+	if err := in.putLeased(ctx, lease.ID, "gone", "freed", "moved", "stays"); err != nil {
+		return err
+	}
+	_, deleted := in.client.Delete(ctx, in.key("gone"))
+	_, freed := in.client.Put(ctx, in.key("freed"), "v")
+	_, moved := in.client.Txn(ctx).Then(
+		clientv3.OpPut(in.key("moved"), "v"),
+		clientv3.OpPut(in.key("new"), "v", clientv3.WithLease(lease.ID)),
+	).Commit()
+	_, kept := in.client.Put(ctx, in.key("stays"), "w", clientv3.WithIgnoreLease())
+	if err := errors.Join(deleted, freed, moved, kept); err != nil {
+		return err
+	}
+	plain, err := in.client.TimeToLive(ctx, lease.ID)
+	if err != nil {
+		return err
+	}
+	left, err := in.client.TimeToLive(ctx, lease.ID, clientv3.WithAttachedKeys())
+	if err != nil {
+		return err
+	}
+	keys := map[string]bool{}
+	for _, key := range left.Keys {
+		keys[string(key)] = true
+	}
+	revoked, err := in.client.Revoke(ctx, lease.ID)
+	if err != nil {
+		return err
+	}
+	after, err := in.client.Get(ctx, in.key(""), clientv3.WithPrefix())
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		want("keys that nobody asked for", len(plain.Keys), 0),
+		want("attached keys", keys, map[string]bool{in.key("stays"): true, in.key("new"): true}),
+		want("revision is set", revoked.Header.Revision > 0, true),
+		want("keys after the revoke", in.keys(after.Kvs), []string{"freed", "moved"}),
+	)
+}
+
+// putLeased puts keys that hang on a lease.
+func (s scope) putLeased(ctx context.Context, lease clientv3.LeaseID, names ...string) error {
+	for _, name := range names {
+		if _, err := s.client.Put(ctx, s.key(name), "v", clientv3.WithLease(lease)); err != nil {
+			return fmt.Errorf("put %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // The keys of a lease go together, at one revision, in key order.
