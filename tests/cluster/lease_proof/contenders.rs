@@ -1,5 +1,7 @@
 //! Client programs that contend for locks until they are killed.
 
+use std::fmt::{self, Display, Formatter};
+
 use tokio::process::Command;
 
 use super::judge::{Lock, Said};
@@ -9,8 +11,16 @@ use crate::harness::{Cluster, Following};
 #[derive(Clone, Debug)]
 pub(super) struct Kind {
     pub(super) program: String,
+    /// Its flags of spans are seconds, without a unit.
+    pub(super) is_python: bool,
     pub(super) through: &'static str,
     pub(super) lock: Lock,
+}
+
+impl Display for Kind {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {}", self.through, if self.is_python { "Python" } else { "Go" })
+    }
 }
 
 /// One client, which is another one after each kill.

@@ -10,6 +10,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3election/v3electionpb"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3lock/v3lockpb"
 )
 
 // contender says who wants what.
@@ -58,13 +60,18 @@ func contendCommand() command {
 	flags.StringVar(&c.lock, "lock", "", "name of the lock or of the election")
 	flags.StringVar(&c.register, "register", "", "key to write into")
 	flags.StringVar(&c.worker, "worker", "", "name of this client")
-	flags.StringVar(&c.through, "through", "mutex", "what to acquire it with: mutex or election")
+	flags.StringVar(&c.through, "through", "mutex", "what to acquire it with: mutex, election, service or service-election")
 	flags.IntVar(&c.ttl, "ttl", 3, "time to live of the session, in seconds")
 	flags.DurationVar(&c.hold, "hold", 20*time.Millisecond, "time before each write")
 	flags.IntVar(&c.writes, "writes", 2, "writes under each lock")
 	flags.BoolVar(&c.unguarded, "unguarded", false, "write whether the lock is still held or not")
 	return command{flags: flags, run: func(ctx context.Context, client *clientv3.Client) error {
-		acquirers := map[string]acquirer{"mutex": lockMutex, "election": campaign}
+		acquirers := map[string]acquirer{
+			"mutex":            lockMutex,
+			"election":         campaign,
+			"service":          lockByService,
+			"service-election": campaignByService,
+		}
 		acquire := acquirers[c.through]
 		if c.lock == "" || c.register == "" || acquire == nil {
 			return errors.New("--lock, --register and a known --through are needed")
@@ -158,6 +165,38 @@ func campaign(ctx context.Context, _ *clientv3.Client, session *concurrency.Sess
 		return claim{}, err
 	}
 	return claim{election.Key(), election.Rev(), election.Resign}, nil
+}
+
+func lockByService(ctx context.Context, client *clientv3.Client, session *concurrency.Session, lock string) (claim, error) {
+	locks := v3lockpb.NewLockClient(client.ActiveConnection())
+	request := &v3lockpb.LockRequest{Name: []byte(lock), Lease: int64(session.Lease())}
+	locked, err := locks.Lock(ctx, request)
+	if err != nil {
+		return claim{}, err
+	}
+	key := string(locked.Key)
+	token, err := createdAt(ctx, client, key)
+	release := func(ctx context.Context) error {
+		_, err := locks.Unlock(ctx, &v3lockpb.UnlockRequest{Key: locked.Key})
+		return err
+	}
+	return claim{key, token, release}, err
+}
+
+func campaignByService(ctx context.Context, client *clientv3.Client, session *concurrency.Session, lock string) (claim, error) {
+	elections := v3electionpb.NewElectionClient(client.ActiveConnection())
+	request := &v3electionpb.CampaignRequest{
+		Name: []byte(lock), Lease: int64(session.Lease()), Value: []byte("here"),
+	}
+	elected, err := elections.Campaign(ctx, request)
+	if err != nil {
+		return claim{}, err
+	}
+	release := func(ctx context.Context) error {
+		_, err := elections.Resign(ctx, &v3electionpb.ResignRequest{Leader: elected.Leader})
+		return err
+	}
+	return claim{string(elected.Leader.Key), elected.Leader.Rev, release}, nil
 }
 
 // createdAt is the revision at which a key was created.
