@@ -7,11 +7,11 @@ use quorate::{
     node::ports::{OwnedView, StateStore},
     state::{Command, Family, Member, Overlay, Put, Request, apply, bootstrap, codec, meta},
     storage::{DataDir, Store, StoreOptions},
-    types::{ClusterId, Identity, Index, Key, MemberId, RequestId, Term},
+    types::{ClusterId, Identity, Index, Key, MemberId, Position, RequestId, Term},
 };
 use tempfile::TempDir;
 
-const TERM: Term = Term(1);
+const AT: Position = Position { index: Index(2), term: Term(1) };
 
 /// A member's state, without the member.
 pub(crate) struct State {
@@ -49,12 +49,12 @@ impl State {
         let view = self.view();
         let mut overlay = Overlay::new(&*view);
         for request in codec::decode_group(entry).unwrap() {
-            let applied = apply(&overlay, TERM, &request).unwrap();
+            let applied = apply(&overlay, AT, &request).unwrap();
             assert!(applied.outcome.is_ok());
             overlay.absorb(applied.writes);
         }
         self.applied = self.applied.next();
-        let (key, value) = meta::applied_record(self.applied, TERM);
+        let (key, value) = meta::applied_record(self.applied, AT.term);
         overlay.put(Family::Meta, key, value);
         self.store.commit(overlay.into_writes()).unwrap();
     }

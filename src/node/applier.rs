@@ -118,10 +118,11 @@ impl Applier {
         if entry.data.is_empty() {
             return Ok(()); // a new leader's first entry
         }
+        let at = Position { index: Index(entry.index), term: Term(entry.term) };
         let requests = codec::decode_group(entry.data.clone())
             .map_err(|fault| fault.during(&format!("decoding entry {}", entry.index)))?;
         for request in requests {
-            let applied = state::apply(overlay, Term(entry.term), &request)
+            let applied = state::apply(overlay, at, &request)
                 .map_err(|fault| fault.during(&format!("applying entry {}", entry.index)))?;
             overlay.absorb(applied.writes);
             batch.events.extend(applied.events);
@@ -199,8 +200,10 @@ impl Applier {
 
 /// The leases of a state that was opened or installed, for the lease clock.
 pub(super) fn known_leases(view: &dyn View) -> Result<Vec<Known>, Fault> {
-    let known =
-        |(LeaseRecord { id, granted, remaining }, keys)| Known { id, granted, remaining, keys };
+    let known = |(lease, keys)| {
+        let LeaseRecord { id, granted, remaining, .. } = lease;
+        Known { id, granted, remaining, keys }
+    };
     Ok(state::lease::tally(view)?.into_iter().map(known).collect())
 }
 

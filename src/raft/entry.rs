@@ -35,14 +35,7 @@ impl HardState {
     }
 }
 
-/// An entry's place in the log: its index and the term it was appended in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// The index.
-    pub index: Index,
-    /// The term.
-    pub term: Term,
-}
+pub use crate::types::Position;
 
 /// What a log store holds when it is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,7 +27,9 @@ fn changes_state(command: &Command) -> bool {
         | Command::Compact(_)
         | Command::LeaseGrant { .. }
         | Command::LeaseRevoke { .. } => true,
-        Command::LeaseCheckpoint(_) | Command::PublishMember { .. } | Command::Alarm(_) => false,
+        Command::LeaseCheckpoint { .. } | Command::PublishMember { .. } | Command::Alarm(_) => {
+            false
+        }
     }
 }
 
@@ -38,7 +40,7 @@ fn stores_something(command: &Command) -> bool {
         Command::DeleteRange(_)
         | Command::Compact(_)
         | Command::LeaseRevoke { .. }
-        | Command::LeaseCheckpoint(_)
+        | Command::LeaseCheckpoint { .. }
         | Command::PublishMember { .. }
         | Command::Alarm(_) => false,
     }

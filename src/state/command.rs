@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::types::{
-    Identity, Key, KeyRange, KeyValue, LeaseId, MemberId, RequestId, Revision, Seconds, Term,
+    Identity, Index, Key, KeyRange, KeyValue, LeaseId, MemberId, RequestId, Revision, Seconds, Term,
 };
 
 /// A command, who asks for it, and the name it is answered under.
@@ -46,7 +46,13 @@ pub enum Command {
         cause: RevokeCause,
     },
     /// Records how long silent leases have left; zero seconds clear the record.
-    LeaseCheckpoint(Vec<(LeaseId, Seconds)>),
+    LeaseCheckpoint {
+        /// The leases.
+        leases: Vec<(LeaseId, Seconds)>,
+        /// What the proposer knew: a lease that an entry after this one granted is passed over,
+        /// unless its record is to be cleared.
+        known: Index,
+    },
     /// Tells a member's name and client addresses.
     PublishMember {
         /// The member.
@@ -67,7 +73,13 @@ pub enum RevokeCause {
     Client,
     /// Its time ran out, on the clock of the leader of this term. Refused when the entry stands in
     /// the log under another term.
-    Expiry(Term),
+    Expiry {
+        /// The term.
+        term: Term,
+        /// What the proposer knew: a lease that an entry after this one granted, after one of the
+        /// same id had ended, is another lease.
+        known: Index,
+    },
 }
 
 /// What to store under a key.

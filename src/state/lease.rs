@@ -11,7 +11,7 @@ use crate::{
         schema::lease::{self, Times},
         write_txn::WriteTxn,
     },
-    types::{DeleteReason, Fault, Key, LeaseId, Seconds, Term},
+    types::{DeleteReason, Fault, Index, Key, LeaseId, Seconds, Term},
 };
 
 /// A lease.
@@ -23,6 +23,8 @@ pub struct LeaseRecord {
     pub granted: Seconds,
     /// What was left at the last checkpoint, if there was one since the last renewal.
     pub remaining: Option<Seconds>,
+    /// The entry that granted it.
+    pub granted_at: Index,
 }
 
 /// All leases, ascending by id.
@@ -76,15 +78,20 @@ pub fn attached_keys(view: &dyn View, id: LeaseId) -> Result<Vec<Key>, Fault> {
     Ok(keys)
 }
 
-/// Creates a lease.
-pub(super) fn grant(txn: &mut WriteTxn<'_>, id: LeaseId, ttl: Seconds) -> Result<(), ApplyError> {
+/// Creates a lease, by the entry at this index.
+pub(super) fn grant(
+    txn: &mut WriteTxn<'_>,
+    granted_at: Index,
+    id: LeaseId,
+    ttl: Seconds,
+) -> Result<(), ApplyError> {
     if find(txn.view(), id)?.is_some() {
         return Err(Refused::LeaseExists(id).into());
     }
     txn.put_record(
         Family::Leases,
         lease::key(id),
-        lease::encode(Times { granted: ttl, remaining: None }),
+        lease::encode(Times { granted: ttl, remaining: None, granted_at }),
     );
     txn.note_lease(LeaseChange::Granted(id, ttl));
     Ok(())
@@ -100,15 +107,19 @@ pub(super) fn revoke(
     id: LeaseId,
     cause: RevokeCause,
 ) -> Result<(), ApplyError> {
+    let found = find(txn.view(), id)?;
     let reason = match cause {
         RevokeCause::Client => DeleteReason::Revoked,
-        // A leader of the past may not know of renewals that its successor has promised.
-        RevokeCause::Expiry(proposer) if proposer != term => {
+        // A leader of the past may not know of renewals that its successor has promised. And one
+        // that lags in applying may not know that this is a new lease.
+        RevokeCause::Expiry { term: proposer, known }
+            if proposer != term || found.is_some_and(|lease| lease.granted_at > known) =>
+        {
             return Err(Refused::StaleExpiry(id).into());
         }
-        RevokeCause::Expiry(_) => DeleteReason::Expired,
+        RevokeCause::Expiry { .. } => DeleteReason::Expired,
     };
-    if find(txn.view(), id)?.is_none() {
+    if found.is_none() {
         return Err(Refused::LeaseNotFound(id).into());
     }
 
@@ -125,14 +136,18 @@ pub(super) fn revoke(
 }
 
 /// Records how long silent leases have left; zero clears the record. Leases that are gone are
-/// passed over: one may end while its checkpoint is on the way.
+/// passed over: one may end while its checkpoint is on the way. So are leases granted after what the
+/// proposer knew.
 pub(super) fn checkpoint(
     txn: &mut WriteTxn<'_>,
     leases: &[(LeaseId, Seconds)],
+    known: Index,
 ) -> Result<(), Fault> {
     for &(id, left) in leases {
-        if let Some(found) = find(txn.view(), id)? {
-            let times = Times { granted: found.granted, remaining: (left.0 > 0).then_some(left) };
+        let found = find(txn.view(), id)?;
+        let meant = found.filter(|lease| left.0 <= 0 || lease.granted_at <= known);
+        if let Some(LeaseRecord { granted, granted_at, .. }) = meant {
+            let times = Times { granted, remaining: (left.0 > 0).then_some(left), granted_at };
             txn.put_record(Family::Leases, lease::key(id), lease::encode(times));
             txn.note_lease(LeaseChange::Checkpointed(id, left));
         }
@@ -141,7 +156,8 @@ pub(super) fn checkpoint(
 }
 
 fn with_times(id: LeaseId, times: Times) -> LeaseRecord {
-    LeaseRecord { id, granted: times.granted, remaining: times.remaining }
+    let Times { granted, remaining, granted_at } = times;
+    LeaseRecord { id, granted, remaining, granted_at }
 }
 
 #[cfg(test)]
@@ -273,16 +289,47 @@ mod tests {
         assert_eq!(events_text(&machine.events(3).unwrap()), ["expire k 3.0"]);
     }
 
+    /// A proposer that lags in applying knows a lease that has ended; meanwhile its id was granted
+    /// again. Neither the end nor the checkpoint that it proposes is meant for the new one.
+    #[test]
+    fn an_id_that_was_granted_again_is_another_lease() {
+        let mut machine = Machine::after([grant(7), revoke(7)]);
+        machine.index = Index(20);
+        machine.apply(grant(7)).answer();
+        machine.index = Index(21);
+        let left = |seconds| vec![(LeaseId(7), Seconds(seconds))];
+        let checkpoint = |left, known| Command::LeaseCheckpoint { leases: left, known };
+        let expiry = |known| Command::LeaseRevoke {
+            id: LeaseId(7),
+            cause: RevokeCause::Expiry { term: TERM, known },
+        };
+
+        assert_eq!(machine.apply(expiry(Index(19))).refused(), Refused::StaleExpiry(LeaseId(7)));
+        assert_eq!(machine.apply(checkpoint(left(30), Index(19))).leases, []);
+        let known = machine.apply(checkpoint(left(30), Index(20)));
+        assert_eq!(known.leases, [LeaseChange::Checkpointed(LeaseId(7), Seconds(30))]);
+        let cleared = machine.apply(checkpoint(left(0), Index(0)));
+        assert_eq!(cleared.leases, [LeaseChange::Checkpointed(LeaseId(7), Seconds(0))]);
+        machine.apply(expiry(Index(20))).answer();
+        assert_eq!(find(machine.view(), LeaseId(7)).unwrap(), None);
+    }
+
     /// A checkpoint is kept until it is cleared, and passes over leases that are gone.
     #[test]
     fn checkpoints_are_kept_and_cleared() {
         let mut machine = Machine::after([grant(7), grant(9)]);
         let checkpoint = |left| {
-            Command::LeaseCheckpoint(vec![(LeaseId(7), Seconds(left)), (LeaseId(8), Seconds(1))])
+            let leases = vec![(LeaseId(7), Seconds(left)), (LeaseId(8), Seconds(1))];
+            Command::LeaseCheckpoint { leases, known: Index(99) }
         };
         let applied = machine.apply(checkpoint(30));
         assert_eq!(applied.leases, [LeaseChange::Checkpointed(LeaseId(7), Seconds(30))]);
-        let of = |id, remaining| LeaseRecord { id: LeaseId(id), granted: Seconds(60), remaining };
+        let of = |id, remaining| LeaseRecord {
+            id: LeaseId(id),
+            granted: Seconds(60),
+            remaining,
+            granted_at: Index(10),
+        };
         assert_eq!(list(machine.view()).unwrap(), [of(7, Some(Seconds(30))), of(9, None)]);
 
         machine.apply(checkpoint(0));

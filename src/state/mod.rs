@@ -39,7 +39,7 @@ mod write_txn;
 
 use write_txn::WriteTxn;
 
-use crate::types::{Event, Fault, LeaseId, Seconds, Term};
+use crate::types::{Event, Fault, LeaseId, Position, Seconds};
 
 pub use bootstrap::bootstrap;
 pub use command::*;
@@ -81,14 +81,14 @@ pub enum LeaseChange {
 }
 
 /// Applies one request of a committed entry. An entry carries as many requests as waited together;
-/// each sees the writes of those before it through `view`, an overlay on the stored state. `term`
-/// is the entry's.
+/// each sees the writes of those before it through `view`, an overlay on the stored state. `at`
+/// is where the entry stands.
 ///
-/// The outcome depends on the request, the term and what the view shows, and on nothing else. A
+/// The outcome depends on the request, the entry's place and what the view shows, and on nothing else. A
 /// refused command still counts as applied: the index moves on, and the store is left as it was.
-pub fn apply(view: &dyn View, term: Term, request: &Request) -> Result<Applied, Fault> {
+pub fn apply(view: &dyn View, at: Position, request: &Request) -> Result<Applied, Fault> {
     let mut txn = WriteTxn::begin(view)?;
-    let response = match dispatch(&mut txn, term, &request.command) {
+    let response = match dispatch(&mut txn, at, &request.command) {
         Ok(response) => response,
         Err(ApplyError::Fault(fault)) => return Err(fault),
         Err(ApplyError::Refused(refused)) => {
@@ -105,7 +105,11 @@ pub fn apply(view: &dyn View, term: Term, request: &Request) -> Result<Applied, 
     Ok(Applied { outcome, events: effects.events, writes: effects.writes, leases: effects.leases })
 }
 
-fn dispatch(txn: &mut WriteTxn<'_>, term: Term, command: &Command) -> Result<Response, ApplyError> {
+fn dispatch(
+    txn: &mut WriteTxn<'_>,
+    at: Position,
+    command: &Command,
+) -> Result<Response, ApplyError> {
     alarm::gate(txn.before(), command)?;
     Ok(match command {
         Command::Put(put) => Response::Put(mvcc::put(txn, put)?),
@@ -113,13 +117,13 @@ fn dispatch(txn: &mut WriteTxn<'_>, term: Term, command: &Command) -> Result<Res
         Command::Txn(body) => Response::Txn(txn::execute(txn, body)?),
         Command::Compact(to) => mvcc::compact(txn, *to).map(|()| Response::Compact)?,
         Command::LeaseGrant { id, ttl } => {
-            lease::grant(txn, *id, *ttl).map(|()| Response::LeaseGrant(*id, *ttl))?
+            lease::grant(txn, at.index, *id, *ttl).map(|()| Response::LeaseGrant(*id, *ttl))?
         }
         Command::LeaseRevoke { id, cause } => {
-            lease::revoke(txn, term, *id, *cause).map(|()| Response::LeaseRevoke)?
+            lease::revoke(txn, at.term, *id, *cause).map(|()| Response::LeaseRevoke)?
         }
-        Command::LeaseCheckpoint(leases) => {
-            lease::checkpoint(txn, leases).map(|()| Response::LeaseCheckpoint)?
+        Command::LeaseCheckpoint { leases, known } => {
+            lease::checkpoint(txn, leases, *known).map(|()| Response::LeaseCheckpoint)?
         }
         Command::PublishMember { id, name, client_urls } => {
             member::publish(txn, *id, name, client_urls).map(|()| Response::PublishMember)?

@@ -22,7 +22,7 @@ use crate::{
         RangeResponse, Relation, Response, RevokeCause, TxnResponse, lease, meta,
         testing::{self, DeleteWords, GetWords, Machine, PutWords, TxnWords, text},
     },
-    types::{Event, EventKind, KeyValue, LeaseId, MemberId, Seconds, Term},
+    types::{Event, EventKind, Index, KeyValue, LeaseId, MemberId, Seconds, Term},
 };
 
 macro_rules! scripts {
@@ -164,12 +164,12 @@ impl goldenscript::Runner for Script {
             }
             Step::Revoke(id) => self.apply(testing::revoke(*id), context),
             Step::Expire { id, term } => {
-                let cause = RevokeCause::Expiry(Term(*term));
+                let cause = RevokeCause::Expiry { term: Term(*term), known: Index(u64::MAX) };
                 self.apply(Command::LeaseRevoke { id: LeaseId(*id), cause }, context)
             }
             Step::Checkpoint { id, left } => {
                 let leases = vec![(LeaseId(*id), Seconds(*left))];
-                self.apply(Command::LeaseCheckpoint(leases), context)
+                self.apply(Command::LeaseCheckpoint { leases, known: Index(u64::MAX) }, context)
             }
             Step::Leases => self.leases(),
             Step::Publish { id, name, url } => {

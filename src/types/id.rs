@@ -49,6 +49,15 @@ impl Index {
     }
 }
 
+/// An entry's place in the log: its index and the term it was appended in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The index.
+    pub index: Index,
+    /// The term.
+    pub term: Term,
+}
+
 /// Names one proposal for good: no other process start of any member ever gives the same one, so a
 /// replayed log entry cannot complete a request that waits now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,7 +13,7 @@ pub mod revision;
 pub mod time;
 
 pub use fault::Fault;
-pub use id::{BootNumber, ClusterId, Index, LeaseId, MemberId, RequestId, Term};
+pub use id::{BootNumber, ClusterId, Index, LeaseId, MemberId, Position, RequestId, Term};
 pub use identity::Identity;
 pub use key::{Key, KeyRange};
 pub use revision::{DeleteReason, Event, EventId, EventKind, KeyValue, Revision};

@@ -16,7 +16,7 @@ use quorate::{
         testing::{MapView, inconsistencies},
     },
     storage::{DataDir, Log, LogOptions, Store, StoreOptions},
-    types::{Index, Revision, Term},
+    types::{Index, Position, Revision, Term},
 };
 
 /// The token that the harness leaves at its default.
@@ -99,9 +99,10 @@ fn first_state(peer_urls: &[String]) -> Writes {
 /// What an entry changes, and that it was applied.
 fn effects(view: &dyn View, entry: &LogEntry) -> Writes {
     let mut overlay = Overlay::new(view);
+    let at = Position { index: Index(entry.index), term: Term(entry.term) };
     if !entry.data.is_empty() {
         for request in codec::decode_group(entry.data.clone()).unwrap() {
-            let applied = state::apply(&overlay, Term(entry.term), &request).unwrap();
+            let applied = state::apply(&overlay, at, &request).unwrap();
             overlay.absorb(applied.writes);
         }
     }

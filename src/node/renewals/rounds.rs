@@ -17,7 +17,7 @@ use super::{
 use crate::{
     node::{Error, Handle, TimeoutCause},
     state::Command,
-    types::{Identity, LeaseId, MemberId, Millis, Seconds, limits},
+    types::{Identity, Index, LeaseId, MemberId, Millis, Seconds, limits},
 };
 
 /// After this span a batch is asked again that could not be answered as a whole. It doubles with
@@ -217,7 +217,8 @@ impl Rounds {
             return;
         }
         let cleared = self.proposed.iter().map(|lease| (*lease, Seconds(0))).collect();
-        let (node, command) = (self.node.clone(), Command::LeaseCheckpoint(cleared));
+        let (node, command) =
+            (self.node.clone(), Command::LeaseCheckpoint { leases: cleared, known: Index(0) });
         self.clearing = Some(Box::pin(async move {
             if let Err(error) = node.propose(Identity::anonymous(), command).await {
                 tracing::debug!(%error, "remaining times of leases are not cleared yet");

@@ -64,13 +64,15 @@ impl Replica {
             return;
         }
         let term = self.core.term();
+        // Read first, so that the clock knows at least that much.
+        let known = self.shared.applied();
         let Some(due) = self.ask_lessor(now, term) else { return };
         self.own.more = due.more;
-        let cause = RevokeCause::Expiry(term);
+        let cause = RevokeCause::Expiry { term, known };
         let expiries = due.expired.into_iter().map(|id| Command::LeaseRevoke { id, cause });
         let mut requests: Vec<_> = expiries.map(|command| self.own_request(command)).collect();
         if !due.silent.is_empty() {
-            requests.push(self.own_request(Command::LeaseCheckpoint(due.silent)));
+            requests.push(self.own_request(Command::LeaseCheckpoint { leases: due.silent, known }));
         }
         if !requests.is_empty() {
             self.own.waiting = codec::encode_group(&requests);

@@ -11,7 +11,7 @@ use crate::{
         Command, lease,
         testing::{grant, put},
     },
-    types::{LeaseId, MemberId, Millis, Revision, Seconds, limits},
+    types::{Index, LeaseId, MemberId, Millis, Revision, Seconds, limits},
 };
 
 /// More than three entries end, one key each.
@@ -263,7 +263,8 @@ fn rr_31_a_renewal_outlives_a_checkpoint() {
     cluster.pass(Millis(15 * MINUTE.0));
     let now = cluster.now();
     assert_eq!(cluster.member(1).shared.renew(LeaseId(5), now), Some(Renewal::Checkpointed));
-    let clear = Command::LeaseCheckpoint(vec![(LeaseId(5), Seconds(0))]);
+    let clear =
+        Command::LeaseCheckpoint { leases: vec![(LeaseId(5), Seconds(0))], known: Index(0) };
     assert!(answered(&mut cluster.propose(2, clear)));
     let renewed = Some(Renewal::Renewed(Seconds(1_200)));
     assert_eq!(cluster.member(1).shared.renew(LeaseId(5), now), renewed);

@@ -14,7 +14,7 @@ use crate::{
         ports::{Inbox, Renewed},
     },
     state::{self, Command, RevokeCause, testing::grant},
-    types::{LeaseId, Millis, Seconds, limits},
+    types::{Index, LeaseId, Millis, Seconds, limits},
 };
 
 /// Far longer than anything here takes.
@@ -114,7 +114,10 @@ async fn a_remaining_time_is_cleared_before_the_answer() {
         leases.iter().filter(|lease| lease.remaining.is_some()).count()
     };
     let checkpoint = (1..=10).map(|id| (LeaseId(id), Seconds(30))).collect();
-    member.member.propose(Command::LeaseCheckpoint(checkpoint)).await;
+    member
+        .member
+        .propose(Command::LeaseCheckpoint { leases: checkpoint, known: Index(u64::MAX) })
+        .await;
     assert_eq!(left(), 10);
 
     let all: Vec<i64> = (1..=20).collect();

@@ -11,7 +11,7 @@ use crate::{
         schema::meta::alarm_kind,
     },
     types::{
-        BootNumber, Fault, Identity, Key, KeyRange, LeaseId, MemberId, RequestId, Revision,
+        BootNumber, Fault, Identity, Index, Key, KeyRange, LeaseId, MemberId, RequestId, Revision,
         Seconds, Term, limits::TXN_DEPTH_MAX,
     },
 };
@@ -41,9 +41,8 @@ fn command(message: pb::request::Command) -> Result<Command, Fault> {
         Message::LeaseRevoke(body) => lease_revoke(body)?,
         Message::LeaseCheckpoint(body) => {
             let leases = body.leases.into_iter();
-            Command::LeaseCheckpoint(
-                leases.map(|left| (LeaseId(left.id), Seconds(left.remaining_ttl))).collect(),
-            )
+            let leases = leases.map(|left| (LeaseId(left.id), Seconds(left.remaining_ttl)));
+            Command::LeaseCheckpoint { leases: leases.collect(), known: Index(body.known) }
         }
         Message::PublishMember(body) => Command::PublishMember {
             id: MemberId(body.id),
@@ -57,7 +56,9 @@ fn command(message: pb::request::Command) -> Result<Command, Fault> {
 fn lease_revoke(message: pb::LeaseRevoke) -> Result<Command, Fault> {
     let cause = match pb::RevokeReason::try_from(message.reason).map_err(damaged)? {
         pb::RevokeReason::ClientRevoke => RevokeCause::Client,
-        pb::RevokeReason::Expiry => RevokeCause::Expiry(Term(message.proposer_term)),
+        pb::RevokeReason::Expiry => {
+            RevokeCause::Expiry { term: Term(message.proposer_term), known: Index(message.known) }
+        }
     };
     Ok(Command::LeaseRevoke { id: LeaseId(message.id), cause })
 }

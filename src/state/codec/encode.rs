@@ -33,15 +33,18 @@ fn command(command: &Command) -> pb::request::Command {
             Message::LeaseGrant(pb::LeaseGrant { id: id.0, ttl: ttl.0 })
         }
         Command::LeaseRevoke { id, cause } => Message::LeaseRevoke(lease_revoke(*id, *cause)),
-        Command::LeaseCheckpoint(leases) => Message::LeaseCheckpoint(pb::LeaseCheckpoint {
-            leases: leases
-                .iter()
-                .map(|(id, left)| pb::lease_checkpoint::Remaining {
-                    id: id.0,
-                    remaining_ttl: left.0,
-                })
-                .collect(),
-        }),
+        Command::LeaseCheckpoint { leases, known } => {
+            Message::LeaseCheckpoint(pb::LeaseCheckpoint {
+                leases: leases
+                    .iter()
+                    .map(|(id, left)| pb::lease_checkpoint::Remaining {
+                        id: id.0,
+                        remaining_ttl: left.0,
+                    })
+                    .collect(),
+                known: known.0,
+            })
+        }
         Command::PublishMember { id, name, client_urls } => {
             Message::PublishMember(pb::PublishMember {
                 id: id.0,
@@ -58,11 +61,11 @@ fn command(command: &Command) -> pb::request::Command {
 }
 
 fn lease_revoke(id: LeaseId, cause: RevokeCause) -> pb::LeaseRevoke {
-    let (reason, proposer_term) = match cause {
-        RevokeCause::Client => (pb::RevokeReason::ClientRevoke, 0),
-        RevokeCause::Expiry(term) => (pb::RevokeReason::Expiry, term.0),
+    let (reason, proposer_term, known) = match cause {
+        RevokeCause::Client => (pb::RevokeReason::ClientRevoke, 0, 0),
+        RevokeCause::Expiry { term, known } => (pb::RevokeReason::Expiry, term.0, known.0),
     };
-    pb::LeaseRevoke { id: id.0, reason: reason.into(), proposer_term }
+    pb::LeaseRevoke { id: id.0, reason: reason.into(), proposer_term, known }
 }
 
 fn put(put: &Put) -> pb::Put {

@@ -8,7 +8,7 @@ use crate::{
         testing::{TxnWords, compact, delete, get, key, put, request, txn},
     },
     types::{
-        BootNumber, Identity, KeyRange, LeaseId, MemberId, RequestId, Seconds, Term,
+        BootNumber, Identity, Index, KeyRange, LeaseId, MemberId, RequestId, Seconds, Term,
         limits::TXN_DEPTH_MAX,
     },
 };
@@ -106,7 +106,10 @@ fn any_txn_of(ops: impl Strategy<Value = Op> + Clone) -> impl Strategy<Value = T
 fn any_command() -> impl Strategy<Value = Command> {
     let cause = prop_oneof![
         Just(RevokeCause::Client),
-        any::<u64>().prop_map(|term| RevokeCause::Expiry(Term(term)))
+        any::<(u64, u64)>().prop_map(|(term, known)| RevokeCause::Expiry {
+            term: Term(term),
+            known: Index(known)
+        })
     ];
     let lease = || any::<i64>().prop_map(LeaseId);
     let seconds = || any::<i64>().prop_map(Seconds);
@@ -120,7 +123,8 @@ fn any_command() -> impl Strategy<Value = Command> {
         any::<i64>().prop_map(compact),
         (lease(), seconds()).prop_map(|(id, ttl)| Command::LeaseGrant { id, ttl }),
         (lease(), cause).prop_map(|(id, cause)| Command::LeaseRevoke { id, cause }),
-        prop::collection::vec((lease(), seconds()), 0..4).prop_map(Command::LeaseCheckpoint),
+        (prop::collection::vec((lease(), seconds()), 0..4), any::<u64>())
+            .prop_map(|(leases, known)| Command::LeaseCheckpoint { leases, known: Index(known) }),
         (any::<u64>(), ".{0,9}", prop::collection::vec("[a-z:/]{0,9}", 0..3)).prop_map(
             |(id, name, client_urls)| Command::PublishMember {
                 id: MemberId(id),

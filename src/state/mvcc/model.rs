@@ -132,7 +132,7 @@ impl Model {
                 }
                 Response::LeaseRevoke
             }
-            Command::LeaseCheckpoint(_) | Command::PublishMember { .. } | Command::Alarm(_) => {
+            Command::LeaseCheckpoint { .. } | Command::PublishMember { .. } | Command::Alarm(_) => {
                 unreachable!("not generated")
             }
         })

@@ -9,19 +9,21 @@ use prost::Message;
 use crate::{
     proto::internal::LeaseRecord as LeaseMessage,
     state::{Family, schema},
-    types::{Fault, Key, LeaseId, Seconds},
+    types::{Fault, Index, Key, LeaseId, Seconds},
 };
 
 const RECORD: u8 = 1;
 const ATTACHMENT: u8 = 2;
 
-/// The times of a lease.
+/// The times of a lease, and when it was granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Times {
     /// Time to live as granted.
     pub granted: Seconds,
     /// What was left at the last checkpoint, if there was one since the last renewal.
     pub remaining: Option<Seconds>,
+    /// The entry that granted it: an id may be granted again.
+    pub granted_at: Index,
 }
 
 /// The key of a lease's record.
@@ -50,7 +52,9 @@ pub fn id(key: &[u8]) -> Result<LeaseId, Fault> {
 #[must_use]
 pub fn encode(times: Times) -> Bytes {
     let remaining_ttl = times.remaining.map_or(0, |left| left.0);
-    LeaseMessage { granted_ttl: times.granted.0, remaining_ttl }.encode_to_vec().into()
+    LeaseMessage { granted_ttl: times.granted.0, remaining_ttl, granted_at: times.granted_at.0 }
+        .encode_to_vec()
+        .into()
 }
 
 /// The times in a lease's record.
@@ -58,7 +62,8 @@ pub fn decode(key: &[u8], value: &[u8]) -> Result<Times, Fault> {
     let record =
         LeaseMessage::decode(value).map_err(|error| schema::damaged(Family::Leases, key, error))?;
     let remaining = (record.remaining_ttl > 0).then_some(Seconds(record.remaining_ttl));
-    Ok(Times { granted: Seconds(record.granted_ttl), remaining })
+    let (granted, granted_at) = (Seconds(record.granted_ttl), Index(record.granted_at));
+    Ok(Times { granted, remaining, granted_at })
 }
 
 /// The key of the record that attaches `attached` to a lease.
@@ -147,7 +152,7 @@ mod tests {
     #[test]
     fn times_round_trip() {
         for remaining in [None, Some(Seconds(3))] {
-            let times = Times { granted: Seconds(60), remaining };
+            let times = Times { granted: Seconds(60), remaining, granted_at: Index(9) };
             assert_eq!(decode(b"", &encode(times)).unwrap(), times);
         }
     }

@@ -11,8 +11,8 @@ use crate::{
         TxnResponse, View, Writes, apply, bootstrap, meta, mvcc, schema::cur,
     },
     types::{
-        ClusterId, DeleteReason, Event, EventKind, Identity, Key, KeyRange, KeyValue, LeaseId,
-        MemberId, RequestId, Revision, Seconds, Term,
+        ClusterId, DeleteReason, Event, EventKind, Identity, Index, Key, KeyRange, KeyValue,
+        LeaseId, MemberId, Position, RequestId, Revision, Seconds, Term,
     },
 };
 
@@ -23,6 +23,8 @@ pub(crate) const TERM: Term = Term(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Machine {
     state: MapView,
+    /// Of the entry that is applied next.
+    pub(crate) index: Index,
 }
 
 impl Machine {
@@ -35,7 +37,7 @@ impl Machine {
         };
         let mut state = MapView::default();
         state.commit(bootstrap(ClusterId(0xc1), &[member]));
-        Self { state }
+        Self { state, index: Index(10) }
     }
 
     /// After these commands, none of which was refused.
@@ -56,7 +58,7 @@ impl Machine {
 
     /// The same for a state that a test has made unsound.
     pub(crate) fn apply_unchecked(&mut self, command: impl Into<Command>) -> Applied {
-        let applied = apply(&self.state, TERM, &request(command)).unwrap();
+        let applied = apply(&self.state, self.at(), &request(command)).unwrap();
         self.state.commit(applied.writes.clone());
         applied
     }
@@ -76,7 +78,7 @@ impl Machine {
         let mut overlay = Overlay::new(&self.state);
         let mut all = Vec::new();
         for command in commands {
-            let applied = apply(&overlay, TERM, &request(command)).unwrap();
+            let applied = apply(&overlay, self.at(), &request(command)).unwrap();
             overlay.absorb(applied.writes.clone());
             all.push(applied);
         }
@@ -84,6 +86,10 @@ impl Machine {
         self.state.commit(writes);
         assert_eq!(inconsistencies(&self.state).unwrap(), Vec::<String>::new());
         all
+    }
+
+    fn at(&self) -> Position {
+        Position { index: self.index, term: TERM }
     }
 
     pub(crate) fn view(&self) -> &MapView {
@@ -369,7 +375,10 @@ pub(crate) fn revoke(id: i64) -> Command {
 }
 
 pub(crate) fn expire(id: i64, term: Term) -> Command {
-    Command::LeaseRevoke { id: LeaseId(id), cause: RevokeCause::Expiry(term) }
+    Command::LeaseRevoke {
+        id: LeaseId(id),
+        cause: RevokeCause::Expiry { term, known: Index(u64::MAX) },
+    }
 }
 
 pub(crate) fn compact(to: i64) -> Command {

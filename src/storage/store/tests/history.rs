@@ -10,7 +10,7 @@ use crate::{
         Command, Member, Overlay, SortOrder, SortTarget, apply, bootstrap, mvcc,
         testing::{self, GetWords, MapView, get, put, request},
     },
-    types::{ClusterId, MemberId},
+    types::{ClusterId, MemberId, Position},
 };
 
 /// A state on the engine, and the same in memory.
@@ -36,7 +36,9 @@ impl Twins {
         let view = self.store.view().unwrap();
         let mut overlay = Overlay::new(&*view);
         for command in commands {
-            let applied = apply(&overlay, Term(1), &request(command)).unwrap();
+            let applied =
+                apply(&overlay, Position { index: Index(1), term: Term(1) }, &request(command))
+                    .unwrap();
             applied.outcome.unwrap();
             overlay.absorb(applied.writes);
         }
