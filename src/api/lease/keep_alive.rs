@@ -1,7 +1,7 @@
 //! `LeaseKeepAlive` of `etcdserverpb.Lease`, which answers with bytes.
 //!
-//! A stream takes all requests that have come, has their leases renewed as one batch, and sends all
-//! answers as one piece. It reads no further meanwhile, so that what comes is the next batch, and a
+//! A stream takes all requests that have come, has their leases renewed as one batch, and sends the
+//! answers as one piece; a lease that cannot be answered for yet holds up those after it. It reads no further meanwhile, so that what comes is the next batch, and a
 //! client that does not read its answers is not read from. There is no task behind a stream and no
 //! queue: the connection polls it when there is room.
 
@@ -179,9 +179,11 @@ where
         Poll::Ready(Course::Ends(status::of_node(Error::Stopped)))
     }
 
-    /// Goes back to reading, with the room that a small batch has taken.
-    fn read_on(&mut self, mut batch: Vec<KeptAlive>) {
-        batch.clear();
+    /// Goes back to reading, with the room that a small batch has taken. What is not answered yet is
+    /// asked for again, before what comes.
+    fn read_on(&mut self, mut batch: Vec<KeptAlive>, answered: usize) {
+        batch.drain(..answered);
+        batch.iter_mut().for_each(|kept| *kept = KeptAlive::new(kept.lease));
         batch.shrink_to(BATCH_KEPT);
         self.batch = batch;
         self.course = Course::Reads;
@@ -210,8 +212,10 @@ where
                 Course::Renews(renewing, header) => {
                     match ready!(Pin::new(renewing).poll(context)) {
                         Ok(batch) => {
-                            let answers = encode(*header, &batch);
-                            this.read_on(batch);
+                            let answered = batch.iter().take_while(|kept| !kept.is_open());
+                            let count = answered.clone().count();
+                            let answers = encode(*header, answered);
+                            this.read_on(batch, count);
                             return Poll::Ready(Some(Ok(Frame::data(answers))));
                         }
                         Err(error) => this.course = Course::Ends(status::of_node(error)),
@@ -233,11 +237,13 @@ where
     }
 }
 
-/// The answers to a batch, one gRPC message for each lease. They share the header, which is encoded
-/// once.
-fn encode(header: ResponseHeader, batch: &[KeptAlive]) -> Bytes {
+/// Answers, one gRPC message for each lease. They share the header, which is encoded once.
+fn encode<'a>(
+    header: ResponseHeader,
+    answered: impl Iterator<Item = &'a KeptAlive> + Clone,
+) -> Bytes {
     let head = LeaseKeepAliveResponse { header: Some(header), id: 0, ttl: 0 }.encode_to_vec();
-    let answers = batch.iter().map(|kept| kept_alive(None, kept));
+    let answers = answered.map(|kept| kept_alive(None, kept));
     let len: usize =
         answers.clone().map(|answer| PREFIX_BYTES + head.len() + answer.encoded_len()).sum();
     let mut bytes = Vec::with_capacity(len);

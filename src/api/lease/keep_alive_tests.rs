@@ -297,3 +297,25 @@ fn an_idle_stream_holds_little() {
 
     assert!(session.batch.capacity() <= BATCH_KEPT);
 }
+
+/// A lease that cannot be answered for yet holds up what was asked after it, and nothing before it;
+/// the rest is asked for again, whatever came of it the first time.
+#[test]
+fn what_stands_before_an_open_lease_is_answered() {
+    let member = Member::default();
+    let mut client = Client::open(&member);
+    client.ask([5, 9, 6]);
+    assert_eq!(client.sent().frames, 0);
+    let (mut batch, reply) = member.next_batch();
+    for (kept, renewed) in
+        batch.iter_mut().zip([Renewed::For(Seconds(5)), Renewed::NotYet, Renewed::For(Seconds(6))])
+    {
+        kept.renewed = renewed;
+    }
+    reply.send(Ok(batch)).unwrap();
+    client.ask([7]);
+
+    assert_eq!(client.sent().answers, [(5, 5)]);
+    assert_eq!(member.renew_next(), [9, 6, 7]);
+    assert_eq!(client.sent().answers, [(9, 9), (6, 6), (7, 7)]);
+}

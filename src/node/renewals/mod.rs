@@ -1,19 +1,20 @@
 //! Renewals of leases, gathered from all who ask and answered by the clock of the leader.
 //!
-//! Who wants leases renewed leaves a batch ([`Handle::renew`]) and waits for it as a whole. One task,
-//! [`Handle::renew_leases`], takes all batches that wait and has them renewed in one *round*: where
-//! this member leads, by one confirmation of that and few locks of the clock; elsewhere by one message
-//! to the leader. What comes during a round shares the next one. So rounds grow with the load, and
-//! nobody waits for a timer.
+//! Who wants leases renewed leaves a batch ([`Handle::renew`]). One task, [`Handle::renew_leases`],
+//! takes all batches that wait and has them renewed in one *round*: where this member leads, by one
+//! confirmation of that and few locks of the clock; elsewhere by one message to the leader. What
+//! comes during a round shares the next one. So rounds grow with the load, and nobody waits for a
+//! timer.
 //!
 //! Promised: an acknowledged renewal holds. The lease lives for its time to live from a moment after
 //! it was asked for, whoever leads by then; for the leader reads its clock, has it confirmed after
-//! that that it still leads, and only then moves a deadline.
+//! that that it still leads, and only then moves a deadline. An answer comes from the round that has
+//! just ended, never from an earlier one, or it would promise time that is over.
 //!
 //! Some leases cannot be answered for yet: the end of one is on its way and must not be undone, or
-//! the log holds a remaining time of one and must forget it first. Then the batch is asked again
-//! after a moment, and holds up no other. The same happens when the leader is lost; after the
-//! request timeout a batch fails.
+//! the log holds a remaining time of one and must forget it first. What stands before such a lease
+//! in its batch is answered. One at the head is asked for again after a moment, and holds up no
+//! other batch. The same happens when the leader is lost; after the request timeout it fails.
 
 mod queue;
 mod round;
@@ -33,9 +34,9 @@ use crate::{
 };
 
 impl Handle {
-    /// Renews leases on the leader's clock; any member can be asked. Resolves when all of them are
-    /// answered for, with what came of each in its place. Renewed is each that is in the batch when
-    /// this is called, whether it is waited for or not.
+    /// Renews leases on the leader's clock; any member can be asked. Resolves with what came of
+    /// each in its place as soon as the first of them is answered for. From the first one on of
+    /// which nothing is known yet, the rest must be left again.
     ///
     /// # Errors
     ///

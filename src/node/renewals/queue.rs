@@ -42,7 +42,9 @@ impl KeptAlive {
         }
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether nothing came of it yet.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
         self.renewed == Renewed::NotYet
     }
 }
@@ -71,8 +73,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub(super) fn is_answered(&self) -> bool {
-        !self.leases.iter().any(KeptAlive::is_open)
+    /// Whether something can be answered. Answers keep the order of what was asked.
+    pub(super) fn begins_answered(&self) -> bool {
+        !self.leases.first().is_some_and(KeptAlive::is_open)
     }
 
     /// Whether whoever left it has gone.

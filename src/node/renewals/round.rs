@@ -31,6 +31,10 @@ pub(super) async fn here(node: Handle, mut batches: Vec<Batch>) -> Round {
             // The applier needs the clock too, and others this thread.
             yield_now().await;
         }
+        // Who hears of a renewal counts from then; too much of its time must not have passed.
+        if node.now().since(asked) >= node.settings().election_timeout {
+            return Err(Error::TimedOut(TimeoutCause::Unknown));
+        }
         Ok(())
     };
     let result = while_led_by(&node, node.member_id(), renew).await;

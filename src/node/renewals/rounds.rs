@@ -15,7 +15,7 @@ use super::{
     round::{self, Round},
 };
 use crate::{
-    node::{Error, Handle, TimeoutCause},
+    node::{Error, Handle, TimeoutCause, ports::Renewed},
     state::Command,
     types::{Identity, Index, LeaseId, MemberId, Millis, Seconds, limits},
 };
@@ -26,7 +26,8 @@ const REPEAT_AFTER: Millis = Millis(5);
 const REPEAT_AFTER_MAX: Millis = Millis(160);
 
 type BoxedRound = Pin<Box<dyn Future<Output = Round> + Send>>;
-type Clearing = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Returns whether it is done.
+type Clearing = Pin<Box<dyn Future<Output = bool> + Send>>;
 
 /// What the task keeps in mind.
 pub(super) struct Rounds {
@@ -75,9 +76,11 @@ impl Rounds {
             select! {
                 () = node.shared().renewals.arrived() => {}
                 Some(round) = self.under_way.next() => self.finish(round),
-                () = clear(&mut self.clearing) => {
+                cleared = clear(&mut self.clearing) => {
+                    if cleared {
+                        self.repeat_cleared();
+                    }
                     self.clear_next();
-                    self.repeat_all();
                 }
                 () = sleep(next_due) => self.repeat_due(),
                 // A new leader may answer at once what the one before could not.
@@ -151,7 +154,7 @@ impl Rounds {
             return;
         }
         for batch in batches {
-            if batch.is_answered() || batch.asker == Asker::Member {
+            if batch.begins_answered() || batch.asker == Asker::Member {
                 batch.answer();
             } else {
                 self.repeat_later(batch);
@@ -184,6 +187,8 @@ impl Rounds {
         }
         let after = Millis(REPEAT_AFTER.0 << batch.repeats.min(16)).min(REPEAT_AFTER_MAX);
         batch.repeats = batch.repeats.saturating_add(1);
+        // What an answer promises counts from the round that it comes from: an older one says nothing.
+        batch.leases.iter_mut().for_each(|kept| kept.renewed = Renewed::NotYet);
         self.later.entry((now + after).min(batch.until)).or_default().push(batch);
     }
 
@@ -196,6 +201,18 @@ impl Rounds {
 
     fn repeat_all(&mut self) {
         self.ready.extend(std::mem::take(&mut self.later).into_values().flatten());
+    }
+
+    /// Asks again for the batches that waited for what was cleared. Others keep their pause.
+    fn repeat_cleared(&mut self) {
+        let known = &self.proposed;
+        for batches in self.later.values_mut() {
+            let cleared = batches.extract_if(.., |batch| {
+                batch.leases.first().is_some_and(|kept| known.contains(&kept.lease))
+            });
+            self.ready.extend(cleared);
+        }
+        self.later.retain(|_, batches| !batches.is_empty());
     }
 
     /// How long it is until a batch is to be asked again.
@@ -220,9 +237,10 @@ impl Rounds {
         let (node, command) =
             (self.node.clone(), Command::LeaseCheckpoint { leases: cleared, known: Index(0) });
         self.clearing = Some(Box::pin(async move {
-            if let Err(error) = node.propose(Identity::anonymous(), command).await {
-                tracing::debug!(%error, "remaining times of leases are not cleared yet");
-            }
+            let proposed = node.propose(Identity::anonymous(), command).await;
+            proposed
+                .inspect_err(|error| tracing::debug!(%error, "remaining times are not cleared yet"))
+                .is_ok()
         }));
     }
 }
@@ -234,8 +252,8 @@ impl Drop for Rounds {
     }
 }
 
-/// Returns when what is to be forgotten is.
-async fn clear(clearing: &mut Option<Clearing>) {
+/// Returns when it is known whether what is to be forgotten is.
+async fn clear(clearing: &mut Option<Clearing>) -> bool {
     match clearing {
         Some(clearing) => clearing.await,
         None => pending().await,
