@@ -27,14 +27,16 @@ const SHORT: OwnLease = OwnLease { ttl: Seconds(1), renew_every: Duration::from_
 /// A member, and what moves its events on.
 struct Member {
     running: Running,
-    fan_out: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Member {
     async fn start() -> Self {
         let running = Running::with_keys(0).await;
-        let fan_out = tokio::spawn(running.handle.clone().fan_out());
-        Self { running, fan_out }
+        let node = &running.handle;
+        let tasks =
+            [tokio::spawn(node.clone().fan_out()), tokio::spawn(node.clone().renew_leases())];
+        Self { running, tasks }
     }
 
     /// With these leases, which live for a minute.
@@ -102,7 +104,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.fan_out.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 
