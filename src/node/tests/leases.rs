@@ -275,6 +275,35 @@ fn rr_31_a_renewal_outlives_a_checkpoint() {
     assert_eq!(leases_of(&mut cluster, 2), 1);
 }
 
+/// What a leader proposed before a pause stands in the log of its term, so nothing is renewed before
+/// it is applied.
+#[test]
+fn rr_29_what_was_proposed_before_a_pause_meets_no_renewal() {
+    for (command, silence) in [
+        (grant(5), Millis(60_000)),                     // its end is proposed
+        (long_lease(), limits::LEASE_CHECKPOINT_AFTER), // what it has left is
+    ] {
+        let mut cluster = Cluster::led_by_one();
+        assert!(answered(&mut cluster.propose(1, command)));
+        cluster.pass(silence - Millis(200));
+        cluster.cut_off(1);
+        cluster.pass(Millis(400));
+        cluster.pause(Millis(5_000));
+        let now = cluster.now();
+        let renewal = cluster.member(1).shared.renew(LeaseId(5), now);
+        assert!(!matches!(renewal, Some(Renewal::Renewed(_))), "what was proposed is not applied");
+
+        cluster.heal();
+        cluster.pass(Millis(600));
+
+        assert_eq!(cluster.leader(), Some(1));
+        let now = cluster.now();
+        let renewal = cluster.member(1).shared.renew(LeaseId(5), now);
+        let applied = [Some(Renewal::Unknown), Some(Renewal::Checkpointed)];
+        assert!(applied.contains(&renewal), "{renewal:?}");
+    }
+}
+
 fn ttl(cluster: &mut Cluster) -> Millis {
     let view = cluster.member(1).shared.view().unwrap();
     let lease = lease::find(&*view, LeaseId(5)).unwrap().unwrap();

@@ -1,0 +1,294 @@
+//! [`Scene`]: what a world is about, and so how its leases are held and what breaks in it.
+
+use crate::{
+    sim::{config::Config, network::Quality, rng::Rng},
+    types::Millis,
+};
+
+const SECOND: u64 = 1_000_000;
+
+/// What a world is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scene {
+    /// A bit of everything.
+    #[default]
+    Everyday,
+    /// Members are paused, often for longer than leases live without a renewal.
+    Pauses,
+    /// The leader changes twice in the time to live of a lease.
+    LeaderChanges,
+    /// Proposals that would end leases get lost.
+    LostExpiries,
+    /// Leases live for twenty minutes, and the leader changes every ten.
+    LongLives,
+    /// Renewals, grants, attachments and revocations of a few leases race.
+    Races,
+    /// Hundreds of leases run out together, and the leader dies in the middle.
+    BulkExpiry,
+    /// The log has more to take than it can while leases run out.
+    Overload,
+}
+
+/// How leases are held in a world. Times are microseconds.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    /// Clients that hold leases.
+    pub holders: u64,
+    /// Keys that belong to each.
+    pub keys: u64,
+    /// Shortest and longest time to live, in seconds.
+    pub ttl: (u64, u64),
+    /// Shortest and longest time from one turn of a holder to its next.
+    pub turn: (u64, u64),
+    /// How often a lease is renewed before it is left to itself, at least and at most.
+    pub renewals: (u64, u64),
+    /// Of a thousand turns, in how many a holder also moves keys about.
+    pub moves: u64,
+    /// Whether a holder takes another lease after its last one.
+    pub again: bool,
+    /// Calls of a holder under way at the same time, at most.
+    pub calls_max: usize,
+}
+
+/// Something that breaks, or is repaired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breakage {
+    /// Any member crashes.
+    Crash,
+    /// The leader crashes.
+    CrashLeader,
+    /// All members crash.
+    CrashAll,
+    /// Any member is cut off.
+    Isolate,
+    /// The leader is cut off.
+    IsolateLeader,
+    /// Some directions of some links are cut.
+    CutSome,
+    /// The leader hands over.
+    HandOver,
+    /// Any member, or some of its threads, stand still.
+    Pause,
+    /// The leader, or some of its threads, stand still.
+    PauseLeader,
+    /// All members stand still.
+    PauseAll,
+    /// What the leader proposes of leases that ran out is lost for a while.
+    LoseExpiries,
+    /// The network is whole again.
+    Heal,
+}
+
+/// What breaks in a world, and when.
+#[derive(Clone, Debug)]
+pub struct Breaking {
+    /// Shortest and longest time from one fault to the next, in microseconds.
+    pub interval: (u64, u64),
+    /// What, and how often as against the others.
+    pub odds: &'static [(Breakage, u64)],
+}
+
+impl Breaking {
+    /// What breaks next.
+    pub fn draw(&self, rng: &mut Rng) -> Breakage {
+        let sum = self.odds.iter().map(|(_, weight)| weight).sum();
+        let mut drawn = rng.below(sum);
+        for (breakage, weight) in self.odds {
+            match drawn.checked_sub(*weight) {
+                Some(left) => drawn = left,
+                None => return *breakage,
+            }
+        }
+        unreachable!("what is drawn lies below the sum of the weights")
+    }
+}
+
+const EVERYDAY: &[(Breakage, u64)] = &[
+    (Breakage::Crash, 25),
+    (Breakage::CrashLeader, 20),
+    (Breakage::CrashAll, 7),
+    (Breakage::Isolate, 15),
+    (Breakage::IsolateLeader, 8),
+    (Breakage::CutSome, 10),
+    (Breakage::HandOver, 5),
+    (Breakage::Pause, 8),
+    (Breakage::PauseLeader, 5),
+    (Breakage::LoseExpiries, 3),
+    (Breakage::Heal, 10),
+];
+const PAUSES: &[(Breakage, u64)] = &[
+    (Breakage::Pause, 20),
+    (Breakage::PauseLeader, 40),
+    (Breakage::PauseAll, 10),
+    (Breakage::HandOver, 5),
+    (Breakage::CrashLeader, 5),
+    (Breakage::IsolateLeader, 10),
+    (Breakage::Heal, 10),
+];
+const LEADER_CHANGES: &[(Breakage, u64)] =
+    &[(Breakage::HandOver, 50), (Breakage::CrashLeader, 40), (Breakage::Heal, 10)];
+const LOST_EXPIRIES: &[(Breakage, u64)] = &[
+    (Breakage::LoseExpiries, 40),
+    (Breakage::HandOver, 20),
+    (Breakage::IsolateLeader, 15),
+    (Breakage::CrashLeader, 10),
+    (Breakage::Heal, 15),
+];
+const NOTHING: &[(Breakage, u64)] = &[(Breakage::Heal, 1)];
+
+impl Holding {
+    /// As in worlds that are not about leases.
+    #[must_use]
+    pub fn everyday(holders: u64) -> Self {
+        Self {
+            holders,
+            keys: 2,
+            ttl: (3, 5),
+            turn: (300_000, 500_000),
+            renewals: (0, 20),
+            moves: 200,
+            again: true,
+            calls_max: 3,
+        }
+    }
+}
+
+impl Breaking {
+    /// As in worlds that are not about leases.
+    #[must_use]
+    pub fn everyday(election_timeout: Millis, interval_max: u64) -> Self {
+        Self { interval: (election_timeout.0 * 250, interval_max), odds: EVERYDAY }
+    }
+}
+
+impl Scene {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Everyday,
+        Self::Pauses,
+        Self::LeaderChanges,
+        Self::LostExpiries,
+        Self::LongLives,
+        Self::Races,
+        Self::BulkExpiry,
+        Self::Overload,
+    ];
+
+    /// Turns a world of every day into one of this scene.
+    pub fn set(self, config: &mut Config, rng: &mut Rng) {
+        if self == Self::Everyday {
+            return;
+        }
+        // What is not about leases is kept small.
+        config.clients = 2;
+        config.observers = 0;
+        config.value_bytes = 0;
+        config.log_kept_bytes = 16 * 1024 * 1024;
+        config.compaction_interval_max = 0;
+        config.holding.holders = 8;
+        match self {
+            Self::Everyday => {}
+            Self::Pauses => {
+                quick(config, rng, 30);
+                config.holding.ttl = (2, 4);
+                config.breaking = Breaking { interval: (200_000, 3 * SECOND), odds: PAUSES };
+            }
+            Self::LeaderChanges => {
+                quick(config, rng, 40);
+                config.holding.ttl = (4, 4);
+                config.breaking =
+                    Breaking { interval: (1_800_000, 2_200_000), odds: LEADER_CHANGES };
+            }
+            Self::LostExpiries => {
+                quick(config, rng, 30);
+                config.holding.ttl = (2, 4);
+                config.holding.renewals = (0, 4);
+                config.breaking = Breaking { interval: (500_000, 4 * SECOND), odds: LOST_EXPIRIES };
+            }
+            Self::LongLives => long_lives(config, rng),
+            Self::Races => {
+                config.holding = Holding {
+                    holders: 5,
+                    keys: 3,
+                    ttl: (2, 3),
+                    turn: (20_000, 200_000),
+                    renewals: (0, 30),
+                    moves: 700,
+                    again: true,
+                    calls_max: 6,
+                };
+            }
+            Self::BulkExpiry => bulk_expiry(config, rng),
+            Self::Overload => overload(config),
+        }
+    }
+}
+
+/// Elections that take a fraction of a lease's time to live.
+fn quick(config: &mut Config, rng: &mut Rng, seconds: u64) {
+    config.election_timeout = Millis(*rng.pick(&[300, 500, 800]));
+    config.chaos = seconds * SECOND;
+    config.quality.lost = config.quality.lost.min(10);
+}
+
+/// Two hours, with ticks and turns so far apart that they are cheap.
+fn long_lives(config: &mut Config, rng: &mut Rng) {
+    config.election_timeout = Millis(5_000);
+    config.chaos = 2 * 3_600 * SECOND;
+    config.quality = Quality::GOOD;
+    config.think_max = 60 * SECOND;
+    config.housekeeping = 30 * SECOND;
+    config.holding = Holding {
+        holders: 8,
+        keys: 2,
+        ttl: (1_200, 1_200),
+        turn: (rng.between(20, 200) * SECOND, rng.between(300, 900) * SECOND),
+        renewals: (0, 6),
+        moves: 200,
+        again: true,
+        calls_max: 2,
+    };
+    config.breaking = Breaking { interval: (590 * SECOND, 610 * SECOND), odds: LEADER_CHANGES };
+}
+
+/// Leases that were all renewed at the same moments, for the last time at the same one.
+fn bulk_expiry(config: &mut Config, rng: &mut Rng) {
+    quick(config, rng, 12);
+    config.quality.lost = 0;
+    config.think_max = SECOND;
+    config.holding = Holding {
+        holders: rng.between(300, 500),
+        keys: 4,
+        ttl: (4, 4),
+        turn: (SECOND, SECOND),
+        renewals: (2, 2),
+        moves: 0,
+        again: false,
+        calls_max: 2,
+    };
+    config.breaking = Breaking { interval: (60 * SECOND, 60 * SECOND), odds: NOTHING };
+    config.crashes_amid_ends = true;
+}
+
+/// A slow disk, and far more to be written than it takes.
+fn overload(config: &mut Config) {
+    config.election_timeout = Millis(1_000);
+    config.chaos = 9 * SECOND;
+    // As on a connection, no frame overtakes another.
+    config.quality = Quality { delay_min: 500, delay_max: 500, ..Quality::GOOD };
+    config.disk_delay_max = 300_000;
+    config.disk_stalls = 0;
+    config.flood_bytes = 12 * 1024 * 1024;
+    config.log_kept_bytes = 1024 * 1024 * 1024;
+    config.holding = Holding {
+        holders: 60,
+        keys: 2,
+        ttl: (2, 3),
+        turn: (400_000, 600_000),
+        renewals: (1, 6),
+        moves: 0,
+        again: false,
+        calls_max: 2,
+    };
+    config.breaking = Breaking { interval: (60 * SECOND, 60 * SECOND), odds: NOTHING };
+}
