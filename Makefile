@@ -9,6 +9,7 @@ CARGO := scripts/cargo.sh
 FLAGS := --locked --features sim,failpoints
 NODES ?= 3
 SEED ?= 1
+SCENE ?= Everyday
 
 # The rooms without I/O, whose unit tests take seconds.
 PURE := types:: raft:: state:: lease:: watch::
@@ -46,8 +47,8 @@ diff: packages-test ## Send 100,000 random requests to Quorate and to etcd, and 
 	$(CARGO) test $(FLAGS) --test diff -- --exact answers_are_those_of_etcd_for_long --ignored --nocapture
 
 .PHONY: sim
-sim: packages-test ## Run the simulator with one SEED (1), with a trace when it fails
-	QUORATE_SIM_SEED=$(SEED) $(CARGO) test $(FLAGS) --test sim -- --exact one_seed --ignored --nocapture
+sim: packages-test ## Run the simulator with one SEED (1) of a SCENE, with a trace when it fails
+	QUORATE_SIM_SEED=$(SEED) QUORATE_SIM_SCENE=$(SCENE) $(CARGO) test $(FLAGS) --test sim -- --exact one_seed --ignored --nocapture
 
 .PHONY: check
 check: packages-test ## Check format and lints, and test the rooms without I/O

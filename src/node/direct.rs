@@ -59,4 +59,11 @@ impl Shared {
         }
         lessor.renew(lease, asked).ok()
     }
+
+    /// Takes the leases from this member's clock that ran out, as its replica does to propose their
+    /// ends. Nobody else hears of them for the time after which they are proposed again.
+    pub fn take_expired(&self) -> Vec<LeaseId> {
+        let now = self.clock.now();
+        self.lessor().due(now, usize::MAX).expired
+    }
 }

@@ -6,7 +6,7 @@ use crate::{
     node::Input,
     sim::{checks::Violation, member::Member, schedule::Event, world::Context},
     state::{ApplyError, Command, View, meta, mvcc},
-    types::{Event as Change, EventKind, Key, KeyValue, MemberId, Revision},
+    types::{DeleteReason, Event as Change, EventKind, Key, KeyValue, MemberId, Revision},
 };
 
 /// Revisions that a compaction leaves at most.
@@ -20,12 +20,13 @@ pub struct Chronicle {
     revision: Revision,
     /// The highest revision up to which somebody asked for a compaction.
     compacted: Revision,
+    has_expiry: bool,
 }
 
 impl Default for Chronicle {
     fn default() -> Self {
         let (revision, compacted) = (Revision::FIRST, Revision::NEVER_COMPACTED);
-        Self { changes: Vec::new(), revision, compacted }
+        Self { changes: Vec::new(), revision, compacted, has_expiry: false }
     }
 }
 
@@ -34,6 +35,12 @@ impl Chronicle {
     #[must_use]
     pub fn changes(&self) -> &[Change] {
         &self.changes
+    }
+
+    /// Whether a lease with keys has run out.
+    #[must_use]
+    pub fn has_expiry(&self) -> bool {
+        self.has_expiry
     }
 
     /// The newest revision.
@@ -52,7 +59,11 @@ impl Chronicle {
     pub fn record(&mut self, view: &dyn View) -> Result<(), Violation> {
         let newest = meta::revision(view).map_err(|fault| Violation(fault.to_string()))?;
         if newest > self.revision {
-            self.changes.extend(told(view, self.revision.next(), newest)?);
+            let changes = told(view, self.revision.next(), newest)?;
+            let expired =
+                |c: &Change| matches!(c.kind, EventKind::Delete(_, DeleteReason::Expired));
+            self.has_expiry |= changes.iter().any(expired);
+            self.changes.extend(changes);
             self.revision = newest;
         }
         Ok(())

@@ -2,7 +2,13 @@
 
 use crate::{
     node::{Initial, Settings},
-    sim::{disk::LogFault, network::Quality, rng::Rng},
+    sim::{
+        Options,
+        disk::LogFault,
+        network::Quality,
+        rng::Rng,
+        scene::{Breaking, Holding, Scene},
+    },
     state::{Member, member},
     types::{ClusterId, MemberId, Millis},
 };
@@ -23,6 +29,21 @@ pub enum Planted {
     FastClocks,
     /// Watch streams swallow a response now and then.
     SwallowedResponses,
+    /// The clocks of members jump ahead by an hour, as a wall clock may. To a member that is what a
+    /// pause is.
+    JumpingClocks,
+    /// A leader that was paused has the leases ended that it takes for expired, whoever leads now.
+    StaleExpiries,
+    /// A leader acknowledges renewals without having its leadership confirmed.
+    UnconfirmedRenewals,
+    /// A renewal is acknowledged while the log still holds how long the lease had left before.
+    UnclearedCheckpoints,
+    /// A new leader does not know how long silent leases had left.
+    ForgottenCheckpoints,
+    /// What is proposed of leases that ran out is lost, as often as it is proposed.
+    ExpiriesLostForGood,
+    /// The ends of leases wait behind all that clients have asked for.
+    ExpiriesInLine,
 }
 
 impl Planted {
@@ -35,7 +56,14 @@ impl Planted {
             Self::Nothing
             | Self::UnconfirmedReads
             | Self::FastClocks
-            | Self::SwallowedResponses => LogFault::None,
+            | Self::SwallowedResponses
+            | Self::JumpingClocks
+            | Self::StaleExpiries
+            | Self::UnconfirmedRenewals
+            | Self::UnclearedCheckpoints
+            | Self::ForgottenCheckpoints
+            | Self::ExpiriesLostForGood
+            | Self::ExpiriesInLine => LogFault::None,
         }
     }
 }
@@ -71,20 +99,38 @@ pub struct Config {
     pub think_max: u64,
     /// How long things break.
     pub chaos: u64,
-    /// Longest time from one fault to the next.
-    pub fault_interval_max: u64,
+    /// What breaks, and when.
+    pub breaking: Breaking,
+    /// How leases are held.
+    pub holding: Holding,
+    /// Clients that watch.
+    pub observers: u64,
+    /// Time from one look of a housekeeper at its store to the next.
+    pub housekeeping: u64,
+    /// Bytes that wait at each member, besides what clients want; 0 for none.
+    pub flood_bytes: usize,
+    /// Whether the leader crashes when the first lease has run out.
+    pub crashes_amid_ends: bool,
     /// Longest time from one compaction to the next; 0 for none at all.
     pub compaction_interval_max: u64,
+    /// What the world is about.
+    pub scene: Scene,
     /// What is broken on purpose.
     pub planted: Planted,
     seed: u64,
 }
 
 impl Config {
-    /// The world of a seed, with a fault planted into it.
+    /// The world of a seed.
     #[must_use]
-    pub fn draw(seed: u64, planted: Planted) -> Self {
-        let mut rng = Rng::new(seed).fork(1);
+    pub fn draw(options: &Options) -> Self {
+        let mut rng = Rng::new(options.seed).fork(1);
+        let mut config = Self::everyday(options, &mut rng);
+        options.scene.set(&mut config, &mut rng);
+        config
+    }
+
+    fn everyday(options: &Options, rng: &mut Rng) -> Self {
         let election_timeout = *rng.pick(&[300, 500, 1_000, 1_000, 2_000]);
         let members = *rng.pick(&[3, 3, 3, 3, 5]);
         // One world in four moves enough bytes for members that were away to need a checkpoint.
@@ -110,10 +156,19 @@ impl Config {
             value_bytes: if heavy { 6 * 1024 } else { 0 },
             think_max: rng.between(20_000, 200_000),
             chaos: (election_timeout * 1_000 * rng.between(10, 25)).max(8_000_000),
-            fault_interval_max: election_timeout * 1_000 * rng.between(1, 4),
+            breaking: Breaking::everyday(
+                Millis(election_timeout),
+                election_timeout * 1_000 * rng.between(1, 4),
+            ),
             compaction_interval_max: *rng.pick(&[0, 500_000, 500_000, 4_000_000]),
-            planted,
-            seed,
+            holding: Holding::everyday(rng.below(6)),
+            observers: 3,
+            housekeeping: 1_000_000,
+            flood_bytes: 0,
+            crashes_amid_ends: false,
+            scene: options.scene,
+            planted: options.planted,
+            seed: options.seed,
         }
     }
 
@@ -128,6 +183,12 @@ impl Config {
     pub fn initial(&self) -> Initial {
         let member = |id: &MemberId| Member { id: *id, name: id.to_string(), ..Member::default() };
         Initial { cluster: self.cluster(), members: self.members.iter().map(member).collect() }
+    }
+
+    /// The longest time to live of a lease, in microseconds.
+    #[must_use]
+    pub fn ttl_max(&self) -> u64 {
+        self.holding.ttl.1 * 1_000_000
     }
 
     /// Puts what was drawn into a member's settings.

@@ -4,7 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::{
     node::Input,
-    sim::{member::Member, network::Quality, schedule::Event, workload::Workload, world::Context},
+    sim::{
+        member::{Member, Part, Pause},
+        network::Quality,
+        scene::Breakage,
+        schedule::Event,
+        workload::Workload,
+        world::Context,
+    },
     types::MemberId,
 };
 
@@ -12,46 +19,51 @@ type Members = BTreeMap<MemberId, Member>;
 
 /// Breaks or repairs something, drawn by chance, and says when the next thing does.
 pub fn strike(members: &mut Members, workload: &mut Workload, ctx: &mut Context) {
-    match ctx.rng.below(100) {
-        0..25 => {
-            let member = *ctx.rng.pick(&ctx.config.members);
-            crash(member, members, workload, ctx);
-        }
-        25..45 => {
-            if let Some(leader) = leader(members) {
-                crash(leader, members, workload, ctx);
-            }
-        }
-        45..52 => {
+    let breakage = ctx.config.breaking.draw(&mut ctx.rng);
+    let any = *ctx.rng.pick(&ctx.config.members);
+    let leader = leader(members);
+    match (breakage, leader) {
+        (Breakage::Crash, _) => crash(any, members, workload, ctx),
+        (Breakage::CrashAll, _) => {
             for member in ctx.config.members.clone() {
                 crash(member, members, workload, ctx);
             }
         }
-        52..67 => {
-            let member = *ctx.rng.pick(&ctx.config.members);
-            isolate(member, ctx);
+        (Breakage::CrashLeader, Some(leader)) => crash(leader, members, workload, ctx),
+        (Breakage::Isolate, _) => isolate(any, ctx),
+        (Breakage::IsolateLeader, Some(leader)) => isolate(leader, ctx),
+        (Breakage::CutSome, _) => cut_some_directions(ctx),
+        (Breakage::HandOver, Some(leader)) => hand_over(leader, members, ctx),
+        (Breakage::Pause, _) => pause(any, members, ctx),
+        (Breakage::PauseLeader, Some(leader)) => pause(leader, members, ctx),
+        (Breakage::PauseAll, _) => pause_all(members, ctx),
+        (Breakage::LoseExpiries, _) => {
+            let until = ctx.schedule.now() + ctx.rng.between(50_000, 3_000_000);
+            ctx.note(&[20, until], format_args!("expiries are lost until {until}"));
+            ctx.expiries_lost_until = until;
         }
-        67..75 => {
-            if let Some(leader) = leader(members) {
-                isolate(leader, ctx);
-            }
-        }
-        75..85 => cut_some_directions(ctx),
-        85..90 => {
-            if let Some(leader) = leader(members) {
-                ctx.note(&[16, leader.0], format_args!("{leader} hands leadership over"));
-                let leader = members.get_mut(&leader).expect("members never go");
-                leader.post(Input::HandOver(None), ctx);
-            }
-        }
-        _ => {
+        (Breakage::Heal, _) => {
             ctx.note(&[10], format_args!("the network is whole again"));
             ctx.network.heal();
         }
+        (
+            Breakage::CrashLeader
+            | Breakage::IsolateLeader
+            | Breakage::HandOver
+            | Breakage::PauseLeader,
+            None,
+        ) => {}
     }
-    let timeout = ctx.config.election_timeout.0 * 1_000;
-    let next = ctx.rng.between(timeout / 4, ctx.config.fault_interval_max);
+    let (shortest, longest) = ctx.config.breaking.interval;
+    let next = ctx.rng.between(shortest, longest);
     ctx.schedule.after(next, Event::Fault);
+}
+
+/// The leader crashes, and comes back soon.
+pub fn crash_leader(members: &mut Members, workload: &mut Workload, ctx: &mut Context) {
+    if let Some(leader) = leader(members) {
+        crash(leader, members, workload, ctx);
+    }
 }
 
 /// Repairs everything: from now on nothing breaks any more.
@@ -59,6 +71,7 @@ pub fn repair(ctx: &mut Context) {
     ctx.note(&[11], format_args!("everything is repaired"));
     ctx.network.heal();
     ctx.network.set_quality(Quality::GOOD);
+    ctx.expiries_lost_until = 0;
 }
 
 /// The member that takes itself for the leader of the newest term.
@@ -78,6 +91,48 @@ fn crash(member: MemberId, members: &mut Members, workload: &mut Workload, ctx: 
     let timeout = ctx.config.election_timeout.0 * 1_000;
     let down = ctx.rng.between(timeout / 20, timeout * 3);
     ctx.schedule.after(down, Event::Restart(member));
+}
+
+fn hand_over(leader: MemberId, members: &mut Members, ctx: &mut Context) {
+    ctx.note(&[16, leader.0], format_args!("{leader} hands leadership over"));
+    let leader = members.get_mut(&leader).expect("members never go");
+    leader.post(Input::HandOver(None), ctx);
+}
+
+/// A member, or a thread of it, stands still: for a moment, for about an election, or for up to
+/// three times as long as any lease lives without a renewal.
+fn pause(member: MemberId, members: &mut Members, ctx: &mut Context) {
+    let timeout = ctx.config.election_timeout.0 * 1_000;
+    let ttl = ctx.config.ttl_max();
+    let (shortest, longest) =
+        *ctx.rng.pick(&[(10_000, 200_000), (timeout / 2, timeout * 3), (ttl, ttl * 3)]);
+    let part = *ctx.rng.pick(&[
+        Part::Process,
+        Part::Process,
+        Part::Process,
+        Part::Driver,
+        Part::Applier,
+        Part::LogWriter,
+    ]);
+    let now = ctx.schedule.now();
+    let until = (now + ctx.rng.between(shortest, longest)).min(ctx.config.chaos);
+    let deaf = ctx.rng.chance(500);
+    if until > now {
+        let member = members.get_mut(&member).expect("members never go");
+        member.pause(Pause { part, until, deaf }, ctx);
+    }
+}
+
+/// All members stand still at once, as on a machine that is suspended, and go on about together.
+fn pause_all(members: &mut Members, ctx: &mut Context) {
+    let timeout = ctx.config.election_timeout.0 * 1_000;
+    let span = ctx.rng.between(timeout, ctx.config.ttl_max() * 2);
+    for member in members.values_mut() {
+        let until = (ctx.schedule.now() + span + ctx.rng.below(20_000)).min(ctx.config.chaos);
+        if until > ctx.schedule.now() {
+            member.pause(Pause { part: Part::Process, until, deaf: false }, ctx);
+        }
+    }
 }
 
 fn isolate(member: MemberId, ctx: &mut Context) {

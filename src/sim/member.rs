@@ -3,33 +3,30 @@
 //! The replica, the applier and the log writer's step are those of a real member. What stands here
 //! in for its threads is a queue for each of them, and a time that each piece of work takes.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     node::{
-        Applier, ApplyTask, Chore, Clock, Input, LogTask, Metrics, Opened, Output, Replica,
-        Settings, Shared, carry_out_log, open,
+        Applier, ApplyTask, Chore, Input, LogTask, Metrics, Opened, Output, Replica, Settings,
+        Shared, carry_out_log, open,
         ports::{LogStore, StateStore},
     },
     raft::Position,
     sim::{
         checks::Violation,
+        config::Planted,
         disk::{LogFault, SimLog, SimStore},
         schedule::{Event, Life},
         world::Context,
     },
-    state::meta,
-    types::{BootNumber, Fault, MemberId, Term},
+    state::{Command, RevokeCause, lease, meta, testing::inconsistencies},
+    types::{BootNumber, Fault, MemberId, Seconds, Term},
 };
 
 /// Log tasks that a step takes at most, as in a real member.
 const LOG_TASKS_PER_STEP_MAX: usize = 256;
+/// Of a thousand looks of a housekeeper, after how many the whole state is looked through.
+const INSPECTIONS: u64 = 50;
 
 /// A member of the cluster.
 pub struct Member {
@@ -54,28 +51,43 @@ pub struct Process {
     apply_waiting: VecDeque<ApplyTask>,
     apply_task: Option<ApplyTask>,
     tick: u64,
+    pause: Option<Pause>,
     /// The term and the leader as last noted.
     seen: (Term, Option<MemberId>),
 }
 
-/// The world's time, as the clock of one member shows it: some run a little fast or slow.
-#[derive(Debug)]
-pub struct SimClock {
-    micros: Arc<AtomicU64>,
-    per_mille: u64,
+/// What of a member stands still. Its clock goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The whole process, as a stopped one.
+    Process,
+    /// The thread that drives consensus.
+    Driver,
+    /// The thread that applies.
+    Applier,
+    /// The thread that writes the log.
+    LogWriter,
 }
 
-impl SimClock {
-    /// A clock that shows `per_mille` thousandths of the time that passes.
-    #[must_use]
-    pub fn new(micros: Arc<AtomicU64>, per_mille: u64) -> Self {
-        Self { micros, per_mille }
-    }
+/// A pause of a member.
+#[derive(Clone, Copy, Debug)]
+pub struct Pause {
+    /// What stands still.
+    pub part: Part,
+    /// Until when, in microseconds.
+    pub until: u64,
+    /// Whether what is sent to it meanwhile is lost; else it waits.
+    pub deaf: bool,
 }
 
-impl Clock for SimClock {
-    fn now_micros(&self) -> u64 {
-        self.micros.load(Ordering::Relaxed) * self.per_mille / 1_000
+impl Pause {
+    fn holds_up(&self, event: &Event) -> bool {
+        match self.part {
+            Part::Process => true,
+            Part::Driver => matches!(event, Event::Round(_) | Event::Tick(_)),
+            Part::Applier => matches!(event, Event::Applied(_)),
+            Part::LogWriter => matches!(event, Event::LogWritten(_)),
+        }
     }
 }
 
@@ -141,6 +153,24 @@ impl Member {
         );
     }
 
+    /// Something of it stands still for a while, unless something does already.
+    pub fn pause(&mut self, pause: Pause, ctx: &mut Context) {
+        let now = ctx.schedule.now();
+        let Some(process) = self.process.as_mut().filter(|p| p.held_up(now).is_none()) else {
+            return;
+        };
+        process.pause = Some(pause);
+        ctx.pauses += 1;
+        let ms = (pause.until - now) / 1_000;
+        ctx.note(
+            &[19, self.id.0, pause.until],
+            format_args!("the {:?} of {} stands still for {ms} ms", pause.part, self.id),
+        );
+        if pause.part == Part::Process && ctx.config.planted == Planted::StaleExpiries {
+            ctx.schedule.after(pause.until - now, Event::StaleExpiries(process.life));
+        }
+    }
+
     /// Carries on with what `event` says has come due in its present life.
     pub fn handle(&mut self, event: Event, ctx: &mut Context) -> Result<(), Violation> {
         let Some(process) = &mut self.process else { return Ok(()) };
@@ -148,6 +178,7 @@ impl Member {
         let faulty = |fault: Fault| Violation(format!("{member} stops: {fault}"));
         match event {
             Event::Round(_) => {
+                process.meddle(ctx);
                 let output = process.round();
                 let fault = process.hand_out(output, &self.store, ctx);
                 fault.map_err(faulty)?;
@@ -171,7 +202,18 @@ impl Member {
                 }
                 let input = self.store.flushed().map(Input::Flushed).map_err(faulty)?;
                 process.post(input, ctx);
-                ctx.schedule.after(1_000_000, Event::Housekeeping(life));
+                ctx.schedule.after(ctx.config.housekeeping, Event::Housekeeping(life));
+                if ctx.config.planted == Planted::ForgottenCheckpoints {
+                    self.forget_checkpoints(ctx)?;
+                }
+                if ctx.rng.chance(INSPECTIONS) { self.inspect() } else { Ok(()) }
+            }
+            Event::StaleExpiries(_) => {
+                // As if an expiry did not name its term, or nobody looked at it.
+                for id in process.shared.take_expired() {
+                    let cause = RevokeCause::Client;
+                    process.propose(Command::LeaseRevoke { id, cause }, ctx);
+                }
                 Ok(())
             }
             Event::Arrival { .. }
@@ -180,6 +222,7 @@ impl Member {
             | Event::ClientTimeout(..)
             | Event::HolderTurn(_)
             | Event::ObserverTurn(_)
+            | Event::Flood
             | Event::Compaction
             | Event::Fault
             | Event::Restart(_) => Ok(()), // the world's business
@@ -191,6 +234,29 @@ impl Member {
         if let Some(process) = &mut self.process {
             process.post(input, ctx);
         }
+    }
+
+    /// Looks whether its state makes sense.
+    pub fn inspect(&self) -> Result<(), Violation> {
+        let view = self.store.view().map_err(|fault| Violation(fault.to_string()))?;
+        let wrong = inconsistencies(&*view).map_err(|fault| Violation(fault.to_string()))?;
+        match wrong.first() {
+            Some(first) => Err(Violation(format!("the state of {}: {first}", self.id))),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the log forget how long silent leases have left.
+    fn forget_checkpoints(&mut self, ctx: &mut Context) -> Result<(), Violation> {
+        let Some(process) = &mut self.process else { return Ok(()) };
+        let view = self.store.view().map_err(|fault| Violation(fault.to_string()))?;
+        let leases = lease::list(&*view).map_err(|fault| Violation(fault.to_string()))?;
+        let checkpointed = leases.iter().filter(|lease| lease.remaining.is_some());
+        let cleared: Vec<_> = checkpointed.map(|lease| (lease.id, Seconds(0))).collect();
+        if !cleared.is_empty() {
+            process.propose(Command::LeaseCheckpoint(cleared), ctx);
+        }
+        Ok(())
     }
 
     /// Up to where its state has applied the log.
@@ -212,7 +278,7 @@ impl Process {
         let mut settings = Settings::new(ctx.config.cluster(), life.member, BootNumber(life.boot));
         ctx.config.apply_to(&mut settings);
         let tick = settings.heartbeat.0 * 1_000_000 / ctx.clock_speed(life.member);
-        let clock = Arc::new(SimClock::new(ctx.micros.clone(), ctx.clock_speed(life.member)));
+        let clock = Arc::new(ctx.clock(life.member));
         let shared = Shared::new(settings, Metrics::default(), clock, store.clone())?;
         let reader: Arc<dyn LogStore> = log.clone();
         let replica =
@@ -233,10 +299,54 @@ impl Process {
             apply_waiting: VecDeque::new(),
             apply_task: None,
             tick,
+            pause: None,
             seen: (Term(0), None),
         };
         process.order_round(ctx);
         Ok(process)
+    }
+
+    /// Until when it cannot carry on with `event`, if it cannot now.
+    #[must_use]
+    pub fn holds_up(&self, event: &Event, now: u64) -> Option<u64> {
+        self.held_up(now).filter(|pause| pause.holds_up(event)).map(|pause| pause.until)
+    }
+
+    /// Whether the whole process stands still.
+    #[must_use]
+    pub fn is_paused(&self, now: u64) -> bool {
+        self.held_up(now).is_some_and(|pause| pause.part == Part::Process)
+    }
+
+    /// Whether what is sent to it is lost.
+    #[must_use]
+    pub fn is_deaf(&self, now: u64) -> bool {
+        self.held_up(now).is_some_and(|pause| pause.part == Part::Process && pause.deaf)
+    }
+
+    fn held_up(&self, now: u64) -> Option<&Pause> {
+        self.pause.as_ref().filter(|pause| now < pause.until)
+    }
+
+    /// What becomes of leases that ran out before the replica looks: in some worlds nobody hears of
+    /// them for a while.
+    fn meddle(&mut self, ctx: &mut Context) {
+        if ctx.loses_expiries() {
+            ctx.lost_expiries += self.shared.take_expired().len() as u64;
+        } else if ctx.config.planted == Planted::ExpiriesInLine {
+            let (term, _) = self.shared.leadership();
+            for id in self.shared.take_expired() {
+                let cause = RevokeCause::Expiry(term);
+                self.propose(Command::LeaseRevoke { id, cause }, ctx);
+            }
+        }
+    }
+
+    /// Proposes as clients do.
+    fn propose(&mut self, command: Command, ctx: &mut Context) {
+        if let Ok((sequence, _)) = self.shared.submit(command) {
+            self.post(Input::Proposal(sequence), ctx);
+        }
     }
 
     /// Which start of which member it is.
@@ -339,8 +449,7 @@ impl Process {
             ctx.agreement.applied(member, *position, hash)?;
             let view = store.view().map_err(|fault| Violation(fault.to_string()))?;
             ctx.chronicle.record(&*view)?;
-            let now = ctx.schedule.now();
-            ctx.applied_at.entry(self.shared.watch_hub().current()).or_insert(now);
+            ctx.note_applied(self.shared.watch_hub().current());
             ctx.note(
                 &[3, member.0, position.index.0, hash],
                 format_args!("{member} has applied {}, state {hash:x}", position.index),
@@ -365,6 +474,8 @@ impl Process {
         }
         if leader == Some(self.life.member) {
             ctx.agreement.leads(self.life.member, term)?;
+            let now = ctx.schedule.now();
+            ctx.led_at.entry(term).or_insert(now);
         }
         Ok(())
     }

@@ -15,16 +15,21 @@
 
 pub mod checks;
 pub mod chronicle;
+pub mod clock;
 pub mod config;
 pub mod disk;
 pub mod faults;
+pub mod flood;
+pub mod frames;
 pub mod history;
 pub mod holders;
+pub mod judge;
 pub mod member;
 pub mod network;
 pub mod observers;
 pub mod plan;
 pub mod rng;
+pub mod scene;
 pub mod schedule;
 pub mod stream;
 pub mod trace;
@@ -33,13 +38,18 @@ pub mod world;
 
 use crate::types::Millis;
 
-use self::{checks::Violation, config::Planted, observers::Delivered, world::World};
+use self::{
+    checks::Violation, config::Planted, judge::Ended, observers::Delivered, scene::Scene,
+    world::World,
+};
 
 /// Which world to run, and how.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
     /// Decides everything.
     pub seed: u64,
+    /// What the world is about.
+    pub scene: Scene,
     /// What is broken on purpose.
     pub planted: Planted,
     /// Whether to keep lines of what happened.
@@ -69,6 +79,14 @@ pub struct Report {
     pub installed_checkpoints: u64,
     /// What came of watching.
     pub delivered: Delivered,
+    /// Pauses of members, or of threads of them.
+    pub pauses: u64,
+    /// Proposals of expiries that were lost.
+    pub lost_expiries: u64,
+    /// Renewals that were acknowledged.
+    pub renewals: u64,
+    /// What came of leases.
+    pub ended: Ended,
     /// How long the run took in its own time.
     pub virtual_time: Millis,
     /// What happened last, when asked for.

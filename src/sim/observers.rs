@@ -28,8 +28,6 @@ use crate::{
 
 type Members = BTreeMap<MemberId, Member>;
 
-/// Clients that watch.
-const OBSERVERS: u64 = 3;
 /// Watchers of each.
 const WATCHERS: usize = 3;
 /// Longest time between two looks of an observer at its stream, in microseconds.
@@ -73,7 +71,7 @@ impl Observers {
     /// A few observers, each with a first turn soon.
     pub fn new(ctx: &mut Context) -> Self {
         let mut observers = Vec::new();
-        for number in 0..OBSERVERS {
+        for number in 0..ctx.config.observers {
             ctx.schedule.after(TURN_MAX, Event::ObserverTurn(number));
             let keys = ctx.config.keys;
             let watched = (0..WATCHERS).map(|_| {

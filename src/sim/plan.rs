@@ -14,8 +14,10 @@ use crate::{
 
 /// What all keys of the workload begin with.
 const PREFIX: &[u8] = b"key/";
-/// What the keys of leases begin with.
-const LEASE_PREFIX: &[u8] = b"lease/";
+/// What the keys of holders begin with.
+const HELD_PREFIX: &[u8] = b"held/";
+/// What the keys begin with that only make work.
+const LOAD_PREFIX: &[u8] = b"load/";
 
 /// What a client wants.
 #[derive(Clone, Copy, Debug)]
@@ -209,25 +211,24 @@ pub fn value_id(value: &[u8]) -> Option<ValueId> {
     std::str::from_utf8(number).ok()?.parse().ok().map(ValueId)
 }
 
-/// Stores a key that lives on a lease and tells which.
+/// A key that the holder of a lease puts on it first; later others may have it.
 #[must_use]
-pub fn attach(lease: LeaseId) -> Command {
-    let bytes = [LEASE_PREFIX, lease.to_string().as_bytes()].concat();
-    Command::Put(Put {
-        key: Key::new(bytes).expect("the prefix is not empty"),
-        value: Bytes::new(),
-        lease: Some(lease),
-        prev_kv: false,
-        ignore_value: false,
-        ignore_lease: false,
-    })
+pub fn held_key(lease: LeaseId, number: u64) -> Key {
+    let bytes = [HELD_PREFIX, format!("{lease}/{number}").as_bytes()].concat();
+    Key::new(bytes).expect("the prefix is not empty")
 }
 
-/// Which lease's key this is.
+/// A key that only makes work.
 #[must_use]
-pub fn lease_of(key: &Key) -> Option<LeaseId> {
-    let number = std::str::from_utf8(key.as_bytes().strip_prefix(LEASE_PREFIX)?).ok()?;
-    i64::from_str_radix(number, 16).ok().map(LeaseId)
+pub fn load_key(number: u64) -> Key {
+    let bytes = [LOAD_PREFIX, number.to_string().as_bytes()].concat();
+    Key::new(bytes).expect("the prefix is not empty")
+}
+
+/// Whether the workload does not know this key.
+#[must_use]
+pub fn is_foreign(key: &Key) -> bool {
+    [HELD_PREFIX, LOAD_PREFIX].iter().any(|prefix| key.as_bytes().starts_with(prefix))
 }
 
 /// What an optional pair says of its key; `None` when its value is none of the workload's.

@@ -66,6 +66,10 @@ pub enum Event {
     HolderTurn(u64),
     /// An observer looks at its stream.
     ObserverTurn(u64),
+    /// A member that was paused has leases ended; only when that is planted.
+    StaleExpiries(Life),
+    /// More than it can take is asked of every member.
+    Flood,
     /// Somebody asks for a compaction.
     Compaction,
     /// Something breaks, or is repaired.

@@ -20,21 +20,29 @@ use crate::{
         Options, Report,
         checks::{Violation, agreement::Agreement, linearizable, revisions},
         chronicle::{self, Chronicle},
+        clock::SimClock,
         config::{Config, Planted},
         faults,
+        flood::Flood,
+        frames::{Shown, frame_hash},
         holders::Holders,
+        judge::{self, Ended},
         member::Member,
         network::Network,
         observers::{Delivered, Observers},
-        plan,
         rng::Rng,
         schedule::{Event, Life, Schedule},
         trace::Trace,
         workload::Workload,
     },
     state::lease,
-    types::{Event as Change, EventKind, Fault, MemberId, Millis, Revision},
+    types::{Fault, MemberId, Millis, Revision, Term},
 };
+
+/// Clocks of members begin somewhere up to here, in microseconds.
+const ORIGIN_MAX: u64 = 3_600_000_000;
+/// After this time, in microseconds, there is a leader that stays.
+const SETTLED: u64 = 3_000_000;
 
 /// What every part of a world needs of it.
 pub struct Context {
@@ -54,6 +62,14 @@ pub struct Context {
     pub is_open: bool,
     /// When each revision was first seen on some member; of several applied as one, the last.
     pub applied_at: BTreeMap<Revision, u64>,
+    /// When each term was first seen to have a leader.
+    pub led_at: BTreeMap<Term, u64>,
+    /// Until when proposals are lost that would end leases which ran out.
+    pub expiries_lost_until: u64,
+    /// How many were.
+    pub lost_expiries: u64,
+    /// Pauses of members so far.
+    pub pauses: u64,
     /// Everything that happened.
     pub chronicle: Chronicle,
     /// Crashes so far.
@@ -70,12 +86,14 @@ pub struct World {
     workload: Workload,
     holders: Holders,
     observers: Observers,
+    flood: Flood,
     delivered: Delivered,
+    ended: Ended,
 }
 
 impl Context {
     fn new(options: &Options) -> Self {
-        let config = Config::draw(options.seed, options.planted);
+        let config = Config::draw(options);
         let rng = Rng::new(options.seed);
         Self {
             network: Network::new(rng.fork(2), config.quality),
@@ -85,6 +103,10 @@ impl Context {
             agreement: Agreement::default(),
             is_open: true,
             applied_at: BTreeMap::new(),
+            led_at: BTreeMap::new(),
+            expiries_lost_until: 0,
+            lost_expiries: 0,
+            pauses: 0,
             chronicle: Chronicle::default(),
             crashes: 0,
             installed_checkpoints: 0,
@@ -102,6 +124,31 @@ impl Context {
     pub fn disk_delay(&mut self) -> u64 {
         let delay = self.rng.below(self.config.disk_delay_max) + 50;
         if self.rng.chance(self.config.disk_stalls) { delay * 50 } else { delay }
+    }
+
+    /// Notes that a member has applied everything up to a revision.
+    pub fn note_applied(&mut self, revision: Revision) {
+        if self.applied_at.last_key_value().is_none_or(|(newest, _)| *newest < revision) {
+            self.applied_at.insert(revision, self.schedule.now());
+        }
+    }
+
+    /// Whether proposals are lost that would end leases which ran out.
+    #[must_use]
+    pub fn loses_expiries(&self) -> bool {
+        self.config.planted == Planted::ExpiriesLostForGood
+            || self.schedule.now() < self.expiries_lost_until
+    }
+
+    /// The clock of a member that starts now.
+    pub fn clock(&mut self, member: MemberId) -> SimClock {
+        let jumps = self.config.planted == Planted::JumpingClocks;
+        SimClock {
+            micros: self.micros.clone(),
+            per_mille: self.clock_speed(member),
+            origin: self.rng.below(ORIGIN_MAX),
+            jumps_at: jumps.then_some(self.config.chaos / 2),
+        }
     }
 
     /// How fast a member's clock runs, in thousandths.
@@ -154,8 +201,16 @@ impl World {
         let workload = Workload::new(&mut ctx);
         let holders = Holders::new(&mut ctx);
         let observers = Observers::new(&mut ctx);
-        let mut world =
-            Self { ctx, members, workload, holders, observers, delivered: Delivered::default() };
+        let mut world = Self {
+            ctx,
+            members,
+            workload,
+            holders,
+            observers,
+            flood: Flood::default(),
+            delivered: Delivered::default(),
+            ended: Ended::default(),
+        };
         let verdict = world.live();
         world.report(options.seed, verdict)
     }
@@ -165,20 +220,24 @@ impl World {
             let delay = self.ctx.rng.below(100_000);
             self.ctx.schedule.after(delay, Event::Restart(member));
         }
-        let first = self.ctx.rng.below(self.ctx.config.fault_interval_max);
+        let first = self.ctx.rng.below(self.ctx.config.breaking.interval.1);
         self.ctx.schedule.after(first, Event::Fault);
         if self.ctx.config.compaction_interval_max > 0 {
             self.ctx.schedule.after(first, Event::Compaction);
         }
+        if self.ctx.config.flood_bytes > 0 {
+            self.ctx.schedule.after(SETTLED, Event::Flood);
+        }
         self.run_until(self.ctx.config.chaos)?;
 
         self.ctx.is_open = false;
-        self.holders.fall_silent();
+        self.holders.fall_silent(self.ctx.schedule.now());
         faults::repair(&mut self.ctx);
         for member in self.ctx.config.members.clone() {
             self.ctx.schedule.after(0, Event::Restart(member));
         }
         self.demand("a leader that all follow", 20, Self::all_follow_one)?;
+        let led = self.ctx.schedule.now();
         // Clients give up after five seconds.
         self.demand("an end of every call", 30, |world| !world.workload.is_busy())?;
         for member in self.ctx.config.members.clone() {
@@ -186,7 +245,8 @@ impl World {
             self.workload.call_directly(member, false, &mut self.members, &mut self.ctx)?;
         }
         self.demand("answers from every member", 20, |world| !world.workload.is_busy())?;
-        self.demand("an end of every lease", 20, Self::no_lease_lives)?;
+        let bound = judge::last_end(&self.ctx, led);
+        self.demand_until("an end of every lease", bound, Self::no_lease_lives)?;
         self.demand("the same state on all members", 20, Self::all_agree)?;
         self.demand("an end of what watchers are shown", 20, Self::watchers_have_seen_all)?;
         self.judge()
@@ -201,12 +261,23 @@ impl World {
     ) -> Result<(), Violation> {
         let timeout = self.ctx.config.election_timeout.0 * 1_000;
         let deadline = self.ctx.schedule.now() + timeout * timeouts + 5_000_000;
+        self.demand_until(what, deadline, is_met)
+    }
+
+    /// Lets time pass until a demand is met, at most until `deadline`.
+    fn demand_until(
+        &mut self,
+        what: &str,
+        deadline: u64,
+        is_met: impl Fn(&Self) -> bool,
+    ) -> Result<(), Violation> {
+        let step = self.ctx.config.election_timeout.0 * 100;
         while !is_met(self) {
             let now = self.ctx.schedule.now();
             if now >= deadline {
                 return Err(Violation(format!("there is no {what} long after all was repaired")));
             }
-            self.run_until(now + timeout / 10)?;
+            self.run_until(now + step)?;
         }
         Ok(())
     }
@@ -227,19 +298,15 @@ impl World {
             | Event::LogWritten(life)
             | Event::Applied(life)
             | Event::ChoreDone(life, _)
-            | Event::Housekeeping(life) => {
-                let member = members.get_mut(&life.member).expect("members never go");
-                if member.process().is_some_and(|process| process.life() == life) {
-                    member.handle(event, ctx)?;
-                    self.workload.poll(life.member, members, ctx)?;
-                    self.holders.poll(life.member, members, ctx)?;
-                }
-                Ok(())
-            }
+            | Event::Housekeeping(life)
+            | Event::StaleExpiries(life) => self.go_on(life, event),
             Event::Arrival { from, to, frame } => {
                 if ctx.network.connects(from, to) {
                     let member = members.get_mut(&to).expect("members never go");
-                    member.post(Input::Frame(from, frame), ctx);
+                    let now = ctx.schedule.now();
+                    if !member.process().is_some_and(|process| process.is_deaf(now)) {
+                        member.post(Input::Frame(from, frame), ctx);
+                    }
                 } else if let Some(sender) = members.get_mut(&from) {
                     // A broken connection is noticed, sooner or later.
                     sender.post(Input::Unreachable(to), ctx);
@@ -268,6 +335,12 @@ impl World {
                 }
                 Ok(())
             }
+            Event::Flood => {
+                if ctx.is_open {
+                    self.flood.rise(members, ctx);
+                }
+                Ok(())
+            }
             Event::ObserverTurn(observer) => self.observers.turn(observer, members, ctx),
             Event::Compaction => {
                 if ctx.is_open {
@@ -286,6 +359,28 @@ impl World {
                 if member.process().is_none() { member.start(ctx) } else { Ok(()) }
             }
         }
+    }
+
+    /// A member carries on with what has come due, or when it no longer stands still.
+    fn go_on(&mut self, life: Life, event: Event) -> Result<(), Violation> {
+        let (members, ctx) = (&mut self.members, &mut self.ctx);
+        let member = members.get_mut(&life.member).expect("members never go");
+        let Some(process) = member.process().filter(|process| process.life() == life) else {
+            return Ok(());
+        };
+        let now = ctx.schedule.now();
+        if let Some(until) = process.holds_up(&event, now) {
+            ctx.schedule.after(until - now, event);
+            return Ok(());
+        }
+        member.handle(event, ctx)?;
+        self.workload.poll(life.member, members, ctx)?;
+        self.holders.poll(life.member, members, ctx)?;
+        if ctx.config.crashes_amid_ends && ctx.chronicle.has_expiry() {
+            ctx.config.crashes_amid_ends = false;
+            faults::crash_leader(members, &mut self.workload, ctx);
+        }
+        Ok(())
     }
 
     /// Copies a checkpoint from disk to disk, and tells both sides.
@@ -356,28 +451,15 @@ impl World {
         let chronicle = &self.ctx.chronicle;
         // All members have the same by now.
         let member = self.members.values().next().expect("there are members");
+        member.inspect()?;
         let view = member.store().view().map_err(|fault| Violation(fault.to_string()))?;
         chronicle.check(&*view)?;
         let history = chronicle.changes();
         self.delivered = self.observers.check(history, chronicle.compacted())?;
-        self.judge_leases(history)?;
+        self.ended = judge::leases(&self.holders, history, &self.ctx)?;
         let operations = self.workload.operations();
-        revisions::check(operations, &survived(history)?)?;
+        revisions::check(operations, &judge::survived(history)?)?;
         linearizable::check(operations)
-    }
-
-    /// Leases that ended, by the deletion of their keys, ended in time.
-    fn judge_leases(&self, history: &[Change]) -> Result<(), Violation> {
-        for change in history {
-            let EventKind::Delete(key, _) = &change.kind else { continue };
-            let Some(lease) = plan::lease_of(key) else { continue };
-            let revision = change.id.revision;
-            // Applied together with later ones it shows as the last of them.
-            let applied = self.ctx.applied_at.range(revision..).next();
-            let (_, applied) = applied.expect("what survived was applied");
-            self.holders.check_end(lease, revision, *applied)?;
-        }
-        Ok(())
     }
 
     fn report(self, seed: u64, verdict: Result<(), Violation>) -> Report {
@@ -393,54 +475,12 @@ impl World {
             crashes: self.ctx.crashes,
             installed_checkpoints: self.ctx.installed_checkpoints,
             delivered: self.delivered,
+            pauses: self.ctx.pauses,
+            lost_expiries: self.ctx.lost_expiries,
+            renewals: self.holders.renewed(),
+            ended: self.ended,
             virtual_time: Millis(self.ctx.schedule.now() / 1_000),
             lines: self.ctx.trace.into_lines(),
         }
-    }
-}
-
-/// What clients changed, of everything that changed.
-fn survived(history: &[Change]) -> Result<revisions::Survived, Violation> {
-    let mut survived = revisions::Survived::new();
-    for change in history.iter().filter(|change| plan::lease_of(change.key()).is_none()) {
-        let content = match &change.kind {
-            EventKind::Put(kv) => plan::value_id(&kv.value).map(Some),
-            EventKind::Delete(..) => Some(None),
-        };
-        let (key, content) = plan::key_id(change.key())
-            .zip(content)
-            .ok_or_else(|| Violation(format!("no client asked for {change:?}")))?;
-        survived.entry(change.id.revision).or_default().insert(key, content);
-    }
-    Ok(survived)
-}
-
-/// A frame as a line of the trace shows it.
-struct Shown<'a>(&'a Frame);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Frame::Raft(bytes) => write!(f, "a raft message, {:08x}", crc32fast::hash(bytes)),
-            Frame::Forward { ticket, term, group } => {
-                write!(f, "forward {ticket:x} for term {term}, {} bytes", group.len())
-            }
-            Frame::ForwardAnswer { ticket, accepted: true } => {
-                write!(f, "forward {ticket:x}: accepted")
-            }
-            Frame::ForwardAnswer { ticket, accepted: false } => {
-                write!(f, "forward {ticket:x}: refused")
-            }
-        }
-    }
-}
-
-fn frame_hash(frame: &Frame) -> u64 {
-    match frame {
-        Frame::Raft(bytes) => u64::from(crc32fast::hash(bytes)),
-        Frame::Forward { ticket, term, group } => {
-            u64::from(crc32fast::hash(group)) << 32 | (ticket << 8 ^ term.0)
-        }
-        Frame::ForwardAnswer { ticket, accepted } => ticket << 1 | u64::from(*accepted),
     }
 }

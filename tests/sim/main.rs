@@ -1,66 +1,25 @@
 //! Runs the simulator over many seeds, and shows that it finds what is planted.
 //!
 //! `QUORATE_SIM_SEED` names the seed of `one_seed`, and the first of `many_seeds`, which takes
-//! `QUORATE_SIM_COUNT` of them; `make sim SEED=n` sets the first.
+//! `QUORATE_SIM_COUNT` of them; `QUORATE_SIM_SCENE` names what the world of both is about.
+//! `make sim SEED=n SCENE=name` sets the first and the last.
 
 #![cfg(feature = "sim")]
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test may")]
 
-use std::{
-    env, panic,
-    sync::atomic::{AtomicU64, Ordering},
-    thread,
-};
+mod leases;
+mod runs;
 
-use quorate::sim::{self, Options, Report, config::Planted};
+use std::env;
+
+use quorate::sim::{self, Options, Report, config::Planted, scene::Scene};
+
+use self::runs::{assert_found, sound};
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 300;
-/// Seeds within which a planted fault must show.
-const SEEDS_PLANTED: u64 = 20;
+const SEEDS: u64 = 220;
 /// Seeds of a long run.
 const SEEDS_LONG: u64 = 10_000;
-
-/// Runs the seeds on all cores, in order; a seed that panics counts as failed. Returns the reports
-/// of the sound ones and what is to be said of the others.
-fn run_all(seeds: impl Iterator<Item = u64>, planted: Planted) -> (Vec<Report>, Vec<String>) {
-    let seeds: Vec<u64> = seeds.collect();
-    let next = AtomicU64::new(0);
-    let work = || {
-        let mut mine = Vec::new();
-        while let Some(seed) =
-            seeds.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap())
-        {
-            mine.push((*seed, run(*seed, planted)));
-        }
-        mine
-    };
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let outcomes = thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect::<Vec<_>>()
-    });
-    let (mut sound, mut failed) = (Vec::new(), Vec::new());
-    for (seed, outcome) in outcomes {
-        match outcome {
-            Ok(report) => sound.push(report),
-            Err(what) => failed.push(format!("seed {seed}: {what}\n  make sim SEED={seed}")),
-        }
-    }
-    (sound, failed)
-}
-
-/// One run, with a panic turned into words.
-fn run(seed: u64, planted: Planted) -> Result<Report, String> {
-    let options = Options { seed, planted, with_lines: false };
-    let report = panic::catch_unwind(|| sim::run(&options)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-            .map_or_else(|| "panicked".to_owned(), |text| format!("panicked: {text}"))
-    })?;
-    report.verdict.clone().map_err(|violation| violation.to_string())?;
-    Ok(report)
-}
 
 /// A run counts only if enough happened in it; this says so of all of them together.
 fn assert_eventful(reports: &[Report]) {
@@ -96,9 +55,7 @@ fn assert_eventful(reports: &[Report]) {
 /// Nothing that must hold is broken under any of a few hundred seeds.
 #[test]
 fn a_few_hundred_seeds() {
-    let (reports, failed) = run_all(1..=SEEDS, Planted::Nothing);
-    assert!(failed.is_empty(), "{} of {SEEDS} seeds failed\n{}", failed.len(), failed.join("\n"));
-    assert_eventful(&reports);
+    assert_eventful(&sound(1..=SEEDS, Scene::Everyday));
 }
 
 /// The same over many seeds, from `QUORATE_SIM_SEED` on, `QUORATE_SIM_COUNT` of them.
@@ -107,16 +64,25 @@ fn a_few_hundred_seeds() {
 fn many_seeds() {
     let first = number("QUORATE_SIM_SEED").unwrap_or(1_000_000);
     let count = number("QUORATE_SIM_COUNT").unwrap_or(SEEDS_LONG);
-    let (reports, failed) = run_all(first..first + count, Planted::Nothing);
-    assert!(failed.is_empty(), "{} of {count} seeds failed\n{}", failed.len(), failed.join("\n"));
-    assert_eventful(&reports);
+    let scene = scene();
+    let reports = sound(first..first + count, scene);
+    match scene {
+        Scene::Everyday => assert_eventful(&reports),
+        Scene::Pauses
+        | Scene::LeaderChanges
+        | Scene::LostExpiries
+        | Scene::LongLives
+        | Scene::Races
+        | Scene::BulkExpiry
+        | Scene::Overload => leases::assert_eventful(scene, &reports, 5),
+    }
 }
 
 /// A seed is the whole report: run twice, it gives the same trace, line by line.
 #[test]
 fn a_seed_gives_the_same_trace_twice() {
-    for seed in [7, 8] {
-        let options = Options { seed, with_lines: true, ..Options::default() };
+    for (seed, scene) in [(7, Scene::Everyday), (8, Scene::Everyday), (7, Scene::Pauses)] {
+        let options = Options { seed, scene, with_lines: true, ..Options::default() };
         let (first, second) = (sim::run(&options), sim::run(&options));
         assert_eq!(first.lines, second.lines, "seed {seed}");
         assert_eq!(first.trace_hash, second.trace_hash, "seed {seed}");
@@ -141,11 +107,7 @@ fn planted_faults_are_found() {
         Planted::FastClocks,
         Planted::SwallowedResponses,
     ] {
-        let found =
-            (1..=SEEDS_PLANTED).find_map(|seed| run(seed, planted).err().map(|e| (seed, e)));
-        let (seed, violation) =
-            found.unwrap_or_else(|| panic!("{planted:?} was not found in {SEEDS_PLANTED} seeds"));
-        println!("{planted:?} is found by seed {seed}: {violation}");
+        assert_found(planted, Scene::Everyday);
     }
 }
 
@@ -154,7 +116,7 @@ fn planted_faults_are_found() {
 #[ignore = "for `make sim SEED=n`"]
 fn one_seed() {
     let seed = number("QUORATE_SIM_SEED").unwrap_or(1);
-    let options = Options { seed, with_lines: true, ..Options::default() };
+    let options = Options { seed, scene: scene(), with_lines: true, ..Options::default() };
     let report = sim::run(&options);
     if let Err(violation) = &report.verdict {
         println!("{}", report.lines.join("\n"));
@@ -170,6 +132,14 @@ fn one_seed() {
         report.elections,
         report.trace_hash,
     );
+}
+
+/// What a world is to be about, from the environment.
+#[expect(clippy::disallowed_methods, reason = "what to run is said on the command line of make")]
+fn scene() -> Scene {
+    let Ok(name) = env::var("QUORATE_SIM_SCENE") else { return Scene::Everyday };
+    let scene = Scene::ALL.into_iter().find(|scene| format!("{scene:?}") == name);
+    scene.unwrap_or_else(|| panic!("QUORATE_SIM_SCENE={name} is none of {:?}", Scene::ALL))
 }
 
 /// A number from the environment; one that is none is a mistake to be told of.
