@@ -20,7 +20,7 @@ use crate::{
         world::Context,
     },
     state::{Command, RevokeCause, lease, meta, testing::inconsistencies},
-    types::{BootNumber, Fault, MemberId, Seconds, Term},
+    types::{BootNumber, Fault, Index, MemberId, Seconds, Term},
 };
 
 /// Log tasks that a step takes at most, as in a real member.
@@ -254,7 +254,7 @@ impl Member {
         let checkpointed = leases.iter().filter(|lease| lease.remaining.is_some());
         let cleared: Vec<_> = checkpointed.map(|lease| (lease.id, Seconds(0))).collect();
         if !cleared.is_empty() {
-            process.propose(Command::LeaseCheckpoint(cleared), ctx);
+            process.propose(Command::LeaseCheckpoint { leases: cleared, known: Index(0) }, ctx);
         }
         Ok(())
     }
@@ -336,7 +336,7 @@ impl Process {
         } else if ctx.config.planted == Planted::ExpiriesInLine {
             let (term, _) = self.shared.leadership();
             for id in self.shared.take_expired() {
-                let cause = RevokeCause::Expiry(term);
+                let cause = RevokeCause::Expiry { term, known: Index(u64::MAX) };
                 self.propose(Command::LeaseRevoke { id, cause }, ctx);
             }
         }

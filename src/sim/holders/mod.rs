@@ -26,7 +26,7 @@ use crate::{
         world::Context,
     },
     state::{Answer, Command, Refused, RevokeCause},
-    types::{LeaseId, MemberId, Millis, Revision, Seconds},
+    types::{Index, LeaseId, MemberId, Millis, Revision, Seconds},
 };
 
 use self::wish::Wish;
@@ -399,7 +399,8 @@ impl Holders {
             }
             Some(Renewal::Checkpointed) => {
                 lease.touch(now);
-                let command = Command::LeaseCheckpoint(vec![(id, Seconds(0))]);
+                let command =
+                    Command::LeaseCheckpoint { leases: vec![(id, Seconds(0))], known: Index(0) };
                 let cleared = propose(leader, command, ctx);
                 Ok(cleared
                     .map(|(_, outcome)| Call { what: What::Clearing(clock, outcome), ..call }))
