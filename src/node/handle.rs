@@ -146,8 +146,22 @@ impl Handle {
     ///
     /// When no quorum confirmed the leader within the request timeout, or the member stops.
     pub async fn read_barrier(&self) -> Result<(), Error> {
+        self.when_confirmed(Input::Read).await
+    }
+
+    /// Returns when a quorum has confirmed the leader that this member knew of at the call. The
+    /// state here may be behind.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_barrier`](Self::read_barrier).
+    pub(super) async fn leader_barrier(&self) -> Result<(), Error> {
+        self.when_confirmed(Input::Confirm).await
+    }
+
+    async fn when_confirmed(&self, ask: fn(oneshot::Sender<()>) -> Input) -> Result<(), Error> {
         let (waiter, woken) = oneshot::channel();
-        self.offer(Input::Read(waiter))?;
+        self.offer(ask(waiter))?;
         let mut stopped = self.shared().watch_stopped();
         self.in_time(async move {
             tokio::select! {

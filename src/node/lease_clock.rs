@@ -65,13 +65,15 @@ impl Handle {
     ///
     /// [`Error::NotLeader`] when this member does not lead.
     pub async fn time_left_here(&self, lease: LeaseId) -> Result<Option<TimeLeft>, Error> {
+        self.read_barrier().await?;
         self.confirm_clock().await?;
         let now = self.now();
         let left = self.shared().lessor().time_left(lease, now).map_err(|_| Error::NotLeader)?;
         Ok(left.map(|left| TimeLeft { left: left.left, granted: left.granted }))
     }
 
-    /// The time now, once it is certain that this member led at it and its clock knows the leases.
+    /// The time now, once it is certain that this member led at it and its clock runs. What is
+    /// committed but not applied here the clock does not know yet.
     ///
     /// A leader that was replaced without knowing it must not acknowledge a renewal, because the
     /// new one counts from its own beginning. So leadership is confirmed after the clock was read.
@@ -80,7 +82,7 @@ impl Handle {
         if self.shared().leader() != Some(self.member_id()) {
             return Err(Error::NotLeader);
         }
-        self.read_barrier().await?;
+        self.leader_barrier().await?;
         let leads = self.shared().leader() == Some(self.member_id());
         let clock_runs = self.shared().lessor().term() == Some(self.shared().term());
         if leads && clock_runs { Ok(asked) } else { Err(Error::NotLeader) }

@@ -22,7 +22,7 @@ pub(super) struct ReadIndex {
     member: MemberId,
     boot: BootNumber,
     rounds_asked: u64,
-    waiting: Vec<Waiter>,
+    waiting: Waiters,
     round: Option<Round>,
     confirmed: BTreeMap<Index, Vec<Waiter>>,
 }
@@ -32,7 +32,28 @@ struct Round {
     context: Bytes,
     under: (Term, Option<MemberId>),
     asked: Millis,
-    waiters: Vec<Waiter>,
+    waiters: Waiters,
+}
+
+/// Who waits for a round.
+#[derive(Debug, Default)]
+struct Waiters {
+    /// For the state here to show what the round vouches for.
+    state: Vec<Waiter>,
+    /// For the confirmation of the leader alone.
+    leader: Vec<Waiter>,
+}
+
+impl Waiters {
+    fn len(&self) -> usize {
+        self.state.len() + self.leader.len()
+    }
+
+    /// Forgets those who have left.
+    fn forget_closed(&mut self) {
+        self.state.retain(|waiter| !waiter.is_closed());
+        self.leader.retain(|waiter| !waiter.is_closed());
+    }
 }
 
 impl ReadIndex {
@@ -41,7 +62,7 @@ impl ReadIndex {
             member,
             boot,
             rounds_asked: 0,
-            waiting: Vec::new(),
+            waiting: Waiters::default(),
             round: None,
             confirmed: BTreeMap::new(),
         }
@@ -50,7 +71,14 @@ impl ReadIndex {
     /// Lets a read wait; when too many do, it is sent away by dropping its waiter.
     pub(super) fn wait(&mut self, waiter: Waiter) {
         if self.len() < limits::WAITING_READS_MAX {
-            self.waiting.push(waiter);
+            self.waiting.state.push(waiter);
+        }
+    }
+
+    /// The same for who needs to know that the leader is one, and nothing of the state.
+    pub(super) fn wait_for_leader(&mut self, waiter: Waiter) {
+        if self.len() < limits::WAITING_READS_MAX {
+            self.waiting.leader.push(waiter);
         }
     }
 
@@ -61,7 +89,7 @@ impl ReadIndex {
         now: Millis,
     ) -> Option<Bytes> {
         self.drop_stale_round(under, now);
-        if self.round.is_some() || self.waiting.is_empty() {
+        if self.round.is_some() || self.waiting.len() == 0 {
             return None;
         }
         self.rounds_asked += 1;
@@ -80,7 +108,8 @@ impl ReadIndex {
     pub(super) fn answer(&mut self, state: &ReadState, under: (Term, Option<MemberId>)) {
         match self.round.take() {
             Some(round) if round.context == state.context && round.under == under => {
-                self.confirmed.entry(state.index).or_default().extend(round.waiters);
+                wake(round.waiters.leader);
+                self.confirmed.entry(state.index).or_default().extend(round.waiters.state);
             }
             other => self.round = other,
         }
@@ -92,16 +121,13 @@ impl ReadIndex {
             if *entry.key() > index {
                 return;
             }
-            for waiter in entry.remove() {
-                // Whoever waited may have left.
-                let _ = waiter.send(());
-            }
+            wake(entry.remove());
         }
     }
 
     /// Forgets the reads whose callers have left.
     pub(super) fn forget_closed(&mut self) {
-        self.waiting.retain(|waiter| !waiter.is_closed());
+        self.waiting.forget_closed();
         for waiters in self.confirmed.values_mut() {
             waiters.retain(|waiter| !waiter.is_closed());
         }
@@ -119,10 +145,18 @@ impl ReadIndex {
         if !stale {
             return;
         }
-        if let Some(round) = self.round.take() {
-            let open = round.waiters.into_iter().filter(|waiter| !waiter.is_closed());
-            self.waiting.extend(open);
+        if let Some(mut round) = self.round.take() {
+            round.waiters.forget_closed();
+            self.waiting.state.extend(round.waiters.state);
+            self.waiting.leader.extend(round.waiters.leader);
         }
+    }
+}
+
+fn wake(waiters: Vec<Waiter>) {
+    for waiter in waiters {
+        // Whoever waited may have left.
+        let _ = waiter.send(());
     }
 }
 
@@ -153,6 +187,19 @@ mod tests {
         assert!(woken.try_recv().is_err());
         reads.applied(Index(5));
         assert!(woken.try_recv().is_ok());
+    }
+
+    /// Who asks for the leader alone is told at once, however far the state is behind.
+    #[test]
+    fn a_confirmation_does_not_wait_for_the_state() {
+        let (mut reads, mut read) = reads();
+        let (waiter, mut confirmed) = oneshot::channel();
+        reads.wait_for_leader(waiter);
+        let context = reads.next_round(UNDER, Millis(0)).unwrap();
+        assert!(confirmed.try_recv().is_err());
+        reads.answer(&answer(&context), UNDER);
+        assert!(confirmed.try_recv().is_ok());
+        assert!(read.try_recv().is_err());
     }
 
     /// The answer to an earlier attempt counts for nothing, even in the same term.

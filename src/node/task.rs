@@ -29,6 +29,8 @@ pub enum Input {
     Proposal(u64),
     /// A read waits to be told that the state here is recent enough.
     Read(oneshot::Sender<()>),
+    /// Somebody waits to be told that the leader was confirmed, whatever is applied here by then.
+    Confirm(oneshot::Sender<()>),
     /// Rounds up to this number are synced.
     Persisted(u64),
     /// Entries were read from disk for a lagging member.

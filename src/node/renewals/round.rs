@@ -1,8 +1,8 @@
 //! One round: all open leases of some batches, renewed together.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
-use tokio::{select, task::yield_now};
+use tokio::{select, task::yield_now, time::timeout};
 
 use super::queue::{Batch, KeptAlive};
 use crate::{
@@ -10,6 +10,9 @@ use crate::{
     node::{Error, Handle, TimeoutCause, metrics, ports::Renewed},
     types::{LeaseId, MemberId, Millis, limits},
 };
+
+/// How long the leases of a round wait for one that may exist and is not known here yet.
+const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// What came of a round.
 pub(super) struct Round {
@@ -26,10 +29,13 @@ pub(super) async fn here(node: Handle, mut batches: Vec<Batch>) -> Round {
     let mut checkpointed = Vec::new();
     let renew = async {
         let asked = node.confirm_clock().await?;
-        let mut leases = open(&mut batches);
-        while renew_some(&node, asked, &mut leases, &mut checkpointed)? {
-            // The applier needs the clock too, and others this thread.
-            yield_now().await;
+        // What was acknowledged to anybody is committed, and this member, which leads, knows that.
+        let committed = node.shared().committed();
+        let certain = node.shared().applied() >= committed;
+        let uncertain = renew_all(&node, asked, certain, &mut batches, &mut checkpointed).await?;
+        // It may have been granted by what is not applied here yet. Others do not wait for it long.
+        if uncertain && matches!(timeout(CATCH_UP, node.read_barrier()).await, Ok(Ok(()))) {
+            renew_all(&node, asked, true, &mut batches, &mut checkpointed).await?;
         }
         // Who hears of a renewal counts from then; too much of its time must not have passed.
         if node.now().since(asked) >= node.settings().election_timeout {
@@ -61,15 +67,43 @@ fn open(batches: &mut [Batch]) -> impl Iterator<Item = &mut KeptAlive> {
     batches.iter_mut().flat_map(|batch| &mut batch.leases).filter(|kept| kept.is_open())
 }
 
-/// Renews the next leases, as many as the clock is held for at a time. Returns whether there may be
-/// more.
+/// Renews all open leases. Unless it is `certain` that one which is unknown does not exist, it stays
+/// open; returns whether there are such.
+async fn renew_all(
+    node: &Handle,
+    asked: Millis,
+    certain: bool,
+    batches: &mut [Batch],
+    checkpointed: &mut Vec<LeaseId>,
+) -> Result<bool, Error> {
+    let mut leases = open(batches);
+    let mut uncertain = false;
+    loop {
+        let part = renew_some(node, asked, certain, &mut leases, checkpointed)?;
+        uncertain |= part.uncertain;
+        if !part.more {
+            return Ok(uncertain);
+        }
+        // The applier needs the clock too, and others this thread.
+        yield_now().await;
+    }
+}
+
+/// What came of as many leases as the clock is held for at a time.
+struct Part {
+    more: bool,
+    uncertain: bool,
+}
+
 fn renew_some<'a>(
     node: &Handle,
     asked: Millis,
+    certain: bool,
     leases: &mut impl Iterator<Item = &'a mut KeptAlive>,
     checkpointed: &mut Vec<LeaseId>,
-) -> Result<bool, Error> {
+) -> Result<Part, Error> {
     let (mut renewed, mut unknown, mut seen) = (0, 0, 0);
+    let mut uncertain = false;
     let mut lessor = node.shared().lessor();
     for kept in leases.take(limits::RENEWALS_PER_LOCK_MAX) {
         seen += 1;
@@ -78,10 +112,11 @@ fn renew_some<'a>(
                 kept.renewed = Renewed::For(ttl);
                 renewed += 1;
             }
-            Renewal::Unknown => {
+            Renewal::Unknown if certain => {
                 kept.renewed = Renewed::Unknown;
                 unknown += 1;
             }
+            Renewal::Unknown => uncertain = true,
             Renewal::Checkpointed => checkpointed.push(kept.lease),
             Renewal::Revoking => {}
         }
@@ -91,7 +126,7 @@ fn renew_some<'a>(
     figures.leases_renewed.inc_by(renewed);
     figures.leases_not_found.inc_by(unknown);
     figures.renewals_per_lock.observe(metrics::size(seen));
-    Ok(seen == limits::RENEWALS_PER_LOCK_MAX)
+    Ok(Part { more: seen == limits::RENEWALS_PER_LOCK_MAX, uncertain })
 }
 
 /// Does some work that is worth nothing once `leader` is not known to lead any more.

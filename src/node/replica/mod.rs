@@ -107,6 +107,7 @@ impl Replica {
             }
             Input::Proposal(sequence) => self.queue.push_back(sequence),
             Input::Read(waiter) => self.reads.wait(waiter),
+            Input::Confirm(waiter) => self.reads.wait_for_leader(waiter),
             Input::Persisted(number) => self.persisted(number),
             Input::Fetched(ticket, entries) => self.core.fetched(ticket, entries),
             Input::Applied(position) => {
