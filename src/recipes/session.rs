@@ -149,14 +149,18 @@ impl Session {
         if std::mem::replace(&mut self.kept, true) {
             return None;
         }
-        let command = match (self.granted, self.place.take()) {
-            (Some(_), _) => Command::LeaseRevoke { id: self.lease, cause: RevokeCause::Client },
-            (None, Some((key, created))) => Command::Txn(delete_if(key, created)),
+        let revoke = Command::LeaseRevoke { id: self.lease, cause: RevokeCause::Client };
+        let (command, repeats) = match (self.granted, self.place.take()) {
+            // Nobody else knows of the lease.
+            (Some(_), _) => (revoke, Repeats::UntilDone),
+            // Its owner may ask again, by another member, and be given the key that stands there: it
+            // must not be taken away later on.
+            (None, Some((key, created))) => (Command::Txn(delete_if(key, created)), Repeats::Never),
             (None, None) => return None,
         };
         // Without a runtime the process is at its end, and the lease will run out.
         let runtime = runtime::Handle::try_current().ok()?;
-        Some(runtime.spawn(carry_out(self.node.clone(), self.identity.clone(), command)))
+        Some(runtime.spawn(carry_out(self.node.clone(), self.identity.clone(), command, repeats)))
     }
 }
 
@@ -191,14 +195,22 @@ pub(super) fn delete_if(key: Key, created: Revision) -> Txn {
     }
 }
 
+/// Whether a command is proposed again that had no outcome.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeats {
+    UntilDone,
+    Never,
+}
+
 /// Has a command carried out that does no more when it is carried out again, if that is possible
 /// within a time.
-async fn carry_out(node: Handle, identity: Identity, command: Command) {
+async fn carry_out(node: Handle, identity: Identity, command: Command, repeats: Repeats) {
     let tries = async {
         loop {
             let error = match node.propose(identity.clone(), command.clone()).await {
                 // What is refused is not there any more.
                 Ok(_) | Err(RequestError::Refused(_)) => return,
+                Err(RequestError::Node(_)) if repeats == Repeats::Never => return,
                 Err(RequestError::Node(error)) => error,
             };
             match error {

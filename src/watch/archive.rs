@@ -157,7 +157,8 @@ impl Archive {
         // The earliest revision is the first of a key.
         all.keys.sort();
         all.keys.dedup_by(|(later, _), (key, _)| later == key);
-        (!all.keys.is_empty()).then_some(all)
+        // Also without a key, when the past of all is gone: who waits is to be told.
+        (!all.mailboxes.is_empty()).then_some(all)
     }
 
     /// Whether somebody waits for history.

@@ -1,23 +1,20 @@
 //! One round: all open leases of some batches, renewed together.
 
-use std::{future::Future, time::Duration};
+use std::{collections::BTreeMap, future::Future};
 
-use tokio::{select, task::yield_now, time::timeout};
+use tokio::{select, task::yield_now};
 
 use super::queue::{Batch, KeptAlive};
 use crate::{
     lease::Renewal,
-    node::{Error, Handle, TimeoutCause, metrics, ports::Renewed},
-    types::{LeaseId, MemberId, Millis, limits},
+    node::{Error, Handle, TimeoutCause, metrics, ports::Renewed, shared::Shared},
+    types::{Index, LeaseId, MemberId, Millis, limits},
 };
-
-/// How long the leases of a round wait for one that may exist and is not known here yet.
-const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// What came of a round.
 pub(super) struct Round {
-    /// Whether it was this member's clock that was asked.
-    pub(super) here: bool,
+    /// What this member's clock did not know, if that was asked.
+    pub(super) here: Option<Unknown>,
     pub(super) batches: Vec<Batch>,
     pub(super) result: Result<(), Error>,
     /// Leases whose remaining time the log must forget before they can be renewed.
@@ -25,17 +22,15 @@ pub(super) struct Round {
 }
 
 /// A round on this member's own clock.
-pub(super) async fn here(node: Handle, mut batches: Vec<Batch>) -> Round {
+pub(super) async fn here(node: Handle, mut batches: Vec<Batch>, mut unknown: Unknown) -> Round {
     let mut checkpointed = Vec::new();
     let renew = async {
         let asked = node.confirm_clock().await?;
-        // What was acknowledged to anybody is committed, and this member, which leads, knows that.
-        let committed = node.shared().committed();
-        let certain = node.shared().applied() >= committed;
-        let uncertain = renew_all(&node, asked, certain, &mut batches, &mut checkpointed).await?;
-        // It may have been granted by what is not applied here yet. Others do not wait for it long.
-        if uncertain && matches!(timeout(CATCH_UP, node.read_barrier()).await, Ok(Ok(()))) {
-            renew_all(&node, asked, true, &mut batches, &mut checkpointed).await?;
+        unknown.look(node.shared());
+        let mut leases = open(&mut batches);
+        while renew_some(&node, asked, &mut leases, &mut checkpointed, &mut unknown)? {
+            // The applier needs the clock too, and others this thread.
+            yield_now().await;
         }
         // Who hears of a renewal counts from then; too much of its time must not have passed.
         if node.now().since(asked) >= node.settings().election_timeout {
@@ -44,7 +39,7 @@ pub(super) async fn here(node: Handle, mut batches: Vec<Batch>) -> Round {
         Ok(())
     };
     let result = while_led_by(&node, node.member_id(), renew).await;
-    Round { here: true, batches, result, checkpointed }
+    Round { here: Some(unknown), batches, result, checkpointed }
 }
 
 /// A round on the clock of another member.
@@ -59,7 +54,7 @@ pub(super) async fn there(node: Handle, leader: MemberId, mut batches: Vec<Batch
         Ok(_) => Err(Error::TimedOut(TimeoutCause::Unknown)),
         Err(error) => Err(error),
     };
-    Round { here: false, batches, result, checkpointed: Vec::new() }
+    Round { here: None, batches, result, checkpointed: Vec::new() }
 }
 
 /// The leases that nothing is known of yet, in their order.
@@ -67,43 +62,49 @@ fn open(batches: &mut [Batch]) -> impl Iterator<Item = &mut KeptAlive> {
     batches.iter_mut().flat_map(|batch| &mut batch.leases).filter(|kept| kept.is_open())
 }
 
-/// Renews all open leases. Unless it is `certain` that one which is unknown does not exist, it stays
-/// open; returns whether there are such.
-async fn renew_all(
-    node: &Handle,
-    asked: Millis,
-    certain: bool,
-    batches: &mut [Batch],
-    checkpointed: &mut Vec<LeaseId>,
-) -> Result<bool, Error> {
-    let mut leases = open(batches);
-    let mut uncertain = false;
-    loop {
-        let part = renew_some(node, asked, certain, &mut leases, checkpointed)?;
-        uncertain |= part.uncertain;
-        if !part.more {
-            return Ok(uncertain);
+/// Leases that this member's clock does not know, although somebody may: it lags in applying what is
+/// committed, as their grants may be.
+#[derive(Debug, Default)]
+pub(super) struct Unknown {
+    /// When it is certain that there is no such lease: once this entry is applied.
+    since: BTreeMap<LeaseId, Index>,
+    committed: Index,
+    applied: Index,
+}
+
+impl Unknown {
+    /// Looks how far this member is. It leads, so it knows of all that was acknowledged to anybody.
+    fn look(&mut self, shared: &Shared) {
+        self.committed = shared.committed();
+        self.applied = shared.applied();
+        if self.since.len() > limits::RENEWALS_PER_ROUND_MAX {
+            self.since.clear(); // nobody asks for them any more, or too many do
         }
-        // The applier needs the clock too, and others this thread.
-        yield_now().await;
+    }
+
+    /// Whether a lease that the clock does not know does not exist.
+    fn is_certain(&mut self, lease: LeaseId) -> bool {
+        if self.applied >= self.committed {
+            return true;
+        }
+        let certain = *self.since.entry(lease).or_insert(self.committed) <= self.applied;
+        if certain {
+            self.since.remove(&lease);
+        }
+        certain
     }
 }
 
-/// What came of as many leases as the clock is held for at a time.
-struct Part {
-    more: bool,
-    uncertain: bool,
-}
-
+/// Renews the next leases, as many as the clock is held for at a time. Returns whether there may be
+/// more.
 fn renew_some<'a>(
     node: &Handle,
     asked: Millis,
-    certain: bool,
     leases: &mut impl Iterator<Item = &'a mut KeptAlive>,
     checkpointed: &mut Vec<LeaseId>,
-) -> Result<Part, Error> {
-    let (mut renewed, mut unknown, mut seen) = (0, 0, 0);
-    let mut uncertain = false;
+    unknown: &mut Unknown,
+) -> Result<bool, Error> {
+    let (mut renewed, mut not_found, mut seen) = (0, 0, 0);
     let mut lessor = node.shared().lessor();
     for kept in leases.take(limits::RENEWALS_PER_LOCK_MAX) {
         seen += 1;
@@ -112,21 +113,21 @@ fn renew_some<'a>(
                 kept.renewed = Renewed::For(ttl);
                 renewed += 1;
             }
-            Renewal::Unknown if certain => {
+            Renewal::Unknown if unknown.is_certain(kept.lease) => {
                 kept.renewed = Renewed::Unknown;
-                unknown += 1;
+                not_found += 1;
             }
-            Renewal::Unknown => uncertain = true,
+            // It is asked for again.
+            Renewal::Unknown | Renewal::Revoking => {}
             Renewal::Checkpointed => checkpointed.push(kept.lease),
-            Renewal::Revoking => {}
         }
     }
     drop(lessor);
     let figures = &node.shared().metrics;
     figures.leases_renewed.inc_by(renewed);
-    figures.leases_not_found.inc_by(unknown);
+    figures.leases_not_found.inc_by(not_found);
     figures.renewals_per_lock.observe(metrics::size(seen));
-    Ok(Part { more: seen == limits::RENEWALS_PER_LOCK_MAX, uncertain })
+    Ok(seen == limits::RENEWALS_PER_LOCK_MAX)
 }
 
 /// Does some work that is worth nothing once `leader` is not known to lead any more.
@@ -139,5 +140,31 @@ async fn while_led_by<T>(
     select! {
         result = work => result,
         _ = known.wait_for(|known| *known != Some(leader)) => Err(Error::LeaderChanged),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: LeaseId = LeaseId(0xa);
+
+    /// That there is no such lease is certain once what was committed at the first look is applied,
+    /// however much was committed since.
+    #[test]
+    fn an_unknown_lease_is_certain_after_a_while() {
+        let at = |since, applied, committed| Unknown {
+            since,
+            committed: Index(committed),
+            applied: Index(applied),
+        };
+        assert!(at(BTreeMap::new(), 7, 7).is_certain(A));
+        let mut unknown = at(BTreeMap::new(), 5, 7);
+        assert!(!unknown.is_certain(A));
+        let mut unknown = at(unknown.since, 6, 20);
+        assert!(!unknown.is_certain(A));
+        let mut unknown = at(unknown.since, 7, 30);
+        assert!(unknown.is_certain(A));
+        assert!(unknown.since.is_empty());
     }
 }

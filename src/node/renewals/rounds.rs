@@ -12,7 +12,7 @@ use tokio::{select, sync::watch};
 
 use super::{
     queue::{Asker, Batch},
-    round::{self, Round},
+    round::{self, Round, Unknown},
 };
 use crate::{
     node::{Error, Handle, TimeoutCause, ports::Renewed},
@@ -41,6 +41,8 @@ pub(super) struct Rounds {
     /// The rounds among them that go to this member's clock: at most one, since a further one would
     /// have to wait for the same confirmation.
     here: usize,
+    /// What this member's clock did not know in the last round.
+    unknown: Unknown,
     /// Leases whose remaining time the log is to forget.
     to_clear: BTreeSet<LeaseId>,
     /// Those for which that is proposed.
@@ -58,6 +60,7 @@ impl Rounds {
             later: BTreeMap::new(),
             under_way: FuturesUnordered::new(),
             here: 0,
+            unknown: Unknown::default(),
             to_clear: BTreeSet::new(),
             proposed: BTreeSet::new(),
             clearing: None,
@@ -113,7 +116,8 @@ impl Rounds {
             let mut batches = self.take_round();
             if leads && !batches.is_empty() {
                 self.here += 1;
-                self.under_way.push(Box::pin(round::here(self.node.clone(), batches)));
+                let unknown = std::mem::take(&mut self.unknown);
+                self.under_way.push(Box::pin(round::here(self.node.clone(), batches, unknown)));
                 continue;
             }
             // Other members ask whoever leads by themselves.
@@ -143,7 +147,10 @@ impl Rounds {
 
     fn finish(&mut self, round: Round) {
         let Round { here, batches, result, checkpointed } = round;
-        self.here -= usize::from(here);
+        if let Some(unknown) = here {
+            self.here -= 1;
+            self.unknown = unknown;
+        }
         let known = &self.proposed;
         self.to_clear.extend(checkpointed.into_iter().filter(|lease| !known.contains(lease)));
         if self.clearing.is_none() {
