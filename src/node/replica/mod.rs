@@ -110,10 +110,7 @@ impl Replica {
             Input::Confirm(waiter) => self.reads.wait_for_leader(waiter),
             Input::Persisted(number) => self.persisted(number),
             Input::Fetched(ticket, entries) => self.core.fetched(ticket, entries),
-            Input::Applied(position) => {
-                self.applied(position);
-                self.go_on_with_leases(now);
-            }
+            Input::Applied(position) => self.applied(position),
             Input::Installed(position) => self.installed(position),
             Input::Flushed(position) => self.flushed(position),
             Input::CheckpointMade(made) => self.checkpoint_made(made),
@@ -127,6 +124,7 @@ impl Replica {
     /// Turns what came in into work.
     pub fn finish_round(&mut self, now: Millis) -> Output {
         self.follow_leadership();
+        self.go_on_with_leases(now);
         self.propose_waiting(now);
         self.ask_read_index(now);
         self.drain_ready();

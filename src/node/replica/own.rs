@@ -1,8 +1,9 @@
 //! What the member itself wants in the log: what its lease clock found.
 //!
-//! It goes before all other requests, one entry at a time: the next one is proposed when the last
-//! is applied. So under load leases still end on time, others' requests get in between, and a
-//! leader that is replaced leaves little behind.
+//! It goes before all other requests, an entry or two at a time: the next one is proposed while the
+//! last is applied. So under load leases still end on time, others' requests get in between, and a
+//! leader that is replaced leaves little behind. Entries are small while there are other requests,
+//! which wait for what is applied before them.
 
 use bytes::Bytes;
 
@@ -22,8 +23,11 @@ const MISSES_MAX: u32 = 3;
 pub(super) struct Own {
     /// To be proposed.
     waiting: Bytes,
-    /// The entry that the last ones stand in.
+    /// The entry that the last ones stand in, and the one before.
     proposed: Index,
+    before: Index,
+    /// When others had requests last.
+    others: Option<Millis>,
     /// Whether the lease clock may have more.
     more: bool,
     /// How often the lease clock was not free.
@@ -36,21 +40,22 @@ impl Own {
         &self.waiting
     }
 
-    /// What waited stands in the log at `index`.
-    pub(super) fn proposed(&mut self, index: Index) {
+    /// What waited stands in the log at `index`, perhaps with requests of others.
+    pub(super) fn proposed(&mut self, index: Index, others: Option<Millis>) {
+        self.others = others.or(self.others);
         if !self.waiting.is_empty() {
             self.waiting = Bytes::new();
-            self.proposed = index;
+            self.before = std::mem::replace(&mut self.proposed, index);
         }
     }
 
-    fn is_under_way(&self, applied: Index) -> bool {
-        !self.waiting.is_empty() || applied < self.proposed
+    fn is_enough_under_way(&self, applied: Index) -> bool {
+        !self.waiting.is_empty() || applied < self.before
     }
 }
 
 impl Replica {
-    /// Goes on with what the lease clock had more of, once the last of it is applied.
+    /// Goes on with what the lease clock had more of.
     pub(super) fn go_on_with_leases(&mut self, now: Millis) {
         if self.own.more {
             self.look_at_leases(now);
@@ -60,7 +65,7 @@ impl Replica {
     /// Lets the end of leases that ran out wait to be proposed, and how long silent ones have left.
     pub(super) fn look_at_leases(&mut self, now: Millis) {
         let leads = self.core.role() == Role::Leader;
-        if !leads || self.own.is_under_way(self.applied.index) {
+        if !leads || self.own.is_enough_under_way(self.applied.index) {
             return;
         }
         let term = self.core.term();
@@ -91,7 +96,13 @@ impl Replica {
         };
         self.own.misses = 0;
         let runs = lessor.term() == Some(term);
-        runs.then(|| lessor.due(now, limits::LEASE_KEYS_PER_ENTRY_MAX))
+        let heartbeat = self.shared.settings.heartbeat;
+        let keys_max = if self.own.others.is_some_and(|at| now.since(at) < heartbeat) {
+            limits::LEASE_KEYS_AMONG_OTHERS_MAX
+        } else {
+            limits::LEASE_KEYS_PER_ENTRY_MAX
+        };
+        runs.then(|| lessor.due(now, keys_max))
     }
 
     /// A process that was paused could not hear renewals: its lease clock stood still for so long.

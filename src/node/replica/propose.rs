@@ -113,12 +113,13 @@ impl Replica {
             Ok(()) => Proposed::Accepted,
             Err(_) => Proposed::Refused,
         };
+        let others = (!forwarded.is_empty() || !sequences.is_empty()).then_some(self.awake);
         for (from, ticket, _) in forwarded {
             let answer = self.forwarded.answer(from, ticket, proposed);
             self.output.sends.push(answer);
         }
         match proposed {
-            Proposed::Accepted => self.own.proposed(self.core.last_index()),
+            Proposed::Accepted => self.own.proposed(self.core.last_index(), others),
             Proposed::Refused => self.requeue(sequences),
         }
         proposed == Proposed::Accepted
