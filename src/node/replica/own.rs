@@ -1,7 +1,7 @@
 //! What the member itself wants in the log: what its lease clock found.
 //!
-//! It goes before all other requests, an entry or two at a time: the next one is proposed while the
-//! last is applied. So under load leases still end on time, others' requests get in between, and a
+//! It goes before all other requests, one entry at a time: the next one is proposed when the last is
+//! applied. So under load leases still end on time, others' requests get in between, and a
 //! leader that is replaced leaves little behind. Entries are small while there are other requests,
 //! which wait for what is applied before them.
 
@@ -23,9 +23,8 @@ const MISSES_MAX: u32 = 3;
 pub(super) struct Own {
     /// To be proposed.
     waiting: Bytes,
-    /// The entry that the last ones stand in, and the one before.
+    /// The entry that the last ones stand in.
     proposed: Index,
-    before: Index,
     /// When others had requests last.
     others: Option<Millis>,
     /// Whether the lease clock may have more.
@@ -45,12 +44,12 @@ impl Own {
         self.others = others.or(self.others);
         if !self.waiting.is_empty() {
             self.waiting = Bytes::new();
-            self.before = std::mem::replace(&mut self.proposed, index);
+            self.proposed = index;
         }
     }
 
-    fn is_enough_under_way(&self, applied: Index) -> bool {
-        !self.waiting.is_empty() || applied < self.before
+    fn are_under_way(&self, applied: Index) -> bool {
+        !self.waiting.is_empty() || applied < self.proposed
     }
 }
 
@@ -65,7 +64,7 @@ impl Replica {
     /// Lets the end of leases that ran out wait to be proposed, and how long silent ones have left.
     pub(super) fn look_at_leases(&mut self, now: Millis) {
         let leads = self.core.role() == Role::Leader;
-        if !leads || self.own.is_enough_under_way(self.applied.index) {
+        if !leads || self.own.are_under_way(self.applied.index) {
             return;
         }
         let term = self.core.term();
