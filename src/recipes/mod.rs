@@ -1,7 +1,7 @@
 //! What the primitives make possible: written with leases, transactions, reads and watches of
 //! [`Handle`](crate::node::Handle), and with nothing else.
 //!
-//! [`Locks`] and [`Elections`] are the same thing twice: a [line](self::line) of keys, first come,
+//! [`Locks`] and [`Elections`] are the same thing twice: a [line](mod@line) of keys, first come,
 //! first served. Whoever has the oldest key has the lock, or leads. Each waiter follows the one right
 //! before it, so a key that goes wakes one waiter. Nothing here polls.
 //!
