@@ -30,6 +30,11 @@ const DAY_SECONDS: u64 = 24 * 60 * 60;
 /// Written per second by flushes and compactions; what is needed of it is tuned by the engine.
 const BACKGROUND_BYTES_PER_SECOND: i64 = 256 * 1024 * 1024;
 
+/// How often a portion of that is given out.
+const REFILL_MICROS: i64 = 10_000;
+/// What a file gathers before it waits for its portion.
+const FILE_BUFFER_BYTES: u64 = 128 * 1024;
+
 /// Memory of the state store.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
@@ -70,7 +75,10 @@ impl Shared {
         options.set_paranoid_checks(true);
         options.set_db_write_buffer_size(self.options.write_buffer_bytes);
         options.set_max_background_jobs(2);
-        options.set_auto_tuned_ratelimiter(BACKGROUND_BYTES_PER_SECOND, 100_000, 10);
+        // In small portions: whoever was held back works on them without a pause, and so long do
+        // others wait for the processor.
+        options.set_auto_tuned_ratelimiter(BACKGROUND_BYTES_PER_SECOND, REFILL_MICROS, 10);
+        options.set_writable_file_max_buffer_size(FILE_BUFFER_BYTES);
         options.set_bytes_per_sync(MIB as u64);
         options.set_max_open_files(1024);
         options.set_skip_stats_update_on_db_open(true);
