@@ -5,9 +5,9 @@
 //! first served. Whoever has the oldest key has the lock, or leads. Each waiter follows the one right
 //! before it, so a key that goes wakes one waiter. Nothing here polls.
 //!
-//! Promised: a call that fails, or whose client leaves, leaves nothing behind, neither a key nor a
-//! lease that was granted for it; when the cluster cannot be reached for long, the key goes with its
-//! lease. What a waiter costs is a task and a cursor; how many there are is bounded by the calls that
+//! Promised: a call that fails, or whose client leaves, leaves no lease behind that was granted for
+//! it, and no key while the cluster answers. A key on the caller's own lease is taken away once: later
+//! its owner may have asked again and have been given it. If that fails, it goes with the lease. What a waiter costs is a task and a cursor; how many there are is bounded by the calls that
 //! connections may have.
 //!
 //! Absent on purpose: any state beside keys and leases, and mutual exclusion by itself. A holder that
