@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use crate::{
     state::{
         ApplyError, Direction, Family, LeaseChange, Refused, RevokeCause, View,
-        schema::lease::{self, Times},
+        schema::lease::{self, Record, Times},
         write_txn::WriteTxn,
     },
     types::{DeleteReason, Fault, Index, Key, LeaseId, Seconds, Term},
@@ -32,7 +32,7 @@ pub fn list(view: &dyn View) -> Result<Vec<LeaseRecord>, Fault> {
     let (start, end) = lease::all();
     let mut leases = Vec::new();
     view.scan(Family::Leases, &start, Some(&end), Direction::Forward, &mut |key, value| {
-        leases.push(with_times(lease::id(key)?, lease::decode(key, value)?));
+        leases.push(of_record(lease::id(key)?, &lease::decode(key, value)?));
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(leases)
@@ -40,7 +40,13 @@ pub fn list(view: &dyn View) -> Result<Vec<LeaseRecord>, Fault> {
 
 /// All leases, ascending by id, each with how many keys are attached to it.
 pub fn tally(view: &dyn View) -> Result<Vec<(LeaseRecord, u32)>, Fault> {
-    let mut leases: Vec<_> = list(view)?.into_iter().map(|lease| (lease, 0_u32)).collect();
+    let (start, end) = lease::all();
+    let mut leases = Vec::new();
+    view.scan(Family::Leases, &start, Some(&end), Direction::Forward, &mut |key, value| {
+        let record = lease::decode(key, value)?;
+        leases.push((of_record(lease::id(key)?, &record), u32::from(record.key.is_some())));
+        Ok(ControlFlow::Continue(()))
+    })?;
     let mut rest = leases.as_mut_slice();
     let (start, end) = lease::all_attachments();
     view.scan(Family::Leases, &start, Some(&end), Direction::Forward, &mut |key, _| {
@@ -62,19 +68,33 @@ pub fn tally(view: &dyn View) -> Result<Vec<(LeaseRecord, u32)>, Fault> {
 
 /// The lease of this id, if it lives.
 pub fn find(view: &dyn View, id: LeaseId) -> Result<Option<LeaseRecord>, Fault> {
-    let key = lease::key(id);
-    let record = view.get(Family::Leases, &key)?;
-    record.map(|record| Ok(with_times(id, lease::decode(&key, &record)?))).transpose()
+    Ok(record(view, id)?.map(|record| of_record(id, &record)))
 }
 
-/// The keys attached to a lease, ascending.
+/// The keys attached to a lease, ascending; none if it does not live.
 pub fn attached_keys(view: &dyn View, id: LeaseId) -> Result<Vec<Key>, Fault> {
-    let (start, end) = lease::attachments(id);
-    let mut keys = Vec::new();
-    view.scan(Family::Leases, &start, Some(&end), Direction::Forward, &mut |key, _| {
-        keys.push(lease::attached_key(key)?);
-        Ok(ControlFlow::Continue(()))
-    })?;
+    match record(view, id)? {
+        Some(record) => keys_of(view, id, &record),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// What is stored of the lease of this id.
+pub(in crate::state) fn record(view: &dyn View, id: LeaseId) -> Result<Option<Record>, Fault> {
+    let key = lease::key(id);
+    view.get(Family::Leases, &key)?.map(|value| lease::decode(&key, &value)).transpose()
+}
+
+fn keys_of(view: &dyn View, id: LeaseId, record: &Record) -> Result<Vec<Key>, Fault> {
+    let mut keys = Vec::from_iter(record.key.clone());
+    if record.has_others {
+        let (start, end) = lease::attachments(id);
+        view.scan(Family::Leases, &start, Some(&end), Direction::Forward, &mut |key, _| {
+            keys.push(lease::attached_key(key)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        keys.sort_unstable();
+    }
     Ok(keys)
 }
 
@@ -85,14 +105,12 @@ pub(super) fn grant(
     id: LeaseId,
     ttl: Seconds,
 ) -> Result<(), ApplyError> {
-    if find(txn.view(), id)?.is_some() {
+    if record(txn.view(), id)?.is_some() {
         return Err(Refused::LeaseExists(id).into());
     }
-    txn.put_record(
-        Family::Leases,
-        lease::key(id),
-        lease::encode(Times { granted: ttl, remaining: None, granted_at }),
-    );
+    let times = Times { granted: ttl, remaining: None, granted_at };
+    let record = Record { times, key: None, has_others: false };
+    txn.put_record(Family::Leases, lease::key(id), lease::encode(&record));
     txn.note_lease(LeaseChange::Granted(id, ttl));
     Ok(())
 }
@@ -107,28 +125,31 @@ pub(super) fn revoke(
     id: LeaseId,
     cause: RevokeCause,
 ) -> Result<(), ApplyError> {
-    let found = find(txn.view(), id)?;
+    let found = record(txn.view(), id)?;
     let reason = match cause {
         RevokeCause::Client => DeleteReason::Revoked,
         // A leader of the past may not know of renewals that its successor has promised. And one
         // that lags in applying may not know that this is a new lease.
         RevokeCause::Expiry { term: proposer, known }
-            if proposer != term || found.is_some_and(|lease| lease.granted_at > known) =>
+            if proposer != term
+                || found.as_ref().is_some_and(|found| found.times.granted_at > known) =>
         {
             return Err(Refused::StaleExpiry(id).into());
         }
         RevokeCause::Expiry { .. } => DeleteReason::Expired,
     };
-    if found.is_none() {
-        return Err(Refused::LeaseNotFound(id).into());
-    }
+    let found = found.ok_or(Refused::LeaseNotFound(id))?;
 
     // Key order, so that every member gives the same place in the revision to the same key.
-    for key in attached_keys(txn.view(), id)? {
+    for key in keys_of(txn.view(), id, &found)? {
         let live = txn
             .live(&key)?
             .ok_or_else(|| Fault::new(format!("key {key:?} of lease {id} does not live")))?;
-        txn.delete_key(&live, reason)?;
+        txn.delete_pair(&live, reason)?;
+        if found.key.as_ref() != Some(&key) {
+            txn.delete_record(Family::Leases, lease::attachment(id, &key));
+        }
+        txn.note_lease(LeaseChange::Detached(id));
     }
     txn.delete_record(Family::Leases, lease::key(id));
     txn.note_lease(LeaseChange::Gone(id));
@@ -144,19 +165,19 @@ pub(super) fn checkpoint(
     known: Index,
 ) -> Result<(), Fault> {
     for &(id, left) in leases {
-        let found = find(txn.view(), id)?;
-        let meant = found.filter(|lease| left.0 <= 0 || lease.granted_at <= known);
-        if let Some(LeaseRecord { granted, granted_at, .. }) = meant {
-            let times = Times { granted, remaining: (left.0 > 0).then_some(left), granted_at };
-            txn.put_record(Family::Leases, lease::key(id), lease::encode(times));
+        let found = record(txn.view(), id)?;
+        let meant = found.filter(|found| left.0 <= 0 || found.times.granted_at <= known);
+        if let Some(mut record) = meant {
+            record.times.remaining = (left.0 > 0).then_some(left);
+            txn.put_record(Family::Leases, lease::key(id), lease::encode(&record));
             txn.note_lease(LeaseChange::Checkpointed(id, left));
         }
     }
     Ok(())
 }
 
-fn with_times(id: LeaseId, times: Times) -> LeaseRecord {
-    let Times { granted, remaining, granted_at } = times;
+fn of_record(id: LeaseId, record: &Record) -> LeaseRecord {
+    let Times { granted, remaining, granted_at } = record.times;
     LeaseRecord { id, granted, remaining, granted_at }
 }
 
@@ -247,6 +268,24 @@ mod tests {
         machine.apply(put("k"));
         machine.apply(revoke(7)).answer();
         assert_eq!(machine.keys(), ["k"]);
+    }
+
+    /// One key stands in the lease's record, whichever of them goes or comes.
+    #[test]
+    fn the_place_in_the_record_is_taken_again() {
+        let on_7 = |name| put(name).attached_to(7).into();
+        let mut machine = Machine::after([grant(7), on_7("b"), on_7("c")]);
+        machine.apply(delete("b"));
+        assert_eq!(attached(&machine, 7), ["c"]);
+        machine.apply(on_7("a"));
+        machine.apply(on_7("d"));
+        assert_eq!(attached(&machine, 7), ["a", "c", "d"]);
+        let inside = record(machine.view(), LeaseId(7)).unwrap().unwrap().key;
+        assert_eq!(inside, Key::new("a"));
+
+        let applied = machine.apply(revoke(7));
+
+        assert_eq!(applied.events_text(), ["revoke a 7.0", "revoke c 7.1", "revoke d 7.2"]);
     }
 
     /// A transaction moves keys between leases as single puts do.

@@ -77,6 +77,24 @@ impl View for Mirrored<'_> {
         self.view.get(family, key)
     }
 
+    /// From memory without a cursor: every key that comes or goes asks for two buckets.
+    fn last_within(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+    ) -> Result<Option<(Bytes, Bytes)>, Fault> {
+        if family != Family::Counts || *end > *self::end() {
+            return self.view.last_within(family, start, end);
+        }
+        if end <= start {
+            return Ok(None);
+        }
+        let bounds = (Bound::Included(start), Bound::Excluded(end));
+        let last = self.mirror.buckets.range::<[u8], _>(bounds).next_back();
+        Ok(last.map(|(key, value)| (key.clone(), value.clone())))
+    }
+
     fn cursor<'a>(
         &'a self,
         family: Family,
@@ -123,6 +141,9 @@ mod tests {
         assert_eq!((counts.newest.keys, counts.newest.since), (3, Revision(7)));
         let current = mirrored.get(Family::Current, key("d").as_bytes()).unwrap();
         assert!(current.is_some());
+        let last = |view: &dyn View| view.last_within(Family::Counts, &[], &end()).unwrap();
+        assert_eq!(last(&mirrored), last(machine.view()));
+        assert_eq!(last(&mirrored).unwrap().0, bucket);
         // Former counts are not here, and are read where they are.
         let all = |view: &dyn View| {
             let mut keys = Vec::new();

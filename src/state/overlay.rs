@@ -81,6 +81,23 @@ impl<'a> Overlay<'a> {
         Box::new(written.map(|((_, key), value)| (&key[..], value)))
     }
 
+    /// The last of the writes to a family from `start` to `end`.
+    fn last_written(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+    ) -> Option<(&Bytes, &Option<Bytes>)> {
+        if end <= start {
+            return None;
+        }
+        let (from, to) = ((family, start), (family, end));
+        let bounds =
+            (Bound::Included(&from as &dyn RecordKey), Bound::Excluded(&to as &dyn RecordKey));
+        let last = self.writes.records.range::<dyn RecordKey, _>(bounds).next_back();
+        last.map(|((_, key), value)| (key, value))
+    }
+
     /// All writes, to be stored as one unit.
     #[must_use]
     pub fn into_writes(self) -> Writes {
@@ -93,6 +110,28 @@ impl View for Overlay<'_> {
         match self.writes.records.get(&(family, key) as &dyn RecordKey) {
             Some(written) => Ok(written.clone()),
             None => self.base.get(family, key),
+        }
+    }
+
+    fn last_within(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+    ) -> Result<Option<(Bytes, Bytes)>, Fault> {
+        let mut end = end;
+        loop {
+            let below = self.base.last_within(family, start, end)?;
+            let Some((key, value)) = self.last_written(family, start, end) else {
+                return Ok(below);
+            };
+            if below.as_ref().is_some_and(|(below, _)| below > key) {
+                return Ok(below);
+            }
+            match value {
+                Some(value) => return Ok(Some((key.clone(), value.clone()))),
+                None => end = key, // it is deleted here
+            }
         }
     }
 
@@ -228,6 +267,11 @@ mod tests {
             expected.reverse();
             let got = collect(&overlay, &start, end.as_deref(), Direction::Backward, limit);
             prop_assert_eq!(&got[..], &expected[..limit.min(expected.len())]);
+            if let Some(end) = &end {
+                let last = overlay.last_within(Family::Current, &start, end).unwrap();
+                let last = last.map(|(key, value)| [key, value].concat());
+                prop_assert_eq!(last.as_ref(), expected.first());
+            }
             let mut cursor = overlay.cursor(Family::Current, &start, end.as_deref()).unwrap();
             for direction in [Direction::Forward, Direction::Backward] {
                 cursor.seek(&probe, direction).unwrap();

@@ -110,6 +110,21 @@ pub trait View {
         end: Option<&[u8]>,
     ) -> Result<Box<dyn Cursor + 'a>, Fault>;
 
+    /// The last of the records with `start <= key < end`.
+    fn last_within(
+        &self,
+        family: Family,
+        start: &[u8],
+        end: &[u8],
+    ) -> Result<Option<(Bytes, Bytes)>, Fault> {
+        let mut last = None;
+        self.scan(family, start, Some(end), Direction::Backward, &mut |key, value| {
+            last = Some((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(last)
+    }
+
     /// Visits the records with `start <= key < end` in the given direction.
     fn scan(
         &self,

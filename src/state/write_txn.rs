@@ -131,8 +131,8 @@ impl<'a> WriteTxn<'a> {
 
         let old_lease = old.and_then(|old| old.pair.lease);
         if old_lease != lease {
-            self.detach(old_lease, key);
-            self.attach(lease, key);
+            self.detach(old_lease, key)?;
+            self.attach(lease, key)?;
         }
         if old.is_none() {
             let moment = self.moment();
@@ -145,12 +145,17 @@ impl<'a> WriteTxn<'a> {
 
     /// Deletes the pair that lives now as `old`, and detaches it from its lease.
     pub(super) fn delete_key(&mut self, old: &Live, reason: DeleteReason) -> Result<(), Fault> {
+        self.detach(old.pair.lease, &old.pair.key)?;
+        self.delete_pair(old, reason)
+    }
+
+    /// The same for a pair whose lease ends with it: what the lease says of the key is left alone.
+    pub(super) fn delete_pair(&mut self, old: &Live, reason: DeleteReason) -> Result<(), Fault> {
         let id = self.next_change();
         let key = &old.pair.key;
         let prev = self.pair_before(old)?;
         self.retire(old, id.revision);
         self.draft.delete(Family::Current, key.bytes().clone());
-        self.detach(old.pair.lease, key);
         let moment = self.moment();
         count::key_deleted(&mut self.draft, key, moment)?;
         self.record(id, key, ChangeKind::Delete(reason));
@@ -232,18 +237,40 @@ impl<'a> WriteTxn<'a> {
         self.draft.put(Family::Events, evt::key(id), evt::encode(&change));
     }
 
-    fn attach(&mut self, id: Option<LeaseId>, key: &Key) {
-        if let Some(id) = id {
+    fn attach(&mut self, id: Option<LeaseId>, key: &Key) -> Result<(), Fault> {
+        let Some(id) = id else { return Ok(()) };
+        let mut record = self.lease(id)?;
+        let changed = if record.key.is_none() {
+            record.key = Some(key.clone());
+            true
+        } else {
             self.draft.put(Family::Leases, lease::attachment(id, key), Bytes::new());
-            self.leases.push(LeaseChange::Attached(id));
+            !std::mem::replace(&mut record.has_others, true)
+        };
+        if changed {
+            self.draft.put(Family::Leases, lease::key(id), lease::encode(&record));
         }
+        self.leases.push(LeaseChange::Attached(id));
+        Ok(())
     }
 
-    fn detach(&mut self, id: Option<LeaseId>, key: &Key) {
-        if let Some(id) = id {
+    fn detach(&mut self, id: Option<LeaseId>, key: &Key) -> Result<(), Fault> {
+        let Some(id) = id else { return Ok(()) };
+        let mut record = self.lease(id)?;
+        if record.key.as_ref() == Some(key) {
+            record.key = None;
+            self.draft.put(Family::Leases, lease::key(id), lease::encode(&record));
+        } else {
             self.draft.delete(Family::Leases, lease::attachment(id, key));
-            self.leases.push(LeaseChange::Detached(id));
         }
+        self.leases.push(LeaseChange::Detached(id));
+        Ok(())
+    }
+
+    /// The record of a lease that a pair names.
+    fn lease(&self, id: LeaseId) -> Result<lease::Record, Fault> {
+        crate::state::lease::record(&self.draft, id)?
+            .ok_or_else(|| Fault::new(format!("a pair names lease {id}, which does not live")))
     }
 }
 

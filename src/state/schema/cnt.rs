@@ -51,8 +51,11 @@ impl Level {
 
     /// The first key after all buckets of the level.
     #[must_use]
-    pub fn end(self) -> Bytes {
-        Bytes::copy_from_slice(&[self.tag() + 1])
+    pub const fn end(self) -> Bytes {
+        Bytes::from_static(match self {
+            Self::Lower => const { &[Self::Lower.tag() + 1] },
+            Self::Upper => const { &[Self::Upper.tag() + 1] },
+        })
     }
 
     /// The first key after all former counts of the level.

@@ -1,7 +1,10 @@
 //! Family `lease`: the leases that exist, and the keys attached to each.
 //!
-//! Keys: tag 1 and the lease's id for its record, with its times; tag 2, the id and a user key for
-//! an attachment, which has no value. The keys of a lease lie in key order.
+//! Keys: tag 1 and the lease's id for its record; tag 2, the id and a user key for an attachment,
+//! which has no value. The attachments of a lease lie in key order.
+//!
+//! Most leases are those of a registry, and have one key. It stands in the lease's own record, so
+//! that their end takes no search. Only further keys have attachments.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -24,6 +27,17 @@ pub struct Times {
     pub remaining: Option<Seconds>,
     /// The entry that granted it: an id may be granted again.
     pub granted_at: Index,
+}
+
+/// What a lease's record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The times of the lease.
+    pub times: Times,
+    /// One of the keys attached to it.
+    pub key: Option<Key>,
+    /// Whether another key was ever attached beside it: only then there may be attachments.
+    pub has_others: bool,
 }
 
 /// The key of a lease's record.
@@ -50,20 +64,29 @@ pub fn id(key: &[u8]) -> Result<LeaseId, Fault> {
 
 /// The value of a lease's record.
 #[must_use]
-pub fn encode(times: Times) -> Bytes {
-    let remaining_ttl = times.remaining.map_or(0, |left| left.0);
-    LeaseMessage { granted_ttl: times.granted.0, remaining_ttl, granted_at: times.granted_at.0 }
-        .encode_to_vec()
-        .into()
+pub fn encode(record: &Record) -> Bytes {
+    let Times { granted, remaining, granted_at } = record.times;
+    let message = LeaseMessage {
+        granted_ttl: granted.0,
+        remaining_ttl: remaining.map_or(0, |left| left.0),
+        granted_at: granted_at.0,
+        key: record.key.as_ref().map(|key| key.bytes().clone()).unwrap_or_default(),
+        has_others: record.has_others,
+    };
+    message.encode_to_vec().into()
 }
 
-/// The times in a lease's record.
-pub fn decode(key: &[u8], value: &[u8]) -> Result<Times, Fault> {
-    let record =
+/// What the value of a lease's record says.
+pub fn decode(key: &[u8], value: &[u8]) -> Result<Record, Fault> {
+    let message =
         LeaseMessage::decode(value).map_err(|error| schema::damaged(Family::Leases, key, error))?;
-    let remaining = (record.remaining_ttl > 0).then_some(Seconds(record.remaining_ttl));
-    let (granted, granted_at) = (Seconds(record.granted_ttl), Index(record.granted_at));
-    Ok(Times { granted, remaining, granted_at })
+    let remaining = (message.remaining_ttl > 0).then_some(Seconds(message.remaining_ttl));
+    let (granted, granted_at) = (Seconds(message.granted_ttl), Index(message.granted_at));
+    Ok(Record {
+        times: Times { granted, remaining, granted_at },
+        key: Key::new(message.key),
+        has_others: message.has_others,
+    })
 }
 
 /// The key of the record that attaches `attached` to a lease.
@@ -148,12 +171,14 @@ mod tests {
         }
     }
 
-    /// Times come back; no checkpoint is not a checkpoint of zero seconds.
+    /// Records come back; no checkpoint is not a checkpoint of zero seconds.
     #[test]
-    fn times_round_trip() {
-        for remaining in [None, Some(Seconds(3))] {
+    fn records_round_trip() {
+        let attached = Key::new("k");
+        for (remaining, key) in [(None, None), (Some(Seconds(3)), attached)] {
             let times = Times { granted: Seconds(60), remaining, granted_at: Index(9) };
-            assert_eq!(decode(b"", &encode(times)).unwrap(), times);
+            let record = Record { times, has_others: key.is_some(), key };
+            assert_eq!(decode(b"", &encode(&record)).unwrap(), record);
         }
     }
 }

@@ -21,7 +21,7 @@ use prost::Message;
 use crate::{state::Family, types::Fault};
 
 /// The version of everything in this module. A member refuses a state with a newer one.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// The fault of a record that cannot be read.
 pub(super) fn damaged(family: Family, key: &[u8], why: impl std::fmt::Display) -> Fault {

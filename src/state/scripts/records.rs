@@ -99,8 +99,12 @@ fn value_text(family: Family, key: &[u8], value: &Bytes) -> Output {
         }
         Family::Leases if value.is_empty() => "attached".to_owned(),
         Family::Leases => {
-            let times = schema::lease::decode(key, value)?;
-            format!("{} s, left {:?}", times.granted.0, times.remaining.map(|left| left.0))
+            let record = schema::lease::decode(key, value)?;
+            let (times, others) =
+                (record.times, if record.has_others { " and others" } else { "" });
+            let keys = record.key.map(|key| format!(", key {}{others}", text(key.as_bytes())));
+            let left = times.remaining.map(|left| left.0);
+            format!("{} s, left {left:?}{}", times.granted.0, keys.unwrap_or_default())
         }
         Family::Meta => meta_text(key, value)?,
         Family::Auth => text(value),

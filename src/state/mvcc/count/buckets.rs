@@ -76,8 +76,8 @@ impl Bucket {
         Self { level, boundary, holds: cnt::Bucket { counts, buckets } }
     }
 
-    fn read(level: Level, key: &[u8], value: &[u8]) -> Result<Self, Fault> {
-        let boundary = Bytes::copy_from_slice(cnt::boundary(key)?);
+    fn read(level: Level, key: &Bytes, value: &[u8]) -> Result<Self, Fault> {
+        let boundary = key.slice_ref(cnt::boundary(key)?);
         Ok(Self { level, boundary, holds: cnt::decode(key, value)? })
     }
 
@@ -91,7 +91,7 @@ impl Bucket {
         let mut found = None;
         let end = self.level.end();
         view.scan(Family::Counts, &start, Some(&end), Direction::Forward, &mut |key, value| {
-            found = Some(Self::read(self.level, key, value)?);
+            found = Some(Self::read(self.level, &Bytes::copy_from_slice(key), value)?);
             Ok(ControlFlow::Break(()))
         })?;
         Ok(found)
@@ -275,13 +275,9 @@ impl Change<'_, '_> {
 /// The buckets in which a key lies.
 fn around(view: &dyn View, key: &[u8]) -> Result<Option<(Bucket, Bucket)>, Fault> {
     let last_of = |level| -> Result<Option<Bucket>, Fault> {
-        let mut found = None;
         let (start, end) = (cnt::key(level, &[]), cnt::key_after(level, key));
-        view.scan(Family::Counts, &start, Some(&end), Direction::Backward, &mut |key, value| {
-            found = Some(Bucket::read(level, key, value)?);
-            Ok(ControlFlow::Break(()))
-        })?;
-        Ok(found)
+        let last = view.last_within(Family::Counts, &start, &end)?;
+        last.map(|(key, value)| Bucket::read(level, &key, &value)).transpose()
     };
     match (last_of(Level::Lower)?, last_of(Level::Upper)?) {
         (Some(lower), Some(upper)) => Ok(Some((lower, upper))),
