@@ -47,6 +47,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("axum", &["api", "server"]),
     ("hyper", &["api", "server", "cli"]),
     ("hyper_util", &["api", "server", "cli"]),
+    ("h2", &["cli"]),
     ("figment", &["config"]),
     ("clap", &["cli"]),
     ("hashbrown", &["lease", "watch"]),

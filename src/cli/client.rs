@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use hyper::Uri;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Code, Status, transport::Channel};
 
@@ -16,7 +17,7 @@ use super::{
 };
 
 /// How long a connection may take before the next endpoint has its turn.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause before the endpoints are tried again, which an election may take.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
 /// Answers are as large as the range that was asked for.
@@ -28,11 +29,11 @@ pub(super) struct ClientArgs {
     /// Endpoints of the cluster, separated by commas [env: QUORATE_ENDPOINTS, ETCDCTL_ENDPOINTS]
     /// [default: 127.0.0.1:2379]
     #[arg(long, global = true, value_name = "URLS", help_heading = "Client options")]
-    endpoints: Option<String>,
+    pub(super) endpoints: Option<String>,
     /// Time that a command may take
     #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     #[arg(help_heading = "Client options")]
-    command_timeout: Duration,
+    pub(super) command_timeout: Duration,
 }
 
 /// Endpoints, and how long to try.
@@ -144,12 +145,21 @@ impl Client {
 
     /// Connects to the first endpoint that can be reached, beginning with the one at `first`.
     pub(super) async fn connect(&self, first: usize) -> Result<Channel, Error> {
+        self.reach(first, async |endpoint, deadline| endpoint.connect(deadline).await).await
+    }
+
+    /// The same for a connection of any kind, with the time by which it must stand.
+    pub(super) async fn reach<T>(
+        &self,
+        first: usize,
+        connect: impl AsyncFn(&Endpoint, Instant) -> Result<T, Failure>,
+    ) -> Result<T, Error> {
         let deadline = Instant::now() + self.timeout;
         let mut failure = None;
         let start = first % self.endpoints.len();
         for endpoint in self.endpoints.iter().cycle().skip(start).take(self.endpoints.len()) {
-            match endpoint.connect(deadline).await {
-                Ok(channel) => return Ok(channel),
+            match connect(endpoint, deadline).await {
+                Ok(connection) => return Ok(connection),
                 Err(unreachable) => failure = failure.or(Some(unreachable)),
             }
         }
@@ -174,6 +184,11 @@ impl Endpoint {
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true);
         Ok(Self { text: text.to_owned(), transport })
+    }
+
+    /// Where it is.
+    pub(super) fn uri(&self) -> &Uri {
+        self.transport.uri()
     }
 
     /// Makes a call to this endpoint alone.

@@ -21,10 +21,10 @@ const GATHERED_BYTES_MAX: usize = 64 * 1024;
 const LARGE_BYTES: usize = 16 * 1024;
 
 /// The end that is written to.
-pub(super) struct Gather(Arc<Mutex<Gathered>>);
+pub(crate) struct Gather(Arc<Mutex<Gathered>>);
 
 /// The end that sends what was gathered. Whoever polls the connection polls it afterwards.
-pub(super) struct Sender(Arc<Mutex<Gathered>>);
+pub(crate) struct Sender(Arc<Mutex<Gathered>>);
 
 struct Gathered {
     socket: OwnedWriteHalf,
@@ -36,7 +36,7 @@ struct Gathered {
 }
 
 /// Both ends of a socket's sending half.
-pub(super) fn gather(socket: OwnedWriteHalf) -> (Gather, Sender) {
+pub(crate) fn gather(socket: OwnedWriteHalf) -> (Gather, Sender) {
     let gathered = Gathered { socket, bytes: Vec::new(), sent: 0, gave_way: false };
     let gathered = Arc::new(Mutex::new(gathered));
     (Gather(Arc::clone(&gathered)), Sender(gathered))
@@ -44,7 +44,7 @@ pub(super) fn gather(socket: OwnedWriteHalf) -> (Gather, Sender) {
 
 impl Sender {
     /// Sends what was gathered, once others had their turn. Ready when the socket has failed.
-    pub(super) fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Error> {
+    pub(crate) fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Error> {
         let mut gathered = lock(&self.0);
         if gathered.bytes.is_empty() {
             return Poll::Pending;

@@ -20,7 +20,7 @@ mod connection;
 mod error;
 mod face;
 mod figures;
-mod gather;
+pub(crate) mod gather;
 mod identity;
 mod listener;
 mod member;

@@ -32,9 +32,9 @@ const COMPACTION_TIMEOUT: Duration = Duration::from_secs(600);
 pub(super) async fn run(load: &LoadArgs, keys: &KeyArgs, client: &Client) -> Result<Report, Error> {
     let keys = Arc::new(Keys::new(keys)?);
     let clients = load.clients(100);
-    let channels = load.channels(clients, client).await?;
+    let callers = load.callers(clients, client).await?;
     let compactor = client.connect(0).await?;
-    let writers = || over(clients, &channels, |channel| Put::random(channel, &keys));
+    let writers = || over(clients, &callers, |caller| Put::random(caller, &keys));
     let extent = load.extent();
     if extent.rate == 0 {
         return Err(Error::input("a rate is needed: latencies under full load say nothing"));
@@ -59,7 +59,7 @@ pub(super) async fn run(load: &LoadArgs, keys: &KeyArgs, client: &Client) -> Res
     for (message, count) in before.errors {
         during.count_errors(message, count);
     }
-    let report = meter.report("put, compacting", (clients, channels.len()), elapsed, during);
+    let report = meter.report("put, compacting", (clients, callers.len()), elapsed, during);
     Ok(with_percentiles(report, &before.latencies)
         .with("compaction", Detail::Latency(compacted.took))
         .with("compacted at", Detail::Count(compacted.revision)))

@@ -6,10 +6,11 @@ use std::sync::{
 };
 
 use clap::Args;
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use super::{
     LoadArgs, Meter,
+    call::Caller,
     keys::{KeyArgs, Keys},
     load::{self, Operation},
     over,
@@ -18,9 +19,7 @@ use super::{
 };
 use crate::{
     cli::{Client, Error},
-    proto::etcdserverpb::{
-        PutRequest, RequestOp, TxnRequest, kv_client::KvClient, request_op::Request,
-    },
+    proto::etcdserverpb::{PutRequest, RequestOp, TxnRequest, request_op::Request},
 };
 
 /// So many clients keep a cluster busy with large transactions.
@@ -58,10 +57,10 @@ pub(super) async fn run(
     let total = Some(load.total.unwrap_or(transactions).min(transactions));
     let extent = Extent { total, duration: load.duration, ..load.extent() };
     let clients = load.clients(CLIENTS_DEFAULT);
-    let channels = load.channels(clients, client).await?;
+    let callers = load.callers(clients, client).await?;
     let done = Arc::new(AtomicU64::new(0));
-    let operations = over(clients, &channels, |channel| Fill {
-        kv: KvClient::new(channel),
+    let operations = over(clients, &callers, |caller| Fill {
+        caller,
         keys: Arc::clone(&keys),
         shuffled: fill.shuffled,
         puts,
@@ -74,13 +73,13 @@ pub(super) async fn run(
     if let Some((message, count)) = tally.errors.first_key_value() {
         return Err(Error::failed(format!("{count} transactions failed: {message}")));
     }
-    let report = meter.report("load", (clients, channels.len()), pace.measured_time(), tally);
+    let report = meter.report("load", (clients, callers.len()), pace.measured_time(), tally);
     Ok(report.with("puts", Detail::Count(done.load(Ordering::Relaxed))))
 }
 
 /// Sets the next few keys.
 struct Fill {
-    kv: KvClient<Channel>,
+    caller: Caller,
     keys: Arc<Keys>,
     shuffled: bool,
     /// Puts of all transactions together.
@@ -103,12 +102,13 @@ impl Operation for Fill {
         let first = ticket.number * self.txn_size;
         let end = (first + self.txn_size).min(self.puts);
         if self.txn_size == 1 {
-            self.kv.put(self.request(first)).await?;
+            self.caller.call(&self.request(first), |_| Ok(())).await?;
         } else {
             let put =
                 |number| RequestOp { request: Some(Request::RequestPut(self.request(number))) };
             let success = (first..end).map(put).collect();
-            self.kv.txn(TxnRequest { success, ..TxnRequest::default() }).await?;
+            let request = TxnRequest { success, ..TxnRequest::default() };
+            self.caller.call(&request, |_| Ok(())).await?;
         }
         self.done.fetch_add(end - first, Ordering::Relaxed);
         Ok(())

@@ -73,9 +73,14 @@ impl RawStream {
     }
 }
 
-fn check_status(headers: &HeaderMap) -> Result<(), Error> {
+/// What the headers say of the call, if they do.
+pub(super) fn check_status(headers: &HeaderMap) -> Result<(), Status> {
+    // Nearly all of them, and a status is far more to make than this is to see.
+    if headers.get(Status::GRPC_STATUS).is_some_and(|code| code == "0") {
+        return Ok(());
+    }
     match Status::from_header_map(headers) {
-        Some(status) if status.code() != tonic::Code::Ok => Err(status.into()),
+        Some(status) if status.code() != tonic::Code::Ok => Err(status),
         Some(_) | None => Ok(()),
     }
 }

@@ -6,17 +6,15 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use super::{
+    call::Caller,
     keys::{Keys, scramble},
     pace::{Pace, Ticket},
     report::Tally,
 };
-use crate::{
-    cli::client::RESPONSE_BYTES_MAX,
-    proto::etcdserverpb::{PutRequest, RangeRequest, kv_client::KvClient},
-};
+use crate::proto::etcdserverpb::{PutRequest, RangeRequest};
 
 /// A call that fails at once, as without a connection, is not repeated at once.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
@@ -75,20 +73,20 @@ async fn client(pace: Arc<Pace>, mut operation: impl Operation, limit: Duration)
 
 /// Sets a key.
 pub(super) struct Put {
-    kv: KvClient<Channel>,
+    caller: Caller,
     keys: Arc<Keys>,
     in_order: bool,
 }
 
 impl Put {
     /// A random key each time.
-    pub(super) fn random(channel: Channel, keys: &Arc<Keys>) -> Self {
-        Self { kv: KvClient::new(channel), keys: Arc::clone(keys), in_order: false }
+    pub(super) fn random(caller: Caller, keys: &Arc<Keys>) -> Self {
+        Self { caller, keys: Arc::clone(keys), in_order: false }
     }
 
     /// One key after the other.
-    pub(super) fn in_order(channel: Channel, keys: &Arc<Keys>) -> Self {
-        Self { in_order: true, ..Self::random(channel, keys) }
+    pub(super) fn in_order(caller: Caller, keys: &Arc<Keys>) -> Self {
+        Self { in_order: true, ..Self::random(caller, keys) }
     }
 }
 
@@ -97,21 +95,20 @@ impl Operation for Put {
         let number = ticket.number;
         let key = if self.in_order { self.keys.key(number) } else { self.keys.random_key(number) };
         let request = PutRequest { key, value: self.keys.value(number), ..PutRequest::default() };
-        self.kv.put(request).await.map(drop)
+        self.caller.call(&request, |_| Ok(())).await
     }
 }
 
 /// Reads a random key.
 pub(super) struct Get {
-    kv: KvClient<Channel>,
+    caller: Caller,
     keys: Arc<Keys>,
     serializable: bool,
 }
 
 impl Get {
-    pub(super) fn random(channel: Channel, keys: &Arc<Keys>, serializable: bool) -> Self {
-        let kv = KvClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
-        Self { kv, keys: Arc::clone(keys), serializable }
+    pub(super) fn random(caller: Caller, keys: &Arc<Keys>, serializable: bool) -> Self {
+        Self { caller, keys: Arc::clone(keys), serializable }
     }
 }
 
@@ -122,7 +119,7 @@ impl Operation for Get {
             serializable: self.serializable,
             ..RangeRequest::default()
         };
-        self.kv.range(request).await.map(drop)
+        self.caller.call(&request, |_| Ok(())).await
     }
 }
 

@@ -13,6 +13,7 @@ use tonic::transport::Channel;
 
 use super::{Client, Error, Output, duration};
 
+mod call;
 mod compact;
 mod cpu;
 mod fill;
@@ -20,6 +21,7 @@ mod grpc;
 mod histogram;
 mod keys;
 mod lease;
+mod line;
 mod list;
 mod load;
 mod memory;
@@ -30,6 +32,7 @@ mod report;
 mod watch;
 mod wire;
 
+use call::Caller;
 use keys::{KeyArgs, Keys};
 use lease::LeaseCommand;
 use load::{Get, Mixed, Put};
@@ -188,18 +191,40 @@ impl LoadArgs {
         }
     }
 
-    /// Opens the connections, spread over the endpoints.
-    async fn channels(&self, clients: usize, client: &Client) -> Result<Vec<Channel>, Error> {
+    /// How many connections these clients share.
+    fn connections(&self, clients: usize, client: &Client) -> usize {
         let shared =
             clients.div_ceil(CLIENTS_PER_CONNECTION).max(client.endpoints().len().min(clients));
-        let wanted =
-            self.connections.and_then(|count| usize::try_from(count).ok()).unwrap_or(shared);
-        let mut channels = Vec::with_capacity(wanted);
-        for index in 0..wanted {
-            channels.push(client.connect(index).await?);
-        }
-        Ok(channels)
+        self.connections.and_then(|count| usize::try_from(count).ok()).unwrap_or(shared)
     }
+
+    /// Opens the connections, spread over the endpoints.
+    async fn callers(&self, clients: usize, client: &Client) -> Result<Vec<Caller>, Error> {
+        callers(client, self.connections(clients, client)).await
+    }
+
+    /// The same for streams.
+    async fn channels(&self, clients: usize, client: &Client) -> Result<Vec<Channel>, Error> {
+        channels(client, self.connections(clients, client)).await
+    }
+}
+
+/// Opens so many connections for calls, spread over the endpoints.
+async fn callers(client: &Client, count: usize) -> Result<Vec<Caller>, Error> {
+    let mut callers = Vec::with_capacity(count);
+    for index in 0..count {
+        callers.push(Caller::connect(client, index).await?);
+    }
+    Ok(callers)
+}
+
+/// The same for streams.
+async fn channels(client: &Client, count: usize) -> Result<Vec<Channel>, Error> {
+    let mut channels = Vec::with_capacity(count);
+    for index in 0..count {
+        channels.push(client.connect(index).await?);
+    }
+    Ok(channels)
 }
 
 /// Runs a benchmark on all processors, and reports.
@@ -279,9 +304,9 @@ async fn perform(
 async fn put(load: &LoadArgs, keys: &KeyArgs, client: &Client) -> Result<Report, Error> {
     let keys = Arc::new(Keys::new(keys)?);
     let clients = load.clients(100);
-    let channels = load.channels(clients, client).await?;
-    let operations = over(clients, &channels, |channel| Put::random(channel, &keys));
-    measure("put", load, channels.len(), client, operations).await
+    let callers = load.callers(clients, client).await?;
+    let operations = over(clients, &callers, |caller| Put::random(caller, &keys));
+    measure("put", load, callers.len(), client, operations).await
 }
 
 /// What share of the operations reads, and how.
@@ -300,9 +325,9 @@ async fn read(
 ) -> Result<Report, Error> {
     let keys = Arc::new(Keys::new(keys)?);
     let clients = load.clients(100);
-    let channels = load.channels(clients, client).await?;
+    let callers = load.callers(clients, client).await?;
     if reads.preload {
-        preload(clients, &channels, &keys, client).await?;
+        preload(clients, &callers, &keys, client).await?;
     }
     let name = match (reads.percent, reads.serializable) {
         (100, false) => "get, linearizable",
@@ -310,25 +335,25 @@ async fn read(
         (_, false) => "mixed, linearizable",
         (_, true) => "mixed, serializable",
     };
-    let operations = over(clients, &channels, |channel| Mixed {
-        get: Get::random(channel.clone(), &keys, reads.serializable),
-        put: Put::random(channel, &keys),
+    let operations = over(clients, &callers, |caller| Mixed {
+        get: Get::random(caller.clone(), &keys, reads.serializable),
+        put: Put::random(caller, &keys),
         reads: u64::from(reads.percent),
     });
-    measure(name, load, channels.len(), client, operations).await
+    measure(name, load, callers.len(), client, operations).await
 }
 
 /// Sets every key once, so that reads find something.
 async fn preload(
     clients: usize,
-    channels: &[Channel],
+    callers: &[Caller],
     keys: &Arc<Keys>,
     client: &Client,
 ) -> Result<(), Error> {
     let all =
         Extent { total: Some(keys.count()), duration: None, warm_up: Duration::ZERO, rate: 0 };
     let pace = Arc::new(Pace::start(all));
-    let operations = over(clients, channels, |channel| Put::in_order(channel, keys));
+    let operations = over(clients, callers, |caller| Put::in_order(caller, keys));
     let tally = load::run(pace, operations, client.timeout()).await;
     match tally.errors.first_key_value() {
         None => Ok(()),
@@ -337,8 +362,8 @@ async fn preload(
 }
 
 /// An operation for each client, each on its share of the connections.
-fn over<T>(clients: usize, channels: &[Channel], operation: impl Fn(Channel) -> T) -> Vec<T> {
-    channels.iter().cycle().take(clients).map(|channel| operation(channel.clone())).collect()
+fn over<C: Clone, T>(clients: usize, connections: &[C], operation: impl Fn(C) -> T) -> Vec<T> {
+    connections.iter().cycle().take(clients).map(|one| operation(one.clone())).collect()
 }
 
 /// Lets the clients run, and sums up.

@@ -15,7 +15,6 @@ use tokio::{
 use tonic::transport::Channel;
 
 use super::{
-    connect,
     deletions::{Alive, Deletions, Lateness, keys_left},
     grant::grant_all,
     members::{Members, Through},
@@ -26,13 +25,13 @@ use super::{
 use crate::cli::{
     Client, Error,
     bench::{
-        Meter,
+        Meter, callers, channels,
         report::{Detail, Report, Tally},
     },
     duration,
 };
 
-const CONNECTIONS: u32 = 10;
+const CONNECTIONS: usize = 10;
 /// Streams that the leases are renewed on.
 const STREAMS: usize = 100;
 /// How long the puts go on when all is over, so that the last ones had others behind them.
@@ -70,15 +69,15 @@ pub(super) async fn run(args: &ExpireArgs, client: &Client) -> Result<Report, Er
         return Err(Error::input("the time before the first deadline is longer than leases live"));
     }
     let members = Members::ask(client).await?;
-    let to_leader = connect(&members.through(Through::Leader, client)?, CONNECTIONS).await?;
-    let channels = connect(client, CONNECTIONS).await?;
+    let to_leader = channels(&members.through(Through::Leader, client)?, CONNECTIONS).await?;
+    let callers = callers(client, CONNECTIONS).await?;
     let watcher = client.connect(0).await?;
     let deletions = Deletions::watch(watcher.clone(), size(args.leases)).await?;
 
     let meter = Meter::start();
     let count = u64::from(args.leases);
-    let ids = grant_all(&channels, count, ttl_seconds, true, client.timeout()).await?;
-    let puts = Puts::start(&channels, args.rate, client.timeout());
+    let ids = grant_all(&callers, count, ttl_seconds, true, client.timeout()).await?;
+    let puts = Puts::start(&callers, args.rate, client.timeout());
     let lives = renew_all(&to_leader, size(args.window), &ids).await?;
     let renewed = Renewed::of(&lives).ok_or_else(|| Error::input("there are no leases"))?;
     let (first, last) = (renewed.first + ttl, renewed.last + ttl);
@@ -100,7 +99,7 @@ pub(super) async fn run(args: &ExpireArgs, client: &Client) -> Result<Report, Er
     let (before, during) =
         (latencies.between(first - args.before, first), latencies.between(first, end));
     let report = meter
-        .report("lease expiry", (size(args.leases), channels.len()), end - last, tally)
+        .report("lease expiry", (size(args.leases), callers.len()), end - last, tally)
         .with("leases", Detail::Count(count))
         .with("renewed in", Detail::Latency(renewed.last - renewed.first))
         .with("all gone", Detail::Latency(end - last))

@@ -7,26 +7,29 @@ use std::{
 
 use bytes::Bytes;
 use clap::Args;
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use super::{LoadArgs, PREFIX, all_of, seconds};
 use crate::{
     cli::{
         Client, Error,
         bench::{
+            call::Caller,
             load::{self, Operation},
             measure, over,
             pace::Ticket,
             report::Report,
+            wire::{Field, Fields, Malformed},
         },
     },
-    proto::etcdserverpb::{
-        LeaseGrantRequest, PutRequest, kv_client::KvClient, lease_client::LeaseClient,
-    },
+    proto::etcdserverpb::{LeaseGrantRequest, PutRequest},
 };
 
 /// Clients that grant what another measurement needs.
 const SETUP_CLIENTS: usize = 256;
+// Fields of `LeaseGrantResponse`.
+const ID: u64 = 2;
+const TTL: u64 = 3;
 
 /// The arguments of this benchmark alone.
 #[derive(Args, Clone, Debug)]
@@ -42,27 +45,27 @@ pub(super) async fn run(
     client: &Client,
 ) -> Result<Report, Error> {
     let clients = load.clients(100);
-    let channels = load.channels(clients, client).await?;
+    let callers = load.callers(clients, client).await?;
     let (ttl, _) = seconds(args.ttl);
-    let grants = over(clients, &channels, |channel| Grant::new(channel, ttl));
-    measure("lease grant", load, channels.len(), client, grants).await
+    let grants = over(clients, &callers, |caller| Grant::new(caller, ttl));
+    measure("lease grant", load, callers.len(), client, grants).await
 }
 
 /// Grants leases.
 pub(super) struct Grant {
-    leases: LeaseClient<Channel>,
+    caller: Caller,
     ttl: i64,
 }
 
 impl Grant {
-    pub(super) fn new(channel: Channel, ttl: i64) -> Self {
-        Self { leases: LeaseClient::new(channel), ttl }
+    pub(super) fn new(caller: Caller, ttl: i64) -> Self {
+        Self { caller, ttl }
     }
 
     /// The id of one more lease.
     pub(super) async fn next(&mut self) -> Result<i64, Status> {
         let request = LeaseGrantRequest { ttl: self.ttl, id: 0 };
-        let granted = self.leases.lease_grant(request).await?.into_inner();
+        let granted = self.caller.call(&request, Granted::read).await?;
         if granted.ttl == self.ttl {
             return Ok(granted.id);
         }
@@ -70,11 +73,40 @@ impl Grant {
         let (given, wanted) = (granted.ttl, self.ttl);
         Err(Status::failed_precondition(format!("a lease lives {given} s, not {wanted} s")))
     }
+
+    /// Sets the key with this number, on this lease.
+    pub(super) async fn put_key(&mut self, number: u64, lease: i64) -> Result<(), Status> {
+        let value = Bytes::from_static(b"leased");
+        let request = PutRequest { key: key(number), value, lease, ..PutRequest::default() };
+        self.caller.call(&request, |_| Ok(())).await
+    }
 }
 
 impl Operation for Grant {
     async fn perform(&mut self, _: &Ticket) -> Result<(), Status> {
         self.next().await.map(drop)
+    }
+}
+
+/// What an answer says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Granted {
+    id: i64,
+    ttl: i64,
+}
+
+impl Granted {
+    fn read(message: &[u8]) -> Result<Self, Malformed> {
+        let mut granted = Self::default();
+        let mut fields = Fields(message);
+        while let Some((number, field)) = fields.next()? {
+            match (number, field) {
+                (ID, Field::Number(number)) => granted.id = number.cast_signed(),
+                (TTL, Field::Number(number)) => granted.ttl = number.cast_signed(),
+                (_, Field::Number(_) | Field::Bytes(_)) => {}
+            }
+        }
+        Ok(granted)
     }
 }
 
@@ -90,7 +122,7 @@ pub(super) fn number_of(key: &[u8]) -> Option<u64> {
 
 /// Grants so many leases; with a key on each, if that is wanted. Returns the ids by number.
 pub(super) async fn grant_all(
-    channels: &[Channel],
+    callers: &[Caller],
     count: u64,
     ttl: i64,
     with_keys: bool,
@@ -98,9 +130,9 @@ pub(super) async fn grant_all(
 ) -> Result<Vec<i64>, Error> {
     let len = usize::try_from(count).map_err(Error::input)?;
     let ids = Arc::new(Mutex::new(vec![0; len]));
-    let grants = over(SETUP_CLIENTS.min(len), channels, |channel| Setup {
-        kv: with_keys.then(|| KvClient::new(channel.clone())),
-        grant: Grant::new(channel, ttl),
+    let grants = over(SETUP_CLIENTS.min(len), callers, |caller| Setup {
+        with_keys,
+        grant: Grant::new(caller, ttl),
         ids: Arc::clone(&ids),
     });
     let tally = load::run(Arc::new(all_of(count)), grants, limit).await;
@@ -113,32 +145,21 @@ pub(super) async fn grant_all(
 
 struct Setup {
     grant: Grant,
-    kv: Option<KvClient<Channel>>,
+    with_keys: bool,
     ids: Arc<Mutex<Vec<i64>>>,
 }
 
 impl Operation for Setup {
     async fn perform(&mut self, ticket: &Ticket) -> Result<(), Status> {
         let id = self.grant.next().await?;
-        if let Some(kv) = &mut self.kv {
-            put_key(kv, ticket.number, id).await?;
+        if self.with_keys {
+            self.grant.put_key(ticket.number, id).await?;
         }
         let place = usize::try_from(ticket.number).unwrap_or(usize::MAX);
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         *ids.get_mut(place).expect("tickets are numbered from 0 to the total") = id;
         Ok(())
     }
-}
-
-/// Sets the key with this number, on this lease.
-pub(super) async fn put_key(
-    kv: &mut KvClient<Channel>,
-    number: u64,
-    lease: i64,
-) -> Result<(), Status> {
-    let value = Bytes::from_static(b"leased");
-    let request = PutRequest { key: key(number), value, lease, ..PutRequest::default() };
-    kv.put(request).await.map(drop)
 }
 
 #[cfg(test)]

@@ -13,30 +13,26 @@ use tokio::time::Instant;
 use tonic::{Status, transport::Channel};
 
 use super::{
-    connect,
     deletions::{Alive, Deletions, Lateness},
-    grant::{Grant, put_key},
+    grant::Grant,
     members::Members,
     seconds, size,
     stream::{Lease, Sending, renew_once},
 };
-use crate::{
-    cli::{
-        Client, Error,
-        bench::{
-            Meter,
-            load::{self, Operation},
-            over,
-            pace::{Extent, Pace, Ticket},
-            report::{Detail, Report, Tally},
-        },
-        duration,
+use crate::cli::{
+    Client, Error,
+    bench::{
+        Meter, callers, channels,
+        load::{self, Operation},
+        over,
+        pace::{Extent, Pace, Ticket},
+        report::{Detail, Report, Tally},
     },
-    proto::etcdserverpb::kv_client::KvClient,
+    duration,
 };
 
 const CLIENTS: usize = 100;
-const CONNECTIONS: u32 = 10;
+const CONNECTIONS: usize = 10;
 
 /// The arguments of this benchmark.
 #[derive(Args, Clone, Debug)]
@@ -64,16 +60,17 @@ pub(super) async fn run(args: &LagArgs, client: &Client) -> Result<Report, Error
     let millis = u64::try_from(args.over.as_millis()).map_err(Error::input)?.max(1);
     let rate = (total * 1000).div_ceil(millis);
     let members = Members::ask(client).await?;
-    let channels = connect(client, CONNECTIONS).await?;
+    let (callers, channels) =
+        (callers(client, CONNECTIONS).await?, channels(client, CONNECTIONS).await?);
     let deletions = Deletions::watch(client.connect(0).await?, size(args.leases)).await?;
 
     let meter = Meter::start();
     let start = Instant::now();
     let extent = Extent { total: Some(total), duration: None, warm_up: Duration::ZERO, rate };
     let lives = Arc::new(Mutex::new(vec![None; size(args.leases)]));
-    let clients = over(CLIENTS.min(size(args.leases)), &channels, |channel| Leave {
-        grant: Grant::new(channel.clone(), ttl_seconds),
-        kv: KvClient::new(channel.clone()),
+    let connections: Vec<_> = callers.into_iter().zip(channels).collect();
+    let clients = over(CLIENTS.min(size(args.leases)), &connections, |(caller, channel)| Leave {
+        grant: Grant::new(caller, ttl_seconds),
         channel,
         lives: Arc::clone(&lives),
     });
@@ -92,7 +89,7 @@ pub(super) async fn run(args: &LagArgs, client: &Client) -> Result<Report, Error
         tally.count_errors("a lease ended early".to_owned(), lateness.early);
     }
     Ok(meter
-        .report("lease lag", (size(args.leases), channels.len()), elapsed, tally)
+        .report("lease lag", (size(args.leases), 2 * CONNECTIONS), elapsed, tally)
         .with("leases", Detail::Count(total))
         .with("early", Detail::Count(lateness.early))
         .with("prompt", Detail::Count(lateness.prompt))
@@ -102,7 +99,6 @@ pub(super) async fn run(args: &LagArgs, client: &Client) -> Result<Report, Error
 /// Grants a lease with a key, renews it perhaps, and leaves it.
 struct Leave {
     grant: Grant,
-    kv: KvClient<Channel>,
     channel: Channel,
     lives: Arc<Mutex<Vec<Option<Alive>>>>,
 }
@@ -113,7 +109,7 @@ impl Operation for Leave {
         let sent = Instant::now();
         let id = self.grant.next().await?;
         let mut alive = Alive { sent, answered: Instant::now() };
-        put_key(&mut self.kv, number, id).await?;
+        self.grant.put_key(number, id).await?;
         if number % 2 == 1 {
             alive = self.renew(Lease { number, id }).await?;
         }

@@ -7,7 +7,6 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use tonic::transport::Channel;
 
 use super::{
     LoadArgs,
@@ -81,15 +80,6 @@ pub(super) async fn run(command: &LeaseCommand, client: &Client) -> Result<Repor
         LeaseCommand::Expire { expire } => expire::run(expire, client).await,
         LeaseCommand::Lag { lag } => lag::run(lag, client).await,
     }
-}
-
-/// Opens so many connections, spread over the endpoints.
-async fn connect(client: &Client, count: u32) -> Result<Vec<Channel>, Error> {
-    let mut channels = Vec::new();
-    for index in 0..size(count) {
-        channels.push(client.connect(index).await?);
-    }
-    Ok(channels)
 }
 
 /// So many operations, as fast as they go.

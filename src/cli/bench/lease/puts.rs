@@ -7,12 +7,13 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{task::JoinHandle, time::Instant};
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use crate::{
     cli::{
         Error,
         bench::{
+            call::Caller,
             histogram::Histogram,
             keys::value,
             load::{self, Operation},
@@ -21,7 +22,7 @@ use crate::{
             report::Tally,
         },
     },
-    proto::etcdserverpb::{PutRequest, kv_client::KvClient},
+    proto::etcdserverpb::PutRequest,
 };
 
 /// Clients that share the rate: so many may wait at once.
@@ -40,14 +41,11 @@ pub(super) struct Puts {
 }
 
 impl Puts {
-    pub(super) fn start(channels: &[Channel], rate: u64, limit: Duration) -> Self {
+    pub(super) fn start(callers: &[Caller], rate: u64, limit: Duration) -> Self {
         let extent = Extent { total: None, duration: None, warm_up: Duration::ZERO, rate };
         let pace = Arc::new(Pace::start(extent));
         let done = Arc::default();
-        let writers = over(CLIENTS, channels, |channel| Writer {
-            kv: KvClient::new(channel),
-            done: Arc::clone(&done),
-        });
+        let writers = over(CLIENTS, callers, |caller| Writer { caller, done: Arc::clone(&done) });
         let running = tokio::spawn(load::run(Arc::clone(&pace), writers, limit));
         Self { pace, done, running }
     }
@@ -74,7 +72,7 @@ impl Latencies {
 }
 
 struct Writer {
-    kv: KvClient<Channel>,
+    caller: Caller,
     done: Arc<Mutex<Vec<Done>>>,
 }
 
@@ -82,7 +80,8 @@ impl Operation for Writer {
     async fn perform(&mut self, ticket: &Ticket) -> Result<(), Status> {
         let key = Bytes::from(format!("bench/beside/{:06}", ticket.number % KEYS));
         let value = value(ticket.number, VALUE_BYTES);
-        self.kv.put(PutRequest { key, value, ..PutRequest::default() }).await?;
+        let request = PutRequest { key, value, ..PutRequest::default() };
+        self.caller.call(&request, |_| Ok(())).await?;
         let latency = Instant::now().saturating_duration_since(ticket.due);
         lock(&self.done).push((ticket.due, latency));
         Ok(())

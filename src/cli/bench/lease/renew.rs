@@ -69,7 +69,8 @@ pub(super) async fn run(
     let streams = load.clients(100).min(size(args.leases));
     let channels = load.channels(streams, client).await?;
     let (ttl, _) = seconds(args.ttl);
-    let ids = grant_all(&channels, u64::from(args.leases), ttl, false, client.timeout()).await?;
+    let callers = load.callers(streams, client).await?;
+    let ids = grant_all(&callers, u64::from(args.leases), ttl, false, client.timeout()).await?;
 
     let server_cpu = || args.server_pids.iter().map(|pid| cpu::used_by(*pid)).sum();
     let (meter, server_before): (_, Option<Duration>) = (Meter::start(), server_cpu());

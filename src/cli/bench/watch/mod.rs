@@ -20,10 +20,12 @@ use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
 };
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 
 use super::{
-    LoadArgs, Meter, cpu,
+    LoadArgs, Meter,
+    call::Caller,
+    callers, cpu,
     histogram::Histogram,
     keys::value,
     load::{self, Operation},
@@ -33,7 +35,7 @@ use super::{
 };
 use crate::{
     cli::{Client, Error},
-    proto::etcdserverpb::{PutRequest, WatchCreateRequest, kv_client::KvClient},
+    proto::etcdserverpb::{PutRequest, WatchCreateRequest},
 };
 
 pub(super) mod broadcast;
@@ -86,10 +88,7 @@ pub(super) async fn run(
         (size(fan_out.watchers)?, size(fan_out.streams.min(fan_out.watchers))?);
     let channels = load.channels(streams, client).await?;
     let clients = load.clients(1);
-    let mut writing = Vec::new();
-    for index in 0..clients.div_ceil(WRITERS_PER_CONNECTION) {
-        writing.push(client.connect(index).await?);
-    }
+    let writing = callers(client, clients.div_ceil(WRITERS_PER_CONNECTION)).await?;
     let fan = Arc::new(Fan::new(watchers, fan_out.outstanding));
     let mut readers = JoinSet::new();
     let mut counts = Vec::with_capacity(streams);
@@ -107,8 +106,8 @@ pub(super) async fn run(
     let (meter, server_before): (_, Option<Duration>) = (Meter::start(), server_cpu());
     let pace = Arc::new(Pace::start(load.extent()));
     let filler = value(0, size(fan_out.value_size)?.saturating_sub(STAMP_BYTES));
-    let writers = over(clients, &writing, |channel| Writer {
-        kv: KvClient::new(channel),
+    let writers = over(clients, &writing, |caller| Writer {
+        caller,
         fan: Arc::clone(&fan),
         filler: filler.clone(),
     });
@@ -199,7 +198,7 @@ impl Fan {
 
 /// Sets the key that is watched.
 struct Writer {
-    kv: KvClient<Channel>,
+    caller: Caller,
     fan: Arc<Fan>,
     filler: Bytes,
 }
@@ -220,7 +219,7 @@ impl Operation for Writer {
         stamped.extend_from_slice(&self.filler);
         let request =
             PutRequest { key: KEY.into(), value: stamped.into(), ..PutRequest::default() };
-        self.kv.put(request).await?;
+        self.caller.call(&request, |_| Ok(())).await?;
         self.fan.puts.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

@@ -21,7 +21,7 @@ use tokio::{
 use tonic::{Status, transport::Channel};
 
 use super::{
-    all_of, connect,
+    all_of,
     grant::Grant,
     members::{Members, Through},
     seconds, size,
@@ -30,7 +30,7 @@ use crate::{
     cli::{
         Client, Error,
         bench::{
-            Meter,
+            Meter, callers, channels,
             load::{self, Operation},
             over,
             pace::Ticket,
@@ -91,7 +91,8 @@ pub(in crate::cli) struct HoldArgs {
 
 pub(super) async fn run(args: &HoldArgs, client: &Client) -> Result<Report, Error> {
     let members = Members::ask(client).await?;
-    let channels = connect(&members.through(args.through, client)?, args.connections).await?;
+    let channels =
+        channels(&members.through(args.through, client)?, size(args.connections)).await?;
     let lister = members.through(Through::Leader, client)?.connect(0).await?;
     let listed_before = list(lister.clone()).await?;
     let usage = || Usage::of(&args.server_pids, members.leader);
@@ -176,9 +177,9 @@ async fn grant(
     let (ttl, _) = seconds(args.ttl);
     let senders: Arc<[_]> = senders.into();
     // Connections of their own, or a stream that waits for its turn would wait behind them.
-    let channels = connect(client, args.connections).await?;
-    let clients = over(GRANT_CLIENTS.min(size(args.leases)), &channels, |channel| Granter {
-        grant: Grant::new(channel, ttl),
+    let callers = callers(client, size(args.connections)).await?;
+    let clients = over(GRANT_CLIENTS.min(size(args.leases)), &callers, |caller| Granter {
+        grant: Grant::new(caller, ttl),
         senders: Arc::clone(&senders),
     });
     let total = Arc::new(all_of(u64::from(args.leases)));
