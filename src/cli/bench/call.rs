@@ -101,9 +101,11 @@ impl Caller {
             };
             frames.push(&chunk, each).map_err(malformed)?;
         }
-        if let Some(trailers) = body.trailers().await.map_err(lost)? {
-            check_status(&trailers)?;
+        let trailers = body.trailers().await.map_err(lost)?.unwrap_or_default();
+        if !trailers.contains_key(Status::GRPC_STATUS) {
+            return Err(Status::unknown("a call was answered without a status"));
         }
+        check_status(&trailers)?;
         answer.ok_or_else(|| Status::internal("a call was answered without a message"))
     }
 
@@ -130,6 +132,9 @@ fn unreachable(error: io::Error) -> Status {
 }
 
 fn lost(error: h2::Error) -> Status {
+    if error.is_reset() {
+        return Status::from_error(error.into());
+    }
     Status::unavailable(format!("the connection was lost: {error}"))
 }
 
