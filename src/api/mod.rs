@@ -2,8 +2,8 @@
 //!
 //! Services are thin: a method converts what it is given, makes one call on [`Handle`], and converts
 //! the answer. Input is checked in [`convert`] and nowhere else; errors become statuses in
-//! [`status`] and nowhere else. [`routes`] puts everything on one router, gRPC and HTTP side by
-//! side, for whoever owns the listener.
+//! [`status`] and nowhere else. [`routes`] puts everything together, gRPC and HTTP side by side, for
+//! whoever owns the listener.
 //!
 //! Absent: listeners, TLS, and every rule about the state. What of the etcd API is not served yet
 //! stands in [`UNIMPLEMENTED`].
@@ -11,6 +11,7 @@
 pub mod auth;
 pub mod cluster;
 pub mod convert;
+pub mod dispatch;
 pub mod election;
 pub mod header;
 pub mod health;
@@ -28,6 +29,7 @@ mod sips;
 pub mod status;
 #[cfg(test)]
 mod tests;
+pub mod unary;
 pub mod version;
 pub mod watch;
 
@@ -52,7 +54,12 @@ use crate::{
     types::{Millis, limits},
 };
 
-use self::layers::{Guard, Guarded};
+use self::{
+    dispatch::Dispatch,
+    layers::{Guard, Guarded},
+    lease::keep_alive::KeepAlives,
+    ranges::Ranges,
+};
 
 /// The settings of this room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,9 +119,9 @@ pub const UNIMPLEMENTED: &[&str] = &[
     "etcdserverpb.Maintenance/Snapshot",
 ];
 
-/// Everything that clients reach, on one router.
-pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Router {
-    let grpc = Services {
+/// Everything that clients reach.
+pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Dispatch {
+    let services = Services {
         guard: Guard::new(node.clone(), Arc::clone(&metrics), config.message_bytes_max()),
         router: http::routes(node.clone(), Arc::clone(&metrics)),
     };
@@ -122,25 +129,36 @@ pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Router {
 
     /// Sets both limits on the size of a message; the generated servers share no trait for it.
     macro_rules! limited {
-        ($server:ident, $service:expr) => {
-            $server::new($service)
+        ($server:ident, $new:ident, $service:expr) => {
+            $server::$new($service)
                 .max_decoding_message_size(received)
                 .max_encoding_message_size(SENT_BYTES_MAX)
         };
     }
 
-    let kv = limited!(KvServer, kv::KvService::new(node.clone(), config.clone()));
-    let leases = limited!(LeaseServer, lease::LeaseService::new(node.clone()));
-    grpc.add(ranges::Ranges::new(node.clone(), metrics, config.clone(), kv))
-        .add(lease::keep_alive::KeepAlives::new(node.clone(), received, leases))
-        .add(limited!(ClusterServer, cluster::ClusterService::new(node.clone())))
-        .add(limited!(MaintenanceServer, maintenance::MaintenanceService::new(node.clone())))
-        .add(limited!(AuthServer, auth::AuthService::new(node.clone())))
-        .add(limited!(LockServer, lock::LockService::new(node.clone())))
-        .add(limited!(ElectionServer, election::ElectionService::new(node.clone())))
+    /// A service as it is, and as the library serves it.
+    macro_rules! both {
+        ($server:ident, $service:expr) => {{
+            let service = Arc::new($service);
+            (Arc::clone(&service), limited!($server, from_arc, service))
+        }};
+    }
+
+    let (kv, library) = both!(KvServer, kv::KvService::new(node.clone(), config.clone()));
+    let kv = Ranges::new(node.clone(), metrics, config.clone(), kv, library);
+    let (leases, library) = both!(LeaseServer, lease::LeaseService::new(node.clone()));
+    let leases = KeepAlives::new(node.clone(), received, leases, library);
+    let (kv, leases) = (services.guard.layer(kv), services.guard.layer(leases));
+    let others = services
+        .add(limited!(ClusterServer, new, cluster::ClusterService::new(node.clone())))
+        .add(limited!(MaintenanceServer, new, maintenance::MaintenanceService::new(node.clone())))
+        .add(limited!(AuthServer, new, auth::AuthService::new(node.clone())))
+        .add(limited!(LockServer, new, lock::LockService::new(node.clone())))
+        .add(limited!(ElectionServer, new, election::ElectionService::new(node.clone())))
         .add(HealthServer::new(health::HealthService::new(node.clone())))
         .add(watch::Watches::new(node, config))
-        .router
+        .router;
+    Dispatch { kv, leases, others }
 }
 
 /// The router while services are being added to it.

@@ -3,13 +3,12 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use axum::http::{Request, Response};
+use bytes::Bytes;
 use hyper::body::Body as HttpBody;
 use tonic::{Status, body::Body, server::NamedService};
 use tower::{BoxError, Service};
@@ -19,11 +18,15 @@ use crate::{
         Config, convert,
         header::header,
         kv::KvService,
-        range_answer::{Answer, Rest},
+        range_answer::{self, Rest},
         range_stream, raw, status,
+        unary::{self, Answer, Answering},
     },
     node::Handle,
-    proto::etcdserverpb::{RangeRequest, kv_server::KvServer},
+    proto::etcdserverpb::{
+        RangeRequest,
+        kv_server::{Kv, KvServer},
+    },
     telemetry::Metrics,
     types::KeyRange,
 };
@@ -32,19 +35,22 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Ranges {
     reader: Reader,
+    kv: Arc<KvService>,
     others: KvServer<KvService>,
 }
 
 impl Ranges {
-    /// The service of this member, with `others` for all that is not a read of a range.
+    /// The service of this member, with `kv` for all that is not a read of a range; `others` is it
+    /// as the library serves it.
     #[must_use]
     pub fn new(
         node: Handle,
         metrics: Arc<Metrics>,
         config: Config,
+        kv: Arc<KvService>,
         others: KvServer<KvService>,
     ) -> Self {
-        Self { reader: Reader { node, metrics, config }, others }
+        Self { reader: Reader { node, metrics, config }, kv, others }
     }
 }
 
@@ -54,34 +60,41 @@ impl NamedService for Ranges {
 
 impl<B> Service<Request<B>> for Ranges
 where
-    B: HttpBody + Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError> + Send + 'static,
 {
-    type Response = Response<Body>;
+    type Response = Response<Answer>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Service::<Request<B>>::poll_ready(&mut self.others, context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (kv, bytes_max) = (Arc::clone(&self.kv), self.reader.config.message_bytes_max());
         match request.uri().path() {
-            "/etcdserverpb.KV/Range" => {
-                let reader = self.reader.clone();
-                Box::pin(async move {
-                    let bytes_max = reader.config.message_bytes_max();
-                    Ok(raw::call(request, bytes_max, |request| reader.range(request)).await)
-                })
-            }
+            "/etcdserverpb.KV/Range" => Box::pin(self.reader.clone().answer(request)),
             "/etcdserverpb.KV/RangeStream" => {
                 let reader = self.reader.clone();
                 Box::pin(async move {
-                    let bytes_max = reader.config.message_bytes_max();
-                    Ok(raw::call(request, bytes_max, |request| reader.range_stream(request)).await)
+                    let method = |request| reader.range_stream(request);
+                    Ok(raw::call(request, bytes_max, method).await.map(Answer::of_library))
                 })
             }
-            _ => self.others.call(request),
+            "/etcdserverpb.KV/Put" => {
+                let method = async move |put| kv.put(put).await;
+                unary::call(request, bytes_max, self.others.clone(), method)
+            }
+            "/etcdserverpb.KV/DeleteRange" => {
+                let method = async move |delete| kv.delete_range(delete).await;
+                unary::call(request, bytes_max, self.others.clone(), method)
+            }
+            "/etcdserverpb.KV/Txn" => {
+                let method = async move |txn| kv.txn(txn).await;
+                unary::call(request, bytes_max, self.others.clone(), method)
+            }
+            _ => unary::by_library(&mut self.others, request),
         }
     }
 }
@@ -94,20 +107,35 @@ struct Reader {
 }
 
 impl Reader {
-    async fn range(&self, request: RangeRequest) -> Result<Body, Status> {
+    async fn answer<B>(self, request: Request<B>) -> Result<Response<Answer>, Infallible>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError> + Send + 'static,
+    {
+        let bytes_max = self.config.message_bytes_max();
+        match unary::take(request, bytes_max).await {
+            Ok(request) => Ok(unary::respond(self.range(request.into_inner()).await)),
+            Err(request) => {
+                let method = async |request| self.range(request).await.map(raw::one);
+                Ok(raw::call(request, bytes_max, method).await.map(Answer::of_library))
+            }
+        }
+    }
+
+    async fn range(&self, request: RangeRequest) -> Result<raw::Message, Status> {
         let serializable = request.serializable;
         let range = convert::kv::range(request).map_err(status::of_invalid)?;
 
         self.metrics.ranges.inc();
         let new = match range.range {
-            KeyRange::One(_) => Answer::of_one,
-            KeyRange::HalfOpen(..) | KeyRange::From(_) => Answer::of_many,
+            KeyRange::One(_) => range_answer::Answer::of_one,
+            KeyRange::HalfOpen(..) | KeyRange::From(_) => range_answer::Answer::of_many,
         };
         let listing = self.node.list(range, serializable, new).await.map_err(status::of_request)?;
         let header = header(&self.node, listing.revision);
         let rest = Rest { header, more: listing.more, count: listing.count };
         let message = listing.sink.whole(rest)?;
-        Ok(raw::one(raw::Message { slot: listing.slot, ..message }))
+        Ok(raw::Message { slot: listing.slot, ..message })
     }
 
     async fn range_stream(&self, request: RangeRequest) -> Result<Body, Status> {

@@ -144,6 +144,16 @@ pub(super) struct Message {
     pub(super) slot: Option<Slot>,
 }
 
+impl Message {
+    pub(super) fn next_piece(&mut self) -> Option<Bytes> {
+        let piece = self.pieces.pop_front();
+        if self.pieces.is_empty() {
+            self.slot = None;
+        }
+        piece
+    }
+}
+
 /// A body of one message.
 pub(super) fn one(message: Message) -> Body {
     many(stream::once(ready(Ok(message))))
@@ -172,10 +182,7 @@ impl HttpBody for Messages {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         loop {
-            if let Some(piece) = self.current.pieces.pop_front() {
-                if self.current.pieces.is_empty() {
-                    self.current.slot = None;
-                }
+            if let Some(piece) = self.current.next_piece() {
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             let Some(rest) = &mut self.rest else { return Poll::Ready(None) };

@@ -7,7 +7,6 @@
 use std::{
     convert::Infallible,
     future::Future,
-    net::SocketAddr,
     panic::AssertUnwindSafe,
     pin::Pin,
     task::{Context, Poll},
@@ -21,7 +20,7 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderValue},
     service::Service as HyperService,
 };
-use tonic::{Status, transport::server::TcpConnectInfo};
+use tonic::Status;
 use tower::{BoxError, Service, ServiceExt};
 
 use super::phase::{Phase, Phases};
@@ -40,8 +39,6 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// The service as one connection calls it.
 pub(super) struct Caller<S> {
     pub(super) service: S,
-    pub(super) local: Option<SocketAddr>,
-    pub(super) remote: SocketAddr,
     pub(super) phases: Phases,
     pub(super) panics: Counter,
 }
@@ -59,7 +56,7 @@ where
     type Error = Infallible;
     type Future = Boxed<Result<Self::Response, Infallible>>;
 
-    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         let (service, panics) = (self.service.clone(), self.panics.clone());
         let is_grpc = request
             .headers()
@@ -69,9 +66,6 @@ where
             let mut phases = self.phases.clone();
             Ending::new(Box::pin(async move { phases.reached(Phase::Draining).await }))
         });
-        request
-            .extensions_mut()
-            .insert(TcpConnectInfo { local_addr: self.local, remote_addr: Some(self.remote) });
         Box::pin(async move {
             match AssertUnwindSafe(service.oneshot(request)).catch_unwind().await {
                 Ok(Ok(response)) => Ok(response.map(|body| Lasting { body: Some(body), draining })),

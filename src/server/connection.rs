@@ -140,8 +140,6 @@ pub(super) async fn serve<S, B>(
     let received = Arc::new(AtomicU64::new(0));
     let caller = Caller {
         service: shared.service.clone(),
-        local: stream.local_addr().ok(),
-        remote,
         phases: phases.clone(),
         panics: shared.metrics.panics.clone(),
     };

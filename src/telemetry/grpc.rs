@@ -4,7 +4,7 @@
 //! is a rate. Calls of methods that are not listed are not counted: a client must not be able to
 //! make new series.
 
-use std::{array, collections::BTreeMap};
+use std::{array, collections::BTreeMap, sync::Arc};
 
 use prometheus_client::{
     metrics::{counter::Counter, family::Family},
@@ -158,7 +158,7 @@ const SERVICES: &[Service] = &[
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// Makes and registers the counters, by path: `/etcdserverpb.KV/Range`.
-pub(super) fn register(registry: &mut Registry) -> BTreeMap<String, GrpcMethod> {
+pub(super) fn register(registry: &mut Registry) -> BTreeMap<String, Arc<GrpcMethod>> {
     let started = Family::<Labels<3>, Counter>::default();
     let handled = Family::<Labels<4>, Counter>::default();
     registry.register("grpc_server_started", "gRPC calls that began", started.clone());
@@ -194,7 +194,7 @@ pub(super) fn register(registry: &mut Registry) -> BTreeMap<String, GrpcMethod> 
                     started: started.get_or_create_owned(&labels),
                     handled: counters,
                 };
-                methods.insert(format!("/{}/{name}", service.name), method);
+                methods.insert(format!("/{}/{name}", service.name), Arc::new(method));
             }
         }
     }

@@ -79,7 +79,7 @@ pub struct Metrics {
     /// What goes through the listeners for other members.
     pub peers: ListenerMetrics,
 
-    grpc: BTreeMap<String, GrpcMethod>,
+    grpc: BTreeMap<String, Arc<GrpcMethod>>,
     registry: Mutex<Registry>,
 }
 
@@ -157,7 +157,7 @@ impl Metrics {
 
     /// The counters of the gRPC method with this path, such as `/etcdserverpb.KV/Range`.
     #[must_use]
-    pub fn grpc(&self, path: &str) -> Option<&GrpcMethod> {
+    pub fn grpc(&self, path: &str) -> Option<&Arc<GrpcMethod>> {
         self.grpc.get(path)
     }
 

@@ -6,8 +6,7 @@ use std::{
 };
 
 use axum::{
-    Error,
-    body::{Body, Bytes, HttpBody},
+    body::{Bytes, HttpBody},
     http::HeaderMap,
 };
 use hyper::body::{Frame, SizeHint};
@@ -20,22 +19,29 @@ use super::{
 use crate::{api::status, node};
 
 /// A body that counts the end of its call, and ends it itself when the leader is lost.
-pub(super) struct GuardedBody {
-    inner: Body,
+pub struct GuardedBody<B> {
+    /// Gone when the leader is lost, and all that is behind the stream with it.
+    inner: Option<B>,
     /// Taken when the call has ended.
     call: Option<Call>,
     leader_lost: Option<Ending>,
     message_bytes_max: usize,
 }
 
-impl GuardedBody {
+impl<B> GuardedBody<B> {
     pub(super) fn new(
-        inner: Body,
+        inner: B,
         call: Call,
         leader_lost: Option<Ending>,
         message_bytes_max: usize,
     ) -> Self {
-        Self { inner, call: Some(call), leader_lost, message_bytes_max }
+        Self { inner: Some(inner), call: Some(call), leader_lost, message_bytes_max }
+    }
+
+    /// A body that is not watched: its call has ended already, or somebody else watches it.
+    #[must_use]
+    pub fn unwatched(inner: Option<B>) -> Self {
+        Self { inner, call: None, leader_lost: None, message_bytes_max: 0 }
     }
 
     fn end(&mut self, code: Code) {
@@ -52,7 +58,7 @@ impl GuardedBody {
             Poll::Ready(()) => {
                 let status = status::of_node(node::Error::NoLeader);
                 let trailers = trailers(&status);
-                self.inner = Body::empty(); // which lets go of the stream behind it
+                self.inner = None;
                 self.end(status.code());
                 Some(trailers)
             }
@@ -67,18 +73,19 @@ fn trailers(status: &Status) -> HeaderMap {
     trailers
 }
 
-impl HttpBody for GuardedBody {
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for GuardedBody<B> {
     type Data = Bytes;
-    type Error = Error;
+    type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if let Some(trailers) = self.poll_leader_lost(context) {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
-        let polled = Pin::new(&mut self.inner).poll_frame(context);
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let polled = Pin::new(inner).poll_frame(context);
         match polled {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Some(Ok(mut frame))) => {
@@ -86,9 +93,7 @@ impl HttpBody for GuardedBody {
                     frame = ending.pass(frame);
                 }
                 if let Some(trailers) = frame.trailers_mut() {
-                    if let Some(call) = &self.call {
-                        call.reword(trailers, self.message_bytes_max);
-                    }
+                    call::reword_too_large(trailers, self.message_bytes_max);
                     let code = call::code(trailers).unwrap_or(Code::Unknown);
                     self.end(code);
                 }
@@ -102,10 +107,10 @@ impl HttpBody for GuardedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint)
     }
 }

@@ -2,32 +2,32 @@
 
 use std::sync::Arc;
 
-use axum::http::{HeaderMap, Uri};
+use axum::http::HeaderMap;
 use tonic::{Code, Status};
 
 use crate::{
     api::status,
-    telemetry::{CallKind, Metrics},
+    telemetry::{CallKind, GrpcMethod, Metrics},
 };
 
 /// A call that has begun. Dropped without an end it counts as cancelled: the client went away.
 pub(super) struct Call {
-    metrics: Arc<Metrics>,
-    uri: Uri,
-    ended: bool,
+    /// Taken when the call has ended. Methods that are not known are not counted.
+    method: Option<Arc<GrpcMethod>>,
 }
 
 impl Call {
-    pub(super) fn begin(metrics: Arc<Metrics>, uri: &Uri) -> Self {
-        if let Some(method) = metrics.grpc(uri.path()) {
+    pub(super) fn begin(metrics: &Metrics, path: &str) -> Self {
+        let method = metrics.grpc(path).cloned();
+        if let Some(method) = &method {
             method.started();
         }
-        Self { metrics, uri: uri.clone(), ended: false }
+        Self { method }
     }
 
     /// Whether more than one message may go in a direction.
     pub(super) fn is_stream(&self) -> bool {
-        self.metrics.grpc(self.uri.path()).is_some_and(|method| match method.kind {
+        self.method.as_ref().is_some_and(|method| match method.kind {
             CallKind::Unary => false,
             CallKind::ServerStream | CallKind::BidiStream => true,
         })
@@ -37,28 +37,8 @@ impl Call {
         self.record(code);
     }
 
-    /// Says what the transport library has to say in the words and with the code that clients of
-    /// etcd know. Everything else in the head or the trailers of a response stays as it is.
-    pub(super) fn reword(&self, headers: &mut HeaderMap, message_bytes_max: usize) {
-        let reworded = match code(headers) {
-            Some(Code::OutOfRange) => too_large(headers, message_bytes_max),
-            Some(Code::Unimplemented) => {
-                (!headers.contains_key(MESSAGE)).then(|| status::unknown_method(self.uri.path()))
-            }
-            _ => None,
-        };
-        if let Some(reworded) = reworded {
-            // It can only fail for a message that no header can carry; ours are plain text.
-            let _ = reworded.add_header(headers);
-        }
-    }
-
     fn record(&mut self, code: Code) {
-        if self.ended {
-            return;
-        }
-        self.ended = true;
-        if let Some(method) = self.metrics.grpc(self.uri.path()) {
+        if let Some(method) = self.method.take() {
             method.handled(code.into());
         }
     }
@@ -73,6 +53,29 @@ impl Drop for Call {
 /// The code in a response's head or trailers.
 pub(super) fn code(headers: &HeaderMap) -> Option<Code> {
     headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
+}
+
+/// Says what the transport library has to say in the head of a response in the words and with the
+/// code that clients of etcd know. Everything else there stays as it is.
+pub(super) fn reword(head: &mut HeaderMap, path: &str, message_bytes_max: usize) {
+    reword_too_large(head, message_bytes_max);
+    if code(head) == Some(Code::Unimplemented) && !head.contains_key(MESSAGE) {
+        replace(head, &status::unknown_method(path));
+    }
+}
+
+/// The same for what stands in the trailers as well.
+pub(super) fn reword_too_large(headers: &mut HeaderMap, message_bytes_max: usize) {
+    if code(headers) == Some(Code::OutOfRange)
+        && let Some(status) = too_large(headers, message_bytes_max)
+    {
+        replace(headers, &status);
+    }
+}
+
+fn replace(headers: &mut HeaderMap, status: &Status) {
+    // It can only fail for a message that no header can carry; ours are plain text.
+    let _ = status.add_header(headers);
 }
 
 /// Where the message of a status stands.

@@ -16,25 +16,26 @@ mod tests;
 
 use std::{
     convert::Infallible,
-    future::{self, Future},
-    pin::Pin,
+    future,
     sync::Arc,
     task::{Context, Poll},
 };
 
 use axum::{
-    body::{Body, Bytes, HttpBody},
+    body::{Bytes, HttpBody},
     http::{Request, Response},
 };
+use futures_util::future::BoxFuture;
 use tonic::server::NamedService;
-use tower::{BoxError, Layer, Service};
+use tower::{Layer, Service};
 
 pub use self::{
+    body::GuardedBody,
     ending::Ending,
     leadership::{Leadership, Lost},
 };
 
-use self::{body::GuardedBody, call::Call};
+use self::call::Call;
 use crate::telemetry::Metrics;
 
 /// A layer around a gRPC service.
@@ -86,12 +87,11 @@ impl<S, B, R> Service<Request<B>> for Guarded<S>
 where
     S: Service<Request<B>, Response = Response<R>, Error = Infallible>,
     S::Future: Send + 'static,
-    R: HttpBody<Data = Bytes> + Send + 'static,
-    R::Error: Into<BoxError>,
+    R: HttpBody<Data = Bytes> + Send + Unpin + 'static,
 {
-    type Response = Response<Body>;
+    type Response = Response<GuardedBody<R>>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -99,29 +99,32 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        let call = Call::begin(Arc::clone(&shared.metrics), request.uri());
+        let call = Call::begin(&shared.metrics, request.uri().path());
         let rules = match metadata::check(request.headers(), &*shared.leadership) {
             Ok(rules) => rules,
             Err(status) => {
                 call.end(status.code());
-                return Box::pin(future::ready(Ok(status.into_http())));
+                let refusal = status.into_http::<()>().map(|()| GuardedBody::unwatched(None));
+                return Box::pin(future::ready(Ok(refusal)));
             }
         };
         // A unary call is over sooner than a leader is given up for lost.
         let leader_lost =
             (rules.needs_leader && call.is_stream()).then(|| Ending::new(shared.leadership.lost()));
+        let uri = request.uri().clone();
         let response = self.inner.call(request);
         Box::pin(async move {
             let (mut head, body) = response.await?.into_parts();
-            call.reword(&mut head.headers, shared.message_bytes_max);
+            call::reword(&mut head.headers, uri.path(), shared.message_bytes_max);
             // A code in the head means that there is no body to wait for.
-            if let Some(code) = call::code(&head.headers) {
-                call.end(code);
-                return Ok(Response::from_parts(head, Body::new(body)));
-            }
-            let body =
-                GuardedBody::new(Body::new(body), call, leader_lost, shared.message_bytes_max);
-            Ok(Response::from_parts(head, Body::new(body)))
+            let body = match call::code(&head.headers) {
+                Some(code) => {
+                    call.end(code);
+                    GuardedBody::unwatched(Some(body))
+                }
+                None => GuardedBody::new(body, call, leader_lost, shared.message_bytes_max),
+            };
+            Ok(Response::from_parts(head, body))
         })
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::http::{HeaderMap, HeaderValue};
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderValue},
+};
 use futures_util::{FutureExt, StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
@@ -49,7 +52,11 @@ impl Bench {
     }
 
     /// Sends a call through the guard to a service that answers `answer`.
-    async fn call(&self, request: Request<()>, answer: Response<Body>) -> Response<Body> {
+    async fn call(
+        &self,
+        request: Request<()>,
+        answer: Response<Body>,
+    ) -> Response<GuardedBody<Body>> {
         let mut answer = Some(answer);
         let inner = service_fn(move |_: Request<()>| {
             future::ready(Ok::<_, Infallible>(answer.take().expect("one call")))
@@ -104,7 +111,7 @@ fn endless() -> Response<Body> {
     Response::new(Body::new(StreamBody::new(first.chain(stream::pending()))))
 }
 
-fn refusal(response: &Response<Body>) -> Option<(i32, String)> {
+fn refusal<B>(response: &Response<B>) -> Option<(i32, String)> {
     let status = Status::from_header_map(response.headers())?;
     Some((status.code().into(), status.message().to_owned()))
 }

@@ -10,6 +10,7 @@ use std::{
     future::Future,
     mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -28,10 +29,12 @@ use crate::{
         header::header,
         raw::{self, PREFIX_BYTES},
         status,
+        unary::{self, Answer, Answering},
     },
     node::{Error, Handle, KeptAlive},
     proto::etcdserverpb::{
-        LeaseKeepAliveRequest, LeaseKeepAliveResponse, ResponseHeader, lease_server::LeaseServer,
+        LeaseKeepAliveRequest, LeaseKeepAliveResponse, ResponseHeader,
+        lease_server::{Lease, LeaseServer},
     },
     types::{LeaseId, limits::RENEWALS_PER_BATCH_MAX},
 };
@@ -44,14 +47,21 @@ const BATCH_KEPT: usize = 16;
 pub struct KeepAlives {
     node: Handle,
     message_bytes_max: usize,
+    leases: Arc<LeaseService>,
     others: LeaseServer<LeaseService>,
 }
 
 impl KeepAlives {
-    /// The service of this member, with `others` for all that is not a renewal.
+    /// The service of this member, with `leases` for all that is not a renewal; `others` is it as
+    /// the library serves it.
     #[must_use]
-    pub fn new(node: Handle, message_bytes_max: usize, others: LeaseServer<LeaseService>) -> Self {
-        Self { node, message_bytes_max, others }
+    pub fn new(
+        node: Handle,
+        message_bytes_max: usize,
+        leases: Arc<LeaseService>,
+        others: LeaseServer<LeaseService>,
+    ) -> Self {
+        Self { node, message_bytes_max, leases, others }
     }
 }
 
@@ -61,27 +71,37 @@ impl NamedService for KeepAlives {
 
 impl<B> Service<Request<B>> for KeepAlives
 where
-    B: HttpBody + Send + 'static,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError> + Send + 'static,
 {
-    type Response = Response<Body>;
+    type Response = Response<Answer>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Service::<Request<B>>::poll_ready(&mut self.others, context)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (leases, bytes_max) = (Arc::clone(&self.leases), self.message_bytes_max);
         match request.uri().path() {
             "/etcdserverpb.Lease/LeaseKeepAlive" => {
-                let (node, bytes_max) = (self.node.clone(), self.message_bytes_max);
+                let node = self.node.clone();
                 Box::pin(async move {
                     let open = |requests| Body::new(Session::new(node, requests));
-                    Ok(raw::streaming(request, bytes_max, open).await)
+                    let response = raw::streaming(request, bytes_max, open).await;
+                    Ok(response.map(Answer::of_library))
                 })
             }
-            _ => self.others.call(request),
+            "/etcdserverpb.Lease/LeaseGrant" => {
+                let method = async move |grant| leases.lease_grant(grant).await;
+                unary::call(request, bytes_max, self.others.clone(), method)
+            }
+            "/etcdserverpb.Lease/LeaseRevoke" => {
+                let method = async move |revoke| leases.lease_revoke(revoke).await;
+                unary::call(request, bytes_max, self.others.clone(), method)
+            }
+            _ => unary::by_library(&mut self.others, request),
         }
     }
 }
