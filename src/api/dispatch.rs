@@ -5,6 +5,7 @@
 
 use std::{
     convert::Infallible,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -15,18 +16,31 @@ use tonic::body::Body;
 use tower::Service;
 
 use crate::api::{
-    layers::{Guarded, GuardedBody},
+    layers::{Guard, GuardedBody},
     lease::keep_alive::KeepAlives,
     ranges::Ranges,
     unary::Answer,
 };
 
-/// Everything that clients reach.
+/// Everything that clients reach. Cheap to clone.
 #[derive(Clone)]
 pub struct Dispatch {
-    pub(super) kv: Guarded<Ranges>,
-    pub(super) leases: Guarded<KeepAlives>,
-    pub(super) others: Router,
+    services: Arc<Services>,
+}
+
+struct Services {
+    guard: Guard,
+    kv: Ranges,
+    leases: KeepAlives,
+    others: Router,
+}
+
+impl Dispatch {
+    /// Behind `guard` the services that are asked first, and `others`, which are guarded already.
+    #[must_use]
+    pub fn new(guard: Guard, kv: Ranges, leases: KeepAlives, others: Router) -> Self {
+        Self { services: Arc::new(Services { guard, kv, leases, others }) }
+    }
 }
 
 impl Service<Request<Incoming>> for Dispatch {
@@ -40,13 +54,14 @@ impl Service<Request<Incoming>> for Dispatch {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let Services { guard, kv, leases, others } = &*self.services;
         let path = request.uri().path();
         if path.starts_with("/etcdserverpb.KV/") {
-            self.kv.call(request)
+            guard.call(request, |request| kv.call(request))
         } else if path.starts_with("/etcdserverpb.Lease/") {
-            self.leases.call(request)
+            guard.call(request, |request| leases.call(request))
         } else {
-            let response = Service::<Request<Incoming>>::call(&mut self.others, request);
+            let response = Service::<Request<Incoming>>::call(&mut others.clone(), request);
             Box::pin(response.map_ok(|response| response.map(unguarded)))
         }
     }

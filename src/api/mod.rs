@@ -148,7 +148,7 @@ pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Dispatch {
     let kv = Ranges::new(node.clone(), metrics, config.clone(), kv, library);
     let (leases, library) = both!(LeaseServer, lease::LeaseService::new(node.clone()));
     let leases = KeepAlives::new(node.clone(), received, leases, library);
-    let (kv, leases) = (services.guard.layer(kv), services.guard.layer(leases));
+    let guard = services.guard.clone();
     let others = services
         .add(limited!(ClusterServer, new, cluster::ClusterService::new(node.clone())))
         .add(limited!(MaintenanceServer, new, maintenance::MaintenanceService::new(node.clone())))
@@ -158,7 +158,7 @@ pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Dispatch {
         .add(HealthServer::new(health::HealthService::new(node.clone())))
         .add(watch::Watches::new(node, config))
         .router;
-    Dispatch { kv, leases, others }
+    Dispatch::new(guard, kv, leases, others)
 }
 
 /// The router while services are being added to it.

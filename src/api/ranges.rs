@@ -1,17 +1,13 @@
 //! `Range` and `RangeStream` of `etcdserverpb.KV`, which answer with bytes; the other methods of the
 //! service are in [`kv`](crate::api::kv).
 
-use std::{
-    convert::Infallible,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{convert::Infallible, sync::Arc};
 
 use axum::http::{Request, Response};
 use bytes::Bytes;
 use hyper::body::Body as HttpBody;
-use tonic::{Status, body::Body, server::NamedService};
-use tower::{BoxError, Service};
+use tonic::{Status, body::Body};
+use tower::BoxError;
 
 use crate::{
     api::{
@@ -52,26 +48,13 @@ impl Ranges {
     ) -> Self {
         Self { reader: Reader { node, metrics, config }, kv, others }
     }
-}
 
-impl NamedService for Ranges {
-    const NAME: &'static str = <KvServer<KvService> as NamedService>::NAME;
-}
-
-impl<B> Service<Request<B>> for Ranges
-where
-    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError> + Send + 'static,
-{
-    type Response = Response<Answer>;
-    type Error = Infallible;
-    type Future = Answering;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<B>>::poll_ready(&mut self.others, context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    /// Answers a call of the service.
+    pub(super) fn call<B>(&self, request: Request<B>) -> Answering
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError> + Send + 'static,
+    {
         let (kv, bytes_max) = (Arc::clone(&self.kv), self.reader.config.message_bytes_max());
         match request.uri().path() {
             "/etcdserverpb.KV/Range" => Box::pin(self.reader.clone().answer(request)),
@@ -94,7 +77,7 @@ where
                 let method = async move |txn| kv.txn(txn).await;
                 unary::call(request, bytes_max, self.others.clone(), method)
             }
-            _ => unary::by_library(&mut self.others, request),
+            _ => unary::by_library(self.others.clone(), request),
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) type Answering = BoxFuture<'static, Result<Response<Answer>, Infallib
 pub(super) fn call<M, A, B, F, S>(
     request: Request<B>,
     bytes_max: usize,
-    library: S,
+    mut library: S,
     method: impl FnOnce(tonic::Request<M>) -> F + Send + 'static,
 ) -> Answering
 where
@@ -54,7 +54,6 @@ where
     S: Service<Request<Replay<B>>, Response = Response<Body>, Error = Infallible> + Send + 'static,
     S::Future: Send,
 {
-    let mut library = library;
     Box::pin(async move {
         match take(request, bytes_max).await {
             Ok(request) => {
@@ -67,7 +66,7 @@ where
 }
 
 /// Has the library answer a call.
-pub(super) fn by_library<B, S>(library: &mut S, request: Request<B>) -> Answering
+pub(super) fn by_library<B, S>(mut library: S, request: Request<B>) -> Answering
 where
     S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -89,15 +88,13 @@ where
         return Err(Request::from_parts(head, Replay { taken: [None, None], rest: body }));
     }
     let first = body.frame().await;
-    let (message, second) = match whole(first.as_ref(), bytes_max) {
-        Some(message) if body.is_end_stream() => (Some(message), None),
-        Some(message) => match body.frame().await {
-            None => (Some(message), None),
-            second @ Some(_) => (None, second),
-        },
-        None => (None, None),
-    };
-    match message.map(M::decode) {
+    let message = whole(first.as_ref(), bytes_max);
+    let mut second = None;
+    if message.is_some() && !body.is_end_stream() {
+        // Some clients say that they have said everything with an empty piece.
+        second = body.frame().await.filter(|piece| !is_empty(piece) || !body.is_end_stream());
+    }
+    match message.filter(|_| second.is_none()).map(M::decode) {
         Some(Ok(message)) => {
             let metadata = MetadataMap::from_headers(head.headers);
             Ok(tonic::Request::from_parts(metadata, head.extensions, message))
@@ -117,9 +114,16 @@ fn whole<E>(piece: Option<&Result<Frame<Bytes>, E>>, bytes_max: usize) -> Option
     fits.then(|| data.slice_ref(message))
 }
 
+fn is_empty<E>(piece: &Result<Frame<Bytes>, E>) -> bool {
+    piece.as_ref().is_ok_and(|frame| frame.data_ref().is_some_and(Bytes::is_empty))
+}
+
+/// What a body gives.
+type Piece<B> = Result<Frame<<B as HttpBody>::Data>, <B as HttpBody>::Error>;
+
 /// The body of a request of which something was taken: that comes first, and then the rest.
 pub(super) struct Replay<B: HttpBody> {
-    taken: [Option<Result<Frame<B::Data>, B::Error>>; 2],
+    taken: [Option<Piece<B>>; 2],
     rest: B,
 }
 

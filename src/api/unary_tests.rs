@@ -1,6 +1,7 @@
 //! Calls of both ways, held against each other.
 
 use std::{
+    collections::VecDeque,
     pin::pin,
     sync::{
         Arc,
@@ -8,8 +9,7 @@ use std::{
     },
 };
 
-use futures_util::{FutureExt, stream};
-use http_body_util::{Full, StreamBody};
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use tonic::server::Grpc;
 use tonic_prost::ProstCodec;
@@ -20,7 +20,7 @@ use crate::proto::etcdserverpb::{PutRequest, PutResponse};
 
 const BYTES_MAX: usize = 100;
 
-type Piece = Result<Frame<Bytes>, Status>;
+type Part = Result<Frame<Bytes>, Status>;
 
 /// Answers with what it was told, or refuses, saying it.
 async fn put(request: tonic::Request<PutRequest>) -> Result<tonic::Response<PutResponse>, Status> {
@@ -39,7 +39,6 @@ async fn put(request: tonic::Request<PutRequest>) -> Result<tonic::Response<PutR
     Ok(tonic::Response::new(answer))
 }
 
-/// A request with these pieces, and whether the end is known with the last of them.
 fn request<B>(body: B, headers: &[(&'static str, &'static str)]) -> Request<B> {
     let mut request = Request::post("/etcdserverpb.KV/Put").body(body).unwrap();
     for (name, value) in headers {
@@ -118,7 +117,26 @@ fn wire(request: &PutRequest) -> Bytes {
     prefixed(0, message.len(), &message)
 }
 
-fn pieces(pieces: &[Piece]) -> StreamBody<stream::Iter<std::vec::IntoIter<Piece>>> {
+/// A body that comes in pieces, and may know after the last that it was the last.
+struct Pieces {
+    left: VecDeque<Part>,
+    knows_end: bool,
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Part>> {
+        Poll::Ready(self.left.pop_front())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.knows_end && self.left.is_empty()
+    }
+}
+
+fn pieces(pieces: &[Part], knows_end: bool) -> Pieces {
     let copies = pieces.iter().map(|piece| match piece {
         Ok(frame) => Ok(match frame.data_ref() {
             Some(data) => Frame::data(data.clone()),
@@ -126,22 +144,24 @@ fn pieces(pieces: &[Piece]) -> StreamBody<stream::Iter<std::vec::IntoIter<Piece>
         }),
         Err(status) => Err(status.clone()),
     });
-    StreamBody::new(stream::iter(copies.collect::<Vec<_>>()))
+    Pieces { left: copies.collect(), knows_end }
 }
 
-/// A request in one piece is answered here, with the library's bytes; so is a refusal. The end may
-/// come with the piece or after it.
+/// A request in one piece is answered here, with the library's bytes; so is a refusal. That it has
+/// ended may come with the piece, after it, or with an empty one.
 #[test]
 fn one_piece_is_answered_here() {
     let headers = [("told", "a"), ("content-type", "application/grpc")];
     for request_of in [PutRequest::default(), asked(false), asked(true)] {
-        let data = wire(&request_of);
-        let (here, there, asked) = both_ways(|| request(Full::new(data.clone()), &headers));
-        assert_eq!((&here, asked), (&there, false));
-
-        let ends_later = [Ok(Frame::data(data.clone()))];
-        let (later, _, asked) = both_ways(|| request(pieces(&ends_later), &headers));
-        assert_eq!((later, asked), (here, false));
+        let data = || Ok(Frame::data(wire(&request_of)));
+        let empty = Ok(Frame::data(Bytes::new()));
+        for (body, knows_end) in
+            [(vec![data()], true), (vec![data()], false), (vec![data(), empty], true)]
+        {
+            let new = || request(pieces(&body, knows_end), &headers);
+            let (here, there, asked) = both_ways(new);
+            assert_eq!((&here, asked), (&there, false), "{body:?} {knows_end}");
+        }
     }
 }
 
@@ -155,7 +175,8 @@ fn everything_else_goes_to_the_library() {
     };
     let large = PutRequest { value: vec![7; BYTES_MAX].into(), ..asked(false) };
     let one = |data: Bytes| vec![Ok(Frame::data(data))];
-    let cases: [(&str, Vec<Piece>); 16] = [
+    let empty = || Ok(Frame::data(Bytes::new()));
+    let cases: [(&str, Vec<Part>); 17] = [
         ("nothing", vec![]),
         ("no data", one(Bytes::new())),
         ("half a prefix", one(Bytes::from_static(b"\0\0"))),
@@ -165,6 +186,7 @@ fn everything_else_goes_to_the_library() {
         ("half a message", one(wire(&asked(false)).slice(..9))),
         ("more than a message", one([wire(&asked(false)), wire(&asked(true))].concat().into())),
         ("two messages", vec![data(), data()]),
+        ("messages around nothing", vec![data(), empty(), data()]),
         ("a tail", vec![data(), Ok(Frame::data("tail".into()))]),
         ("trailers", vec![data(), Ok(Frame::trailers(HeaderMap::from_iter([told()])))]),
         ("too large", one(wire(&large))),
@@ -174,12 +196,14 @@ fn everything_else_goes_to_the_library() {
         ("an error", vec![data(), Err(Status::data_loss("the connection broke"))]),
     ];
     for (case, body) in &cases {
-        let (here, there, asked) = both_ways(|| request(pieces(body), &[]));
-        assert_eq!((&here, asked), (&there, true), "{case}");
+        for knows_end in [true, false] {
+            let (here, there, asked) = both_ways(|| request(pieces(body, knows_end), &[]));
+            assert_eq!((&here, asked), (&there, true), "{case} {knows_end}");
+        }
     }
     for encoding in ["identity", "gzip"] {
         let (here, there, asked) =
-            both_ways(|| request(pieces(&[data()]), &[("grpc-encoding", encoding)]));
+            both_ways(|| request(pieces(&[data()], true), &[("grpc-encoding", encoding)]));
         assert_eq!((&here, asked), (&there, true), "{encoding}");
     }
 }
@@ -217,6 +241,7 @@ proptest! {
         tail in prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(any::<u8>(), 0..9)],
         changed in prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>())),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+        knows_end: bool,
     ) {
         let mut data = [start, tail].concat();
         if let Some((at, byte)) = changed && !data.is_empty() {
@@ -228,10 +253,10 @@ proptest! {
         ends.sort_unstable();
         let data = Bytes::from(data);
         let starts = [0].into_iter().chain(ends.iter().copied());
-        let cut: Vec<Piece> =
+        let cut: Vec<Part> =
             starts.zip(&ends).map(|(start, end)| Ok(Frame::data(data.slice(start..*end)))).collect();
 
-        let (here, there, _) = both_ways(|| request(pieces(&cut), &[]));
+        let (here, there, _) = both_ways(|| request(pieces(&cut, knows_end), &[]));
 
         prop_assert_eq!(here, there);
     }

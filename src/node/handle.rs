@@ -122,11 +122,12 @@ impl Handle {
             return Err(Error::TooLarge(chunk.len()).into());
         }
         let outcome = shared.pending.wait(sequence, chunk)?;
-        let waiting = Waiting { shared, sequence };
+        let mut waiting = Waiting { shared, sequence, ended: false };
         self.offer(Input::Proposal(sequence))?;
 
         let timeout = Duration::from_millis(settings.request_timeout().0);
         let outcome = tokio::time::timeout(timeout, outcome).await;
+        waiting.ended = outcome.is_ok();
         let result = match outcome {
             Ok(Ok(outcome)) => outcome.map_err(RequestError::from),
             Ok(Err(_)) => Err(Error::Stopped.into()),
@@ -162,14 +163,8 @@ impl Handle {
     async fn when_confirmed(&self, ask: fn(oneshot::Sender<()>) -> Input) -> Result<(), Error> {
         let (waiter, woken) = oneshot::channel();
         self.offer(ask(waiter))?;
-        let mut stopped = self.shared().watch_stopped();
-        self.in_time(async move {
-            tokio::select! {
-                woken = woken => woken.map_err(|_| self.why_dropped()),
-                _ = stopped.wait_for(Option::is_some) => Err(Error::Stopped),
-            }
-        })
-        .await
+        // When the member stops, the driver ends and drops all waiters.
+        self.in_time(async { woken.await.map_err(|_| self.why_dropped()) }).await
     }
 
     /// The state as of the last applied batch.
@@ -191,7 +186,7 @@ impl Handle {
         view: impl FnOnce(&dyn StateStore) -> Result<OwnedView, Fault>,
     ) -> Result<OwnedView, Error> {
         let shared = self.shared();
-        if let Some(Stop::Fault(fault)) = &*shared.watch_stopped().borrow() {
+        if let Some(Stop::Fault(fault)) = &*shared.why_stopped() {
             return Err(fault.clone().into());
         }
         let view = view(&*shared.store).inspect_err(|fault| self.stop_for(fault))?;
@@ -274,7 +269,7 @@ impl Handle {
     /// Whether the member runs.
     #[must_use]
     pub fn serving(&self) -> bool {
-        self.shared().watch_stopped().borrow().is_none()
+        self.shared().why_stopped().is_none()
     }
 
     /// Resolves when the member stops.
@@ -399,6 +394,8 @@ impl Inbox for Handle {
 struct Waiting<'a> {
     shared: &'a Shared,
     sequence: u64,
+    /// Nothing waits any more.
+    ended: bool,
 }
 
 impl Waiting<'_> {
@@ -412,6 +409,8 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.shared.pending.forget(self.sequence);
+        if !self.ended {
+            self.shared.pending.forget(self.sequence);
+        }
     }
 }

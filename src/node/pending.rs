@@ -8,7 +8,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -25,6 +28,7 @@ pub(super) type Outcome = Result<Result<Answer, Refused>, Error>;
 
 #[derive(Debug, Default)]
 pub(super) struct Pending {
+    last_sequence: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -32,7 +36,6 @@ pub(super) struct Pending {
 struct Inner {
     waiting: BTreeMap<u64, Waiting>,
     bytes: usize,
-    last_sequence: u64,
     stopped: Option<Error>,
 }
 
@@ -46,9 +49,7 @@ struct Waiting {
 impl Pending {
     /// A sequence number that no other request of this start has.
     pub(super) fn next_sequence(&self) -> u64 {
-        let mut inner = self.lock();
-        inner.last_sequence += 1;
-        inner.last_sequence
+        self.last_sequence.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Lets a request wait. `chunk` is the request as a group of one.

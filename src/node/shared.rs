@@ -165,6 +165,11 @@ impl Shared {
         }
     }
 
+    /// Why the member has stopped, if it has.
+    pub(super) fn why_stopped(&self) -> watch::Ref<'_, Option<Stop>> {
+        self.stopped.borrow()
+    }
+
     pub(super) fn watch_stopped(&self) -> watch::Receiver<Option<Stop>> {
         self.stopped.subscribe()
     }

@@ -9,11 +9,11 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::CatchUnwind};
 use hyper::{
     HeaderMap, Request, Response, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
@@ -21,7 +21,7 @@ use hyper::{
     service::Service as HyperService,
 };
 use tonic::Status;
-use tower::{BoxError, Service, ServiceExt};
+use tower::{BoxError, Service, ServiceExt, util::Oneshot};
 
 use super::phase::{Phase, Phases};
 use crate::{api::layers::Ending, telemetry::Counter};
@@ -34,8 +34,6 @@ const LASTING: [&str; 4] = [
     "/grpc.health.v1.Health/Watch",
 ];
 
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
 /// The service as one connection calls it.
 pub(super) struct Caller<S> {
     pub(super) service: S,
@@ -45,19 +43,15 @@ pub(super) struct Caller<S> {
 
 impl<S, B> HyperService<Request<Incoming>> for Caller<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Unpin,
+    S::Future: Unpin,
+    B: Body<Data = Bytes> + Unpin,
 {
     type Response = Response<Lasting<B>>;
     type Error = Infallible;
-    type Future = Boxed<Result<Self::Response, Infallible>>;
+    type Future = Calling<S>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let (service, panics) = (self.service.clone(), self.panics.clone());
+    fn call(&self, request: Request<Incoming>) -> Calling<S> {
         let is_grpc = request
             .headers()
             .get(CONTENT_TYPE)
@@ -66,15 +60,36 @@ where
             let mut phases = self.phases.clone();
             Ending::new(Box::pin(async move { phases.reached(Phase::Draining).await }))
         });
-        Box::pin(async move {
-            match AssertUnwindSafe(service.oneshot(request)).catch_unwind().await {
-                Ok(Ok(response)) => Ok(response.map(|body| Lasting { body: Some(body), draining })),
-                Ok(Err(never)) => match never {},
-                Err(_) => {
-                    // The panic itself was logged by the hook.
-                    panics.inc();
-                    Ok(internal_error(is_grpc))
-                }
+        let running = AssertUnwindSafe(self.service.clone().oneshot(request)).catch_unwind();
+        Calling { running, is_grpc, draining, panics: self.panics.clone() }
+    }
+}
+
+/// A call that runs.
+pub(super) struct Calling<S: Service<Request<Incoming>>> {
+    running: CatchUnwind<AssertUnwindSafe<Oneshot<S, Request<Incoming>>>>,
+    is_grpc: bool,
+    draining: Option<Ending>,
+    panics: Counter,
+}
+
+impl<S, B> Future for Calling<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Unpin,
+    S::Future: Unpin,
+{
+    type Output = Result<Response<Lasting<B>>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        Poll::Ready(match ready!(Pin::new(&mut this.running).poll(context)) {
+            Ok(response) => response.map(|response| {
+                response.map(|body| Lasting { body: Some(body), draining: this.draining.take() })
+            }),
+            Err(_) => {
+                // The panic itself was logged by the hook.
+                this.panics.inc();
+                Ok(internal_error(this.is_grpc))
             }
         })
     }

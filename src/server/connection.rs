@@ -104,6 +104,8 @@ impl Profile {
         builder
             .http2()
             .timer(TokioTimer::new())
+            // Answers of gRPC have none, and one for each would cost.
+            .auto_date_header(false)
             .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
             .max_pending_accept_reset_streams(limits::RESET_STREAMS_MAX)
             .max_local_error_reset_streams(limits::RESET_STREAMS_MAX)
@@ -129,8 +131,9 @@ pub(super) async fn serve<S, B>(
         + Clone
         + Send
         + Sync
+        + Unpin
         + 'static,
-    S::Future: Send,
+    S::Future: Send + Unpin,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {

@@ -39,8 +39,9 @@ impl Face {
             + Clone
             + Send
             + Sync
+            + Unpin
             + 'static,
-        S::Future: Send,
+        S::Future: Send + Unpin,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {

@@ -71,8 +71,9 @@ where
         + Clone
         + Send
         + Sync
+        + Unpin
         + 'static,
-    S::Future: Send,
+    S::Future: Send + Unpin,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
@@ -87,8 +88,9 @@ where
         + Clone
         + Send
         + Sync
+        + Unpin
         + 'static,
-    S::Future: Send,
+    S::Future: Send + Unpin,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {

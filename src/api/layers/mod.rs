@@ -16,7 +16,7 @@ mod tests;
 
 use std::{
     convert::Infallible,
-    future,
+    future::{self, Future},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -68,7 +68,49 @@ impl<S> Layer<S> for Guard {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded { inner, shared: Arc::clone(&self.shared) }
+        Guarded { inner, guard: self.clone() }
+    }
+}
+
+impl Guard {
+    /// Has `service` answer a call, if its metadata allow it.
+    pub fn call<B, R, F>(
+        &self,
+        request: Request<B>,
+        service: impl FnOnce(Request<B>) -> F,
+    ) -> BoxFuture<'static, Result<Response<GuardedBody<R>>, Infallible>>
+    where
+        R: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        F: Future<Output = Result<Response<R>, Infallible>> + Send + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        let call = Call::begin(&shared.metrics, request.uri().path());
+        let rules = match metadata::check(request.headers(), &*shared.leadership) {
+            Ok(rules) => rules,
+            Err(status) => {
+                call.end(status.code());
+                let refusal = status.into_http::<()>().map(|()| GuardedBody::unwatched(None));
+                return Box::pin(future::ready(Ok(refusal)));
+            }
+        };
+        // A unary call is over sooner than a leader is given up for lost.
+        let leader_lost =
+            (rules.needs_leader && call.is_stream()).then(|| Ending::new(shared.leadership.lost()));
+        let uri = request.uri().clone();
+        let response = service(request);
+        Box::pin(async move {
+            let (mut head, body) = response.await?.into_parts();
+            call::reword(&mut head.headers, uri.path(), shared.message_bytes_max);
+            // A code in the head means that there is no body to wait for.
+            let body = match call::code(&head.headers) {
+                Some(code) => {
+                    call.end(code);
+                    GuardedBody::unwatched(Some(body))
+                }
+                None => GuardedBody::new(body, call, leader_lost, shared.message_bytes_max),
+            };
+            Ok(Response::from_parts(head, body))
+        })
     }
 }
 
@@ -76,7 +118,7 @@ impl<S> Layer<S> for Guard {
 #[derive(Clone)]
 pub struct Guarded<S> {
     inner: S,
-    shared: Arc<Shared>,
+    guard: Guard,
 }
 
 impl<S: NamedService> NamedService for Guarded<S> {
@@ -98,33 +140,6 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let shared = Arc::clone(&self.shared);
-        let call = Call::begin(&shared.metrics, request.uri().path());
-        let rules = match metadata::check(request.headers(), &*shared.leadership) {
-            Ok(rules) => rules,
-            Err(status) => {
-                call.end(status.code());
-                let refusal = status.into_http::<()>().map(|()| GuardedBody::unwatched(None));
-                return Box::pin(future::ready(Ok(refusal)));
-            }
-        };
-        // A unary call is over sooner than a leader is given up for lost.
-        let leader_lost =
-            (rules.needs_leader && call.is_stream()).then(|| Ending::new(shared.leadership.lost()));
-        let uri = request.uri().clone();
-        let response = self.inner.call(request);
-        Box::pin(async move {
-            let (mut head, body) = response.await?.into_parts();
-            call::reword(&mut head.headers, uri.path(), shared.message_bytes_max);
-            // A code in the head means that there is no body to wait for.
-            let body = match call::code(&head.headers) {
-                Some(code) => {
-                    call.end(code);
-                    GuardedBody::unwatched(Some(body))
-                }
-                None => GuardedBody::new(body, call, leader_lost, shared.message_bytes_max),
-            };
-            Ok(Response::from_parts(head, body))
-        })
+        self.guard.call(request, |request| self.inner.call(request))
     }
 }

@@ -6,7 +6,6 @@
 //! queue: the connection polls it when there is room.
 
 use std::{
-    convert::Infallible,
     future::Future,
     mem,
     pin::Pin,
@@ -14,13 +13,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::http::{HeaderMap, Request, Response};
+use axum::http::{HeaderMap, Request};
 use bytes::{BufMut, Bytes};
 use futures_util::{Stream, StreamExt, future::BoxFuture};
 use hyper::body::{Body as HttpBody, Frame};
 use prost::Message;
-use tonic::{Status, body::Body, server::NamedService};
-use tower::{BoxError, Service};
+use tonic::{Status, body::Body};
+use tower::BoxError;
 
 use super::LeaseService;
 use crate::{
@@ -63,26 +62,13 @@ impl KeepAlives {
     ) -> Self {
         Self { node, message_bytes_max, leases, others }
     }
-}
 
-impl NamedService for KeepAlives {
-    const NAME: &'static str = <LeaseServer<LeaseService> as NamedService>::NAME;
-}
-
-impl<B> Service<Request<B>> for KeepAlives
-where
-    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError> + Send + 'static,
-{
-    type Response = Response<Answer>;
-    type Error = Infallible;
-    type Future = Answering;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<Request<B>>::poll_ready(&mut self.others, context)
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    /// Answers a call of the service.
+    pub(in crate::api) fn call<B>(&self, request: Request<B>) -> Answering
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError> + Send + 'static,
+    {
         let (leases, bytes_max) = (Arc::clone(&self.leases), self.message_bytes_max);
         match request.uri().path() {
             "/etcdserverpb.Lease/LeaseKeepAlive" => {
@@ -101,7 +87,7 @@ where
                 let method = async move |revoke| leases.lease_revoke(revoke).await;
                 unary::call(request, bytes_max, self.others.clone(), method)
             }
-            _ => unary::by_library(&mut self.others, request),
+            _ => unary::by_library(self.others.clone(), request),
         }
     }
 }
