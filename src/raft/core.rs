@@ -67,6 +67,8 @@ pub struct RaftCore {
     unsynced_terms: Vec<(u64, Term)>,
     /// How often this member stood for election.
     campaigns: u64,
+    /// The commit index that the others were last told.
+    told: Index,
 }
 
 impl RaftCore {
@@ -89,6 +91,7 @@ impl RaftCore {
             read_only_option: ReadOnlyOption::Safe,
             max_uncommitted_size: limits::UNCOMMITTED_BYTES_MAX,
             max_committed_size_per_ready: limits::COMMITTED_BATCH_BYTES_MAX,
+            skip_bcast_commit: true, // `tell_commit` does it once a round
             ..Config::default()
         };
         let log = RaftLog::new(state, voters, reader);
@@ -101,6 +104,7 @@ impl RaftCore {
             durable_term: state.hard_state.term,
             unsynced_terms: Vec::new(),
             campaigns: 0,
+            told: Index(0),
         };
         core.spread_election_timeout();
         Ok(core)
@@ -217,6 +221,7 @@ impl RaftCore {
 
     /// The next round of work, if there is any.
     pub fn ready(&mut self) -> Option<Ready> {
+        self.tell_commit();
         if !self.node.has_ready() {
             return None;
         }
@@ -384,6 +389,27 @@ impl RaftCore {
             | MessageType::MsgReadIndexResp
             | MessageType::MsgRequestPreVote
             | MessageType::MsgRequestPreVoteResponse => false,
+        }
+    }
+
+    /// Tells the others how far the log is committed, in the appends of this round where there are
+    /// any. Left to itself the library sends everyone a message for each answer that commits, and
+    /// each of them is answered.
+    fn tell_commit(&mut self) {
+        let raft = &mut self.node.raft;
+        let committed = raft.raft_log.committed;
+        if raft.state != StateRole::Leader || self.told == Index(committed) {
+            return;
+        }
+        self.told = Index(committed);
+        let members: Vec<_> = raft.prs().iter().map(|(id, _)| *id).collect();
+        for id in members.into_iter().filter(|id| *id != self.config.id.0) {
+            let is_append =
+                |it: &&mut Message| it.to == id && it.get_msg_type() == MessageType::MsgAppend;
+            match raft.msgs.iter_mut().rev().find(is_append) {
+                Some(append) => append.commit = committed,
+                None => raft.send_append(id),
+            }
         }
     }
 
