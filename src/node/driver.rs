@@ -211,8 +211,8 @@ impl Driver {
 
 impl Workers {
     fn hand_out(&self, shared: &Shared, output: Output) -> Result<(), Fault> {
-        for (to, frame) in output.sends {
-            self.peers.send(to, frame);
+        if !output.sends.is_empty() {
+            self.peers.send(output.sends);
         }
         for (to, checkpoint, message) in output.snapshots {
             self.peers.send_snapshot(to, checkpoint, message);
@@ -255,8 +255,8 @@ fn write_log(
         }
         // First the own replica: an answer to what is sent must not overtake the news of the sync.
         done.inputs.into_iter().for_each(|input| mailbox.post(input));
-        for (to, frame) in done.sends {
-            peers.send(to, frame);
+        if !done.sends.is_empty() {
+            peers.send(done.sends);
         }
     }
     Ok(())

@@ -200,8 +200,9 @@ pub enum Frame {
 
 /// The other members. Calls return at once.
 pub trait Peers: Send + Sync {
-    /// Sends a frame, or drops it: when the member is unknown, away, or its queue is full.
-    fn send(&self, to: MemberId, frame: Frame);
+    /// Sends frames, those to one member in order. A frame is dropped when its member is unknown,
+    /// away, or its queue is full.
+    fn send(&self, frames: Vec<(MemberId, Frame)>);
 
     /// Streams a checkpoint and then the raft message that announces it. The outcome comes back as
     /// an input of the driver.

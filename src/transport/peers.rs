@@ -76,6 +76,28 @@ struct Member {
     renewals: Arc<RenewalLink>,
 }
 
+impl Member {
+    fn push(&self, to: MemberId, frame: Frame) {
+        let len = wire::payload_len(&frame);
+        if len >= limits::PEER_MESSAGE_BYTES_MAX {
+            error!(peer = %to, len, "message to member is too large and was dropped");
+            return;
+        }
+        match self.queue.push(wire::to_proto(frame), len) {
+            Pushed::Queued => {
+                self.metrics.sent_bytes.inc_by(u64::try_from(len).unwrap_or(u64::MAX));
+            }
+            Pushed::Overflow => {
+                self.metrics.sent_failures.inc();
+                self.signals.dropped.notify_one();
+            }
+            Pushed::StillFull => {
+                self.metrics.sent_failures.inc();
+            }
+        }
+    }
+}
+
 impl Drop for Member {
     fn drop(&mut self) {
         self.link.abort();
@@ -211,24 +233,14 @@ impl GrpcPeers {
 }
 
 impl Peers for GrpcPeers {
-    fn send(&self, to: MemberId, frame: Frame) {
-        let len = wire::payload_len(&frame);
-        if len >= limits::PEER_MESSAGE_BYTES_MAX {
-            error!(peer = %to, len, "message to member is too large and was dropped");
-            return;
+    fn send(&self, frames: Vec<(MemberId, Frame)>) {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        for (to, frame) in frames {
+            if let Some(member) = members.get(&to) {
+                member.push(to, frame);
+            }
         }
-        self.with_member(to, |member| match member.queue.push(wire::to_proto(frame), len) {
-            Pushed::Queued => {
-                member.metrics.sent_bytes.inc_by(u64::try_from(len).unwrap_or(u64::MAX));
-            }
-            Pushed::Overflow => {
-                member.metrics.sent_failures.inc();
-                member.signals.dropped.notify_one();
-            }
-            Pushed::StillFull => {
-                member.metrics.sent_failures.inc();
-            }
-        });
+        members.values().for_each(|member| member.queue.wake());
     }
 
     fn send_snapshot(&self, to: MemberId, checkpoint: Checkpoint, message: Bytes) {

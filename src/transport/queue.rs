@@ -26,7 +26,7 @@ struct Waiting {
     bytes: usize,
     /// Counts the readers so far; only the newest one gets frames.
     reader: u64,
-    /// To be woken when a frame comes, while the reader waits for one. Kept under the same lock as
+    /// To be woken when frames have come, while the reader waits for one. Kept under the same lock as
     /// the frames: a reader that is over must not take the place of the new one.
     waker: Option<Waker>,
     /// Whether frames were dropped since the queue last had room.
@@ -49,7 +49,8 @@ impl Queue {
         Arc::new(Self { waiting: Mutex::default(), frames_max, bytes_max })
     }
 
-    /// Takes a frame of `len` bytes, or drops it.
+    /// Takes a frame of `len` bytes, or drops it. The reader hears of it when it is woken, so that
+    /// frames which come together leave together.
     pub(super) fn push(&self, frame: PeerFrame, len: usize) -> Pushed {
         let mut waiting = self.lock();
         let bytes = waiting.bytes.saturating_add(len);
@@ -60,10 +61,15 @@ impl Queue {
         waiting.overflowing = false;
         waiting.bytes = bytes;
         waiting.frames.push_back((frame, len));
-        let waker = waiting.waker.take();
+        Pushed::Queued
+    }
+
+    /// Wakes the reader if it waits for frames and there are any.
+    pub(super) fn wake(&self) {
+        let mut waiting = self.lock();
+        let waker = if waiting.frames.is_empty() { None } else { waiting.waker.take() };
         drop(waiting);
         wake(waker);
-        Pushed::Queued
     }
 
     /// Drops what waits: it was meant for a connection that is gone.
@@ -137,6 +143,11 @@ impl Stream for Frames {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        task::Wake,
+    };
+
     use bytes::Bytes;
     use futures_util::{FutureExt, StreamExt};
 
@@ -165,6 +176,35 @@ mod tests {
         }
         assert_eq!(read, [frame("hello"), frame("a"), frame("c")]);
         assert_eq!(queue.push(frame("f"), 10), Pushed::Queued);
+    }
+
+    /// The reader is woken when all frames that come together are there, and once.
+    #[test]
+    fn the_reader_is_woken_once() {
+        struct Count(AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let woken = Arc::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        let queue = Queue::new(8, 100);
+        let mut frames = queue.read(frame("hello"));
+        assert_eq!(frames.poll_next_unpin(&mut context), Poll::Ready(Some(frame("hello"))));
+        assert_eq!(frames.poll_next_unpin(&mut context), Poll::Pending);
+
+        queue.wake();
+        queue.push(frame("a"), 1);
+        queue.push(frame("b"), 1);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        queue.wake();
+        queue.wake();
+
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert_eq!(frames.poll_next_unpin(&mut context), Poll::Ready(Some(frame("a"))));
+        assert_eq!(frames.poll_next_unpin(&mut context), Poll::Ready(Some(frame("b"))));
     }
 
     /// A new reader takes over; what waited for the old connection can be cleared before.

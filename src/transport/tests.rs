@@ -70,7 +70,7 @@ async fn frames_arrive_in_order() {
         .collect();
 
     for frame in &sent {
-        a.peers.send(b.id, frame.clone());
+        a.peers.send(vec![(b.id, frame.clone())]);
     }
 
     for frame in sent {
@@ -118,8 +118,8 @@ async fn a_frame_above_the_limit_is_refused() {
     let status = answer_to(&served, vec![greeting(|_| ()), frame]).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange);
 
-    a.peers.send(b.id, Frame::Raft(large));
-    a.peers.send(b.id, message("small"));
+    a.peers.send(vec![(b.id, Frame::Raft(large))]);
+    a.peers.send(vec![(b.id, message("small"))]);
     assert_eq!(b.frame().await, message("small"));
 }
 
@@ -128,7 +128,7 @@ async fn a_frame_above_the_limit_is_refused() {
 async fn a_stream_comes_back_after_a_restart() {
     let (mut a, mut b, served) = pair().await;
     let address = served.address;
-    a.peers.send(b.id, message("before"));
+    a.peers.send(vec![(b.id, message("before"))]);
     assert_eq!(b.frame().await, message("before"));
 
     served.stop().await;
@@ -138,7 +138,7 @@ async fn a_stream_comes_back_after_a_restart() {
     // What is sent while the member is away may be lost, so it is sent until it arrives.
     let arrived = async {
         loop {
-            a.peers.send(b.id, message("after"));
+            a.peers.send(vec![(b.id, message("after"))]);
             let pause = tokio::time::sleep(std::time::Duration::from_millis(20));
             tokio::select! {
                 frame = b.frame() => return frame,
@@ -160,10 +160,10 @@ async fn a_member_that_calls_is_called_back() {
 
     let _b_served = b.serve_at(free).await;
     b.knows(a.id, a_served.address);
-    b.peers.send(a.id, message("ping"));
+    b.peers.send(vec![(a.id, message("ping"))]);
     assert_eq!(a.frame().await, message("ping"));
 
-    a.peers.send(b.id, message("pong"));
+    a.peers.send(vec![(b.id, message("pong"))]);
     assert_eq!(b.frame().await, message("pong"));
 }
 
@@ -171,7 +171,7 @@ async fn a_member_that_calls_is_called_back() {
 #[tokio::test]
 async fn a_removed_member_is_a_stranger() {
     let (a, mut b, served) = pair().await;
-    a.peers.send(b.id, message("member"));
+    a.peers.send(vec![(b.id, message("member"))]);
     assert_eq!(b.frame().await, message("member"));
 
     b.peers.set_members(&[]);

@@ -38,7 +38,7 @@ const SOON: Duration = Duration::from_secs(30);
 struct Alone;
 
 impl Peers for Alone {
-    fn send(&self, _: MemberId, _: Frame) {}
+    fn send(&self, _: Vec<(MemberId, Frame)>) {}
 
     fn send_snapshot(&self, _: MemberId, _: Checkpoint, _: Bytes) {}
 
