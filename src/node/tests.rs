@@ -115,6 +115,25 @@ fn requests_wait_for_a_log_that_hangs() {
     assert_eq!(cluster.versions("k"), [100; 3]);
 }
 
+/// While an entry is on its way to disk and entries wait for their commit, requests wait and share
+/// the next one. They go on when it is synced, although nothing is committed.
+#[test]
+fn requests_wait_for_commits_as_long_as_for_a_sync() {
+    let mut cluster = Cluster::led_by_one();
+    cluster.cut_off(2);
+    cluster.cut_off(3);
+    let before = cluster.log_end(1).0;
+    let _uncommitted = cluster.propose(1, put("k"));
+    assert_eq!(cluster.log_end(1).0, before + 1);
+
+    cluster.member(1).log_hangs = true;
+    let _outcomes: Vec<_> = (0..3).map(|_| cluster.propose(1, put("k"))).collect();
+    cluster.member(1).log_hangs = false;
+    cluster.settle();
+
+    assert_eq!(cluster.log_end(1).0, before + 3, "the first by itself, the others together");
+}
+
 /// A request whose leader dies before it is replicated is proposed again, and counts once.
 #[test]
 fn a_request_survives_its_leader() {

@@ -9,9 +9,9 @@ use crate::{
     types::{MemberId, Millis, Term, limits},
 };
 
-/// Entries that a leader has proposed and not yet synced beyond which requests wait: those that
-/// come meanwhile share the next entry, so groups grow with the load and nobody waits for a timer.
-const UNSYNCED_ENTRIES_MAX: usize = 2;
+/// Entries that a leader has under way beyond which requests wait: those that come meanwhile share
+/// the next entry, so groups grow with the load and nobody waits for a timer.
+const ENTRIES_UNDER_WAY_MAX: usize = 2;
 
 impl Replica {
     /// Hands the requests that wait over to the log, as far as it takes them now.
@@ -78,12 +78,22 @@ impl Replica {
 
     fn propose_as_leader(&mut self) {
         // A new leader's log takes entries at once; they are committed behind its first one.
-        while self.writing.entries_unsynced() < UNSYNCED_ENTRIES_MAX && self.has_waiting() {
+        while self.has_waiting() && self.takes_entries() {
             if !self.propose_group() {
                 return;
             }
             self.drain_ready();
         }
+    }
+
+    /// Whether the next entry may follow now. While one is on its way to disk, the next one also
+    /// waits for commits: so it tells them to the others, and takes more requests along. It waits no
+    /// longer than that sync, for members may be far away, and the disk is not to stand idle.
+    fn takes_entries(&self) -> bool {
+        let unsynced = self.writing.entries_unsynced();
+        let uncommitted = self.core.last_index().0.saturating_sub(self.core.committed().0);
+        unsynced == 0
+            || (unsynced < ENTRIES_UNDER_WAY_MAX && uncommitted < ENTRIES_UNDER_WAY_MAX as u64)
     }
 
     fn has_waiting(&self) -> bool {

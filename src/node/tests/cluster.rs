@@ -16,12 +16,12 @@ use crate::{
         Applier, ApplyTask, Chore, Clock, Initial, Input, LogTask, Metrics, Replica, Settings,
         Shared, carry_out_log, housekeeper, open,
         pending::Outcome,
-        ports::{Checkpoint, DiskSpace, Frame, StateStore},
+        ports::{Checkpoint, DiskSpace, Frame, LogStore, StateStore},
         tests::disk::{MemoryLog, MemoryStore},
     },
     raft::Role,
     state::{Command, Member, mvcc, testing::get},
-    types::{BootNumber, ClusterId, Fault, KeyValue, MemberId, Millis},
+    types::{BootNumber, ClusterId, Fault, Index, KeyValue, MemberId, Millis},
 };
 
 const TICK: u64 = 100;
@@ -257,6 +257,11 @@ impl Cluster {
     pub(super) fn pair(&mut self, id: u64, key: &str) -> Option<KeyValue> {
         let view = self.member(id).shared.view().unwrap();
         mvcc::range(&*view, &get(key).0).unwrap().kvs.pop()
+    }
+
+    /// The last entry on a member's disk.
+    pub(super) fn log_end(&self, id: u64) -> Index {
+        self.members[at(id)].log.load().unwrap().last.index
     }
 
     /// How often a key was put since it was created, as each member has it.
