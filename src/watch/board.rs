@@ -221,8 +221,9 @@ impl Board {
         from: Revision,
     ) -> impl Iterator<Item = (Revision, impl Iterator<Item = &Recorded>)> {
         let entries = self.groups.get(group).and_then(|group| group.entries.as_deref());
-        let skip = entries.map_or(0, |entries| entries.partition_point(|e| e.revision < from));
-        entries.into_iter().flat_map(move |entries| entries.iter().skip(skip)).filter_map(|entry| {
+        let entries = entries
+            .map(|entries| entries.range(entries.partition_point(|entry| entry.revision < from)..));
+        entries.unwrap_or_default().filter_map(|entry| {
             let events = self.events(entry.revision)?;
             let wanted = match &entry.events {
                 Which::One(at) => std::slice::from_ref(at),

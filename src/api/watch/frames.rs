@@ -35,7 +35,9 @@ pub(super) struct Frames {
     message_bytes_max: usize,
     /// The beginning of what is to be sent, put together.
     chunk: Vec<u8>,
-    /// What comes behind the chunk, shared with other streams but for the heads of messages.
+    /// The beginning of the next chunk: what of the last message the full chunk did not take.
+    next: Vec<u8>,
+    /// What comes behind the chunks, shared with other streams but for the heads of messages.
     rest: VecDeque<Bytes>,
     /// Why nothing more can be sent.
     failure: Option<Status>,
@@ -47,6 +49,7 @@ impl Frames {
             header: ResponseHeader::default(),
             message_bytes_max,
             chunk: Vec::new(),
+            next: Vec::new(),
             rest: VecDeque::new(),
             failure: None,
         }
@@ -65,7 +68,7 @@ impl Frames {
     /// Whether there is not even a buffer.
     #[cfg(test)]
     pub(super) fn holds_nothing(&self) -> bool {
-        self.chunk.capacity() == 0 && self.rest.capacity() == 0
+        self.chunk.capacity() + self.next.capacity() == 0 && self.rest.capacity() == 0
     }
 
     /// The bytes that nobody shares, and those that others share.
@@ -73,7 +76,7 @@ impl Frames {
     pub(super) fn held_bytes(&self) -> (usize, usize) {
         let bytes = |shared| self.rest.iter().filter(move |piece| piece.is_unique() != shared);
         let [own, shared] = [bytes(false), bytes(true)].map(|pieces| pieces.map(Bytes::len).sum());
-        (self.chunk.capacity() + own, shared)
+        (self.chunk.capacity() + self.next.capacity() + own, shared)
     }
 
     /// Puts the next chunk together, as far as there is something for it. If there is room after
@@ -96,7 +99,8 @@ impl Frames {
     pub(super) fn take(&mut self) -> Option<Bytes> {
         self.fill();
         if !self.chunk.is_empty() {
-            return Some(mem::take(&mut self.chunk).into());
+            let next = mem::take(&mut self.next);
+            return Some(mem::replace(&mut self.chunk, next).into());
         }
         let next = self.rest.front_mut()?;
         let next = next.split_to(next.len().min(WATCH_CHUNK_BYTES));
@@ -128,6 +132,7 @@ impl Frames {
             len += field_len;
             copied_len += if is_copied(field_len) { field_len } else { 0 };
         }
+        let spilled_len = copied_len.saturating_sub(self.room());
         let Some(prefix) = u32::try_from(len).ok().filter(|_| len <= SENT_BYTES_MAX) else {
             self.failure = Some(status::answer_too_large(len, SENT_BYTES_MAX));
             return;
@@ -140,16 +145,31 @@ impl Frames {
             put_head(&mut apart, head, prefix);
             self.rest.push_back(apart.into());
         }
-        if copied_len > self.room() {
-            self.rest.reserve_exact(events.len());
-        }
-        for field in events.iter().map(field) {
-            if self.rest.is_empty() && is_copied(field.len()) && field.len() <= self.room() {
-                self.chunk.put_slice(field);
-            } else {
+        let mut fields = events.iter().map(field);
+        while let Some(field) = fields.next() {
+            if !self.copy(field, spilled_len) {
+                self.rest.reserve_exact(1 + fields.len());
                 self.rest.push_back(field.clone());
             }
         }
+    }
+
+    /// Copies a field into the chunk, and what the chunk does not take into the next one, if that takes
+    /// all that is spilled of the message. False if the field is to be shared.
+    fn copy(&mut self, field: &[u8], spilled_len: usize) -> bool {
+        let (fitting, spilled) = field.split_at(self.room().min(field.len()));
+        if !self.rest.is_empty()
+            || !is_copied(field.len())
+            || (!spilled.is_empty() && spilled_len > WATCH_CHUNK_BYTES)
+        {
+            return false;
+        }
+        if !spilled.is_empty() && self.next.capacity() == 0 {
+            self.next.reserve_exact(spilled_len);
+        }
+        self.chunk.extend_from_slice(fitting);
+        self.next.extend_from_slice(spilled);
+        true
     }
 
     /// The bytes that the chunk still takes.

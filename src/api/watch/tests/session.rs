@@ -148,6 +148,33 @@ fn a_stalled_stream_holds_one_chunk() {
     }
 }
 
+/// Small events that waited together are copied once, into the frame that is full and the next one.
+#[test]
+fn what_a_full_frame_does_not_take_begins_the_next() {
+    let member = Member::new();
+    let create = RequestUnion::CreateRequest(watch("", "\0"));
+    let request = WatchRequest { request_union: Some(create) };
+    let requests = stream::iter(vec![Ok(request); 10]).chain(stream::pending());
+    let mut session = Session::new(member.clone(), requests, Millis(1_000), 1_000_000);
+    assert!(session.frame().now_or_never().unwrap().unwrap().unwrap().is_data());
+    for _ in 0..500 {
+        member.put("k", &[b'v'; 250]);
+    }
+    member.settle();
+
+    let mut frames = Vec::new();
+    while let Some(frame) = session.frame().now_or_never() {
+        frames.push(frame.unwrap().unwrap().into_data().unwrap());
+        let (own, shared) = session.held_bytes();
+        // A head that did not fit waits with its event.
+        assert!(own <= WATCH_CHUNK_BYTES && shared < 300, "{own} and {shared} bytes");
+    }
+
+    assert!(frames.len() > 10 * 500 * 250 / WATCH_CHUNK_BYTES);
+    assert_all_but_last_are_full(&frames);
+    assert!(session.is_idle());
+}
+
 /// An event that is just small enough is copied behind its head.
 #[test]
 fn a_small_event_shares_the_frame_of_its_head() {
