@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use crate::harness::{Cluster, Finished, eventually, finish, program};
+use crate::harness::{Cluster, Finished, Following, eventually, finish, program};
 
 /// How long things may take on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -216,7 +216,15 @@ async fn etcdctl_elects() {
         eventually(what, SOON, async || listener.output().contains(&shows(value)).then_some(()))
             .await;
     };
+    let knows = async |candidate: &Following, value| {
+        eventually("it to know", SOON, async || {
+            candidate.output().contains(&shows(value)).then_some(())
+        })
+        .await;
+    };
     elected("the first", "one").await;
+    // Interrupted before that, it would go without a word and leave its lease behind.
+    knows(&one, "one").await;
     let two = start(&["elect", "job", "two"], "two");
     // It steps down when it is interrupted; its lease would be there for a minute.
     let id = one.child.id().unwrap().to_string();
@@ -225,8 +233,7 @@ async fn etcdctl_elects() {
     finish(interrupt).await.ok();
 
     elected("the second", "two").await;
-    eventually("it to know", SOON, async || two.output().contains(&shows("two")).then_some(()))
-        .await;
+    knows(&two, "two").await;
 }
 
 /// Members and endpoints.
