@@ -1,7 +1,7 @@
 //! Unary calls, answered below the library where they come as most do: one message in one piece.
 //!
 //! The library is made for streams. It takes a request through a buffer and a decoder, gives the
-//! answer to a stream and an encoder, and boxes each. Here a request is decoded where it lies, and
+//! answer to a stream and an encoder, and boxes each. Here a request is decoded from the bytes that came, and
 //! an answer encoded into a buffer of its size. What comes otherwise goes to the library's service
 //! as it came: a request in many pieces, in an encoding, too large, or no message at all. So nothing
 //! here says what is wrong with a request, and both ways call the same method.
@@ -33,6 +33,9 @@ use crate::api::{
 
 /// Says that messages of a request may be compressed.
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+
+/// A request of so many bytes is copied out of the connection's buffer.
+const COPIED_BYTES_MAX: usize = 1024;
 
 /// An answer under way.
 pub(super) type Answering = BoxFuture<'static, Result<Response<Answer>, Infallible>>;
@@ -111,7 +114,9 @@ fn whole<E>(piece: Option<&Result<Frame<Bytes>, E>>, bytes_max: usize) -> Option
     let ([0, len @ ..], message) = data.split_first_chunk::<PREFIX_BYTES>()? else { return None };
     let fits = message.len() <= bytes_max
         && usize::try_from(u32::from_be_bytes(*len)).is_ok_and(|len| len == message.len());
-    fits.then(|| data.slice_ref(message))
+    // A slice of the connection's buffer would keep all of it for as long as the request waits.
+    let is_small = message.len() <= COPIED_BYTES_MAX;
+    fits.then(|| if is_small { Bytes::copy_from_slice(message) } else { data.slice_ref(message) })
 }
 
 fn is_empty<E>(piece: &Result<Frame<Bytes>, E>) -> bool {
