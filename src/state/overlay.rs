@@ -66,7 +66,7 @@ impl<'a> Overlay<'a> {
         family: Family,
         start: &[u8],
         end: Option<&[u8]>,
-    ) -> Records<'_, &Option<Bytes>> {
+    ) -> impl DoubleEndedIterator<Item = (&Bytes, &Option<Bytes>)> + use<'_> {
         let from = (family, start);
         let to = match end {
             Some(end) => Some((family, end)),
@@ -78,24 +78,7 @@ impl<'a> Overlay<'a> {
             to.map_or(Bound::Unbounded, Bound::Excluded),
         );
         let written = self.writes.records.range::<dyn RecordKey, _>(bounds);
-        Box::new(written.map(|((_, key), value)| (&key[..], value)))
-    }
-
-    /// The last of the writes to a family from `start` to `end`.
-    fn last_written(
-        &self,
-        family: Family,
-        start: &[u8],
-        end: &[u8],
-    ) -> Option<(&Bytes, &Option<Bytes>)> {
-        if end <= start {
-            return None;
-        }
-        let (from, to) = ((family, start), (family, end));
-        let bounds =
-            (Bound::Included(&from as &dyn RecordKey), Bound::Excluded(&to as &dyn RecordKey));
-        let last = self.writes.records.range::<dyn RecordKey, _>(bounds).next_back();
-        last.map(|((_, key), value)| (key, value))
+        written.map(|((_, key), value)| (key, value))
     }
 
     /// All writes, to be stored as one unit.
@@ -119,20 +102,23 @@ impl View for Overlay<'_> {
         start: &[u8],
         end: &[u8],
     ) -> Result<Option<(Bytes, Bytes)>, Fault> {
-        let mut end = end;
-        loop {
-            let below = self.base.last_within(family, start, end)?;
-            let Some((key, value)) = self.last_written(family, start, end) else {
-                return Ok(below);
-            };
-            if below.as_ref().is_some_and(|(below, _)| below > key) {
-                return Ok(below);
-            }
-            match value {
-                Some(value) => return Ok(Some((key.clone(), value.clone()))),
-                None => end = key, // it is deleted here
+        let mut below = self.base.last_within(family, start, end)?;
+        if end <= start {
+            return Ok(below);
+        }
+        for (key, value) in self.written(family, start, Some(end)).rev() {
+            let order = below.as_ref().map(|(below, _)| below.cmp(key));
+            match (value, order) {
+                (_, Some(Ordering::Greater)) => break,
+                (Some(value), _) => return Ok(Some((key.clone(), value.clone()))),
+                // What lies below is deleted here.
+                (None, Some(Ordering::Equal)) => {
+                    below = self.base.last_within(family, start, key)?;
+                }
+                (None, Some(Ordering::Less) | None) => {}
             }
         }
+        Ok(below)
     }
 
     fn cursor<'c>(
@@ -142,11 +128,14 @@ impl View for Overlay<'_> {
         end: Option<&[u8]>,
     ) -> Result<Box<dyn Cursor + 'c>, Fault> {
         let base = self.base.cursor(family, start, end)?;
-        let written = move |start: &[u8], end: Option<&[u8]>| self.written(family, start, end);
         let nothing_to_show = end.is_some_and(|end| end <= start);
-        if nothing_to_show || written(start, end).next().is_none() {
+        if nothing_to_show || self.written(family, start, end).next().is_none() {
             return Ok(base);
         }
+        let written = move |start: &[u8], end: Option<&[u8]>| -> Records<'_, &Option<Bytes>> {
+            let written = self.written(family, start, end);
+            Box::new(written.map(|(key, value)| (&key[..], value)))
+        };
         Ok(Box::new(Merge::new(base, MapCursor::new(start, end, written))))
     }
 }
