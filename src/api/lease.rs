@@ -1,7 +1,7 @@
 //! `etcdserverpb.Lease`: leases, kept alive by their owners.
 //!
-//! Renewals come on streams, and are answered by [`keep_alive`] with bytes; the other methods are
-//! those of the generated service.
+//! Renewals come on streams, and are answered by [`keep_alive`] with bytes, which also calls the most
+//! frequent of the other methods without the library.
 
 pub mod keep_alive;
 

@@ -1,5 +1,5 @@
-//! `Range` and `RangeStream` of `etcdserverpb.KV`, which answer with bytes; the other methods of the
-//! service are in [`kv`](crate::api::kv).
+//! `Range` and `RangeStream` of `etcdserverpb.KV`, which answer with bytes. The other methods are in
+//! [`kv`](crate::api::kv), and most are reached from here without the library.
 
 use std::{convert::Infallible, sync::Arc};
 

@@ -2,7 +2,8 @@
 //!
 //! The library takes a message as a whole and copies it into one buffer before the first byte
 //! leaves. Here a message is a row of pieces, each handed to the connection when there is room and
-//! forgotten then. Requests, statuses and the head of a response stay the library's.
+//! forgotten then. Requests, statuses and the head of a response stay the library's here; in
+//! [`unary`](crate::api::unary) they are not.
 
 use std::{
     collections::VecDeque,

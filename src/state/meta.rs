@@ -101,7 +101,7 @@ pub fn cluster(view: &dyn View) -> Result<Option<ClusterId>, Fault> {
     view.get(Family::Meta, CLUSTER_KEY)?.map(|record| decode_cluster(&record)).transpose()
 }
 
-/// The format version of the state, once it is set up. Whoever opens a state refuses one above
+/// The format version of the state, once it is set up. Whoever opens a state refuses any but
 /// [`FORMAT_VERSION`].
 pub fn format_version(view: &dyn View) -> Result<Option<u32>, Fault> {
     view.get(Family::Meta, FORMAT_KEY)?.map(|record| decode_format(&record)).transpose()

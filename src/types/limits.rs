@@ -142,8 +142,8 @@ pub const LEASE_TTL_MAX: Seconds = Seconds(9_000_000_000);
 /// Keys that leases whose time ran out delete in one entry of the log, unless one lease has more: so
 /// other requests get in between. Also the checkpoints of leases in one entry.
 pub const LEASE_KEYS_PER_ENTRY_MAX: usize = 1_000;
-/// The same while others have requests, which wait for what is applied before them. Measured with
-/// fifty thousand leases and three members on two processors: with 40 and 52 they are gone after 2.3
+/// The same while others have requests, which wait for what is applied before them. Fifty thousand
+/// leases and three members in one session on two processors: with 40 and 52 they are gone after 2.3
 /// to 3.2 s, and puts take at most 2.4 times as long meanwhile; with 64 it is 2.2 to 2.5 s and up to
 /// 8 times.
 pub const LEASE_KEYS_AMONG_OTHERS_MAX: usize = 40;

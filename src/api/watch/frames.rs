@@ -2,9 +2,10 @@
 //!
 //! Everything that is ready is put together in chunks of exactly the size of a frame, because each
 //! frame costs the connection and the client more than a small event does; messages are cut where a
-//! chunk is full. Events come encoded, one encoding for all streams: a small one is copied, but not
-//! before the chunk it goes into is under way, and a large one is never copied but becomes frames of
-//! its own. So a stream whose client does not read has one chunk to itself, and shares the rest.
+//! chunk is full. Events come encoded, one encoding for all streams: small ones are copied, into the
+//! chunk under way and, if that is enough for them, the next one; a large one is never copied but
+//! becomes frames of its own. So a stream whose client does not read has two chunks to itself, the one
+//! that the connection waits to send and the next, and shares the rest.
 
 use std::{collections::VecDeque, mem};
 

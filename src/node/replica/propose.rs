@@ -9,8 +9,8 @@ use crate::{
     types::{MemberId, Millis, Term, limits},
 };
 
-/// Entries that a leader has under way beyond which requests wait: those that come meanwhile share
-/// the next entry, so groups grow with the load and nobody waits for a timer.
+/// Entries on their way to disk, and then also to commit, beyond which a leader's requests wait: those
+/// that come meanwhile share the next entry, so groups grow with the load and nobody waits for a timer.
 const ENTRIES_UNDER_WAY_MAX: usize = 2;
 
 impl Replica {

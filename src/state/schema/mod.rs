@@ -20,7 +20,7 @@ use prost::Message;
 
 use crate::{state::Family, types::Fault};
 
-/// The version of everything in this module. A member refuses a state with a newer one.
+/// The version of everything in this module. A member refuses a state with any other.
 pub const FORMAT_VERSION: u32 = 4;
 
 /// The fault of a record that cannot be read.

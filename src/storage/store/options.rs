@@ -31,7 +31,8 @@ use crate::{
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 const DAY_SECONDS: u64 = 24 * 60 * 60;
-/// What a file gathers before it is written.
+/// What a file gathers before it is written: little, so that whoever waits for the disk or the
+/// processor meanwhile waits for a moment.
 const FILE_BUFFER_BYTES: u64 = 128 * 1024;
 
 /// Memory of the state store.
