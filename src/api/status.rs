@@ -80,6 +80,18 @@ pub fn of_refused(refused: Refused) -> Status {
         Refused::NoSpace => (ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
         Refused::Corrupt => (DataLoss, "etcdserver: corrupt cluster"),
         Refused::MemberNotFound => (NotFound, "etcdserver: member not found"),
+        Refused::MemberExists(_) => (FailedPrecondition, "etcdserver: member ID already exist"),
+        Refused::PeerUrlsTaken => (FailedPrecondition, "etcdserver: Peer URLs already exists"),
+        Refused::TooManyLearners => {
+            (FailedPrecondition, "etcdserver: too many learner members in cluster")
+        }
+        Refused::NotALearner(_) => {
+            (FailedPrecondition, "etcdserver: can only promote a learner member")
+        }
+        // etcd aborts where its strict checks are off; they say this.
+        Refused::LastVoter(_) => {
+            (Unknown, "etcdserver: re-configuration failed due to not enough started members")
+        }
     };
     Status::new(code, message)
 }

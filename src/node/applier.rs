@@ -8,12 +8,13 @@ use crate::{
         Error, TimeoutCause,
         bootstrap::check_format,
         fail_points,
+        membership::config_change_of,
         metrics::seconds,
         ports::StageId,
         shared::Shared,
-        task::{ApplyTask, Input},
+        task::{ApplyTask, Changed, Input},
     },
-    raft::{self, LogEntry, Position},
+    raft::{self, ConfigChange, LogEntry, Payload, Position},
     state::{
         self, Answer, Command, Family, LeaseChange, LeaseRecord, Mirror, Overlay, Refused, Request,
         View, codec, meta,
@@ -40,6 +41,9 @@ struct Batch {
     events: Vec<Event>,
     leases: Vec<LeaseChange>,
     compacted: Option<Revision>,
+    /// Whether who the members are, or what is known of them, has changed.
+    members: bool,
+    changes: Vec<ConfigChange>,
 }
 
 impl Applier {
@@ -53,8 +57,8 @@ impl Applier {
     pub fn carry_out(&mut self, task: ApplyTask) -> Result<Option<Input>, Fault> {
         match task {
             ApplyTask::Entries(entries) => {
-                self.apply(entries)?;
-                Ok(Some(Input::Applied(self.applied)))
+                let changed = self.apply(entries)?;
+                Ok(Some(Input::Applied(self.applied, changed)))
             }
             ApplyTask::Install(stage, position) => {
                 self.install(stage, position)?;
@@ -69,7 +73,7 @@ impl Applier {
         }
     }
 
-    fn apply(&mut self, entries: Vec<LogEntry>) -> Result<(), Fault> {
+    fn apply(&mut self, entries: Vec<LogEntry>) -> Result<Option<Changed>, Fault> {
         let view = self.shared.view()?;
         let mut mirror = match self.mirror.take() {
             Some(mirror) => mirror,
@@ -92,6 +96,9 @@ impl Applier {
         let (key, value) = meta::applied_record(self.applied.index, self.applied.term);
         overlay.put(Family::Meta, key, value);
         let stored = meta::store(&overlay)?;
+        let membership = batch.members.then(|| meta::membership(&overlay)).transpose()?;
+        let conf = batch.members.then(|| meta::conf_state(&overlay)).transpose()?;
+        let changes = std::mem::take(&mut batch.changes);
         let writes = overlay.into_writes();
         mirror.absorb(&writes);
 
@@ -103,7 +110,11 @@ impl Applier {
         self.mirror = Some(mirror);
         fail_points::pass("apply-committed")?;
         self.shared.quota.applied(&stored);
-        self.tell(batch)
+        if let Some(membership) = membership {
+            self.shared.set_membership(membership);
+        }
+        self.tell(batch)?;
+        Ok(conf.map(|conf| Changed { changes, conf }))
     }
 
     fn apply_entry(
@@ -112,15 +123,17 @@ impl Applier {
         entry: &LogEntry,
         batch: &mut Batch,
     ) -> Result<(), Fault> {
-        if !raft::carries_requests(entry) {
-            return Err(Fault::new(format!("entry {} is of an unknown kind", entry.index)));
-        }
-        if entry.data.is_empty() {
-            return Ok(()); // a new leader's first entry
-        }
         let at = Position { index: Index(entry.index), term: Term(entry.term) };
-        let requests = codec::decode_group(entry.data.clone())
+        let (change, group) = match raft::payload(entry)? {
+            Payload::Requests(group) => (None, group), // none in a new leader's first entry
+            Payload::Change(change, group) => (Some(change), group),
+        };
+        let requests = codec::decode_group(group)
             .map_err(|fault| fault.during(&format!("decoding entry {}", entry.index)))?;
+        if config_change_of(&requests).ok() != Some(change) {
+            let what = format!("entry {} is not the change that it asks for", entry.index);
+            return Err(Fault::new(what));
+        }
         for request in requests {
             let applied = state::apply(overlay, at, &request)
                 .map_err(|fault| fault.during(&format!("applying entry {}", entry.index)))?;
@@ -129,6 +142,10 @@ impl Applier {
             batch.leases.extend(applied.leases);
             if let (Command::Compact(revision), Ok(_)) = (&request.command, &applied.outcome) {
                 batch.compacted = Some(*revision);
+            }
+            if applied.outcome.is_ok() {
+                batch.changes.extend(change);
+                batch.members |= tells_of_members(&request.command);
             }
             if self.is_ours(&request) {
                 batch.outcomes.push((request.id.sequence, applied.outcome));
@@ -187,6 +204,7 @@ impl Applier {
         check_format(&*view)?;
         let stored = meta::store(&*view)?;
         shared.quota.applied(&stored);
+        shared.set_membership(meta::membership(&*view)?);
         shared.set_compacted(stored.compacted);
         shared.hub.reset(stored.revision, stored.compacted);
         let leases = known_leases(&*view)?;
@@ -196,6 +214,10 @@ impl Applier {
         shared.pending.fail_handed_over(&Error::TimedOut(TimeoutCause::ConnectionLost));
         Ok(())
     }
+}
+
+fn tells_of_members(command: &Command) -> bool {
+    matches!(command, Command::ChangeMembers(_) | Command::PublishMember { .. })
 }
 
 /// The leases of a state that was opened or installed, for the lease clock.

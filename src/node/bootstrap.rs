@@ -3,10 +3,11 @@
 use crate::{
     node::{
         fail_points,
+        membership::to_voters,
         ports::{LogStore, StateStore},
     },
     raft::{HardState, LogState, Position, Voters},
-    state::{self, ConfState, FORMAT_VERSION, Member, View, meta},
+    state::{self, FORMAT_VERSION, Member, View, meta},
     types::{ClusterId, Fault, Index, Term},
 };
 
@@ -146,14 +147,4 @@ fn term_at(log: &LogState, index: Index) -> Option<Term> {
     }
     let after = log.term_runs.partition_point(|run| run.index <= index);
     after.checked_sub(1).and_then(|at| log.term_runs.get(at)).map(|run| run.term)
-}
-
-fn to_voters(conf: &ConfState) -> Voters {
-    Voters {
-        voters: conf.voters.clone(),
-        learners: conf.learners.clone(),
-        voters_outgoing: conf.voters_outgoing.clone(),
-        learners_next: conf.learners_next.clone(),
-        auto_leave: conf.auto_leave,
-    }
 }

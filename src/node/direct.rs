@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     lease::Renewal,
-    node::{Error, pending::Outcome, shared::Shared},
+    node::{Error, membership::config_change, pending::Outcome, shared::Shared},
     state::{Command, Request, codec},
     types::{Identity, LeaseId, MemberId, Millis, RequestId, Term},
     watch::Hub,
@@ -24,8 +24,9 @@ impl Shared {
         let sequence = self.pending.next_sequence();
         let (member, boot) = (self.settings.member, self.settings.boot);
         let id = RequestId { member, boot, sequence };
+        let change = config_change(&command);
         let request = Request { id, identity: Identity::anonymous(), command };
-        let outcome = self.pending.wait(sequence, codec::encode_group(&[request]))?;
+        let outcome = self.pending.wait(sequence, codec::encode_group(&[request]), change)?;
         Ok((sequence, outcome))
     }
 

@@ -86,7 +86,7 @@ impl Threads {
         let stop = self.shared.watch_stopped().borrow().clone();
         let result = match stop {
             Some(Stop::Fault(fault)) => Err(fault),
-            Some(Stop::Asked) | None => self.shared.store.flush(),
+            Some(Stop::Asked | Stop::Removed) | None => self.shared.store.flush(),
         };
         self.shared.store.interrupt();
         if self.compactor.join().is_err() {
@@ -120,6 +120,7 @@ pub fn start(
     let (log_tasks, log_received) = unbounded();
     let (apply_tasks, apply_received) = unbounded();
     let (chores, chores_received) = unbounded();
+    peers.set_members(&shared.membership());
     let workers = Workers { log_tasks, apply_tasks, chores, peers: peers.clone() };
 
     let spawn = |name: &str, body: Body| {
@@ -232,6 +233,9 @@ impl Workers {
         }
         for id in output.released_checkpoints {
             shared.store.checkpoint_release(id);
+        }
+        if output.members_changed {
+            self.peers.set_members(&shared.membership());
         }
         output.fault.map_or(Ok(()), Err)
     }

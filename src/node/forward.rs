@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     node::{ports::Frame, task::Proposed},
+    raft::ConfigChange,
     types::{BootNumber, MemberId, Millis, Term},
 };
 
@@ -119,8 +120,21 @@ impl Forwards {
 #[derive(Debug, Default)]
 pub(super) struct Forwarded {
     term: Term,
-    waiting: VecDeque<(MemberId, u64, Bytes)>,
+    waiting: VecDeque<Forward>,
     remembered: BTreeMap<MemberId, Remembered>,
+}
+
+/// A group of another member's requests.
+#[derive(Clone, Debug)]
+pub(super) struct Forward {
+    /// Whose.
+    pub(super) from: MemberId,
+    /// Named in the answer.
+    pub(super) ticket: u64,
+    /// The encoded group.
+    pub(super) group: Bytes,
+    /// What its only request changes of the configuration, if it does.
+    pub(super) change: Option<ConfigChange>,
 }
 
 /// What is remembered of one member's forwards in this term.
@@ -133,14 +147,9 @@ struct Remembered {
 
 impl Forwarded {
     /// Takes a forward in; returns the answer when there is one already.
-    pub(super) fn receive(
-        &mut self,
-        from: MemberId,
-        ticket: u64,
-        group: Bytes,
-        term: Term,
-    ) -> Option<Proposed> {
+    pub(super) fn receive(&mut self, forward: Forward, term: Term) -> Option<Proposed> {
         self.keep_term(term);
+        let Forward { from, ticket, .. } = forward;
         let remembered = self.remembered.entry(from).or_default();
         if let Some(answer) = remembered.answers.get(&ticket) {
             return *answer;
@@ -154,7 +163,7 @@ impl Forwarded {
                 remembered.forgotten_to = forgotten;
             }
         }
-        self.waiting.push_back((from, ticket, group));
+        self.waiting.push_back(forward);
         None
     }
 
@@ -165,17 +174,24 @@ impl Forwarded {
         }
     }
 
-    /// The forwards that wait, oldest first, up to `bytes_max` (but at least one).
-    pub(super) fn take(&mut self, bytes_max: usize) -> Vec<(MemberId, u64, Bytes)> {
+    /// The forwards that wait, oldest first, up to `bytes_max` (but at least one), and up to one that
+    /// changes the configuration.
+    pub(super) fn take(&mut self, bytes_max: usize) -> Vec<Forward> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
-        while let Some((_, _, group)) = self.waiting.front() {
-            if !taken.is_empty() && bytes + group.len() > bytes_max {
+        while let Some(next) = self.waiting.front().filter(|next| next.change.is_none()) {
+            if !taken.is_empty() && bytes + next.group.len() > bytes_max {
                 break;
             }
-            bytes += group.len();
+            bytes += next.group.len();
             taken.extend(self.waiting.pop_front());
         }
         taken
+    }
+
+    /// The oldest forward, if it changes the configuration.
+    pub(super) fn take_change(&mut self) -> Option<(Forward, ConfigChange)> {
+        let change = self.waiting.front()?.change?;
+        Some((self.waiting.pop_front()?, change))
     }
 
     /// Remembers what became of a forward and makes the answer to it.
@@ -214,11 +230,12 @@ mod tests {
     fn a_repeated_forward_is_proposed_once() {
         let mut forwarded = Forwarded::default();
         let group = Bytes::from_static(b"group");
-        assert_eq!(forwarded.receive(FOLLOWER, 7, group.clone(), Term(2)), None);
-        assert_eq!(forwarded.receive(FOLLOWER, 7, group.clone(), Term(2)), None);
+        let forward = Forward { from: FOLLOWER, ticket: 7, group, change: None };
+        assert_eq!(forwarded.receive(forward.clone(), Term(2)), None);
+        assert_eq!(forwarded.receive(forward.clone(), Term(2)), None);
         assert_eq!(forwarded.take(1024).len(), 1);
         forwarded.answer(FOLLOWER, 7, Proposed::Accepted);
-        assert_eq!(forwarded.receive(FOLLOWER, 7, group, Term(2)), Some(Proposed::Accepted));
+        assert_eq!(forwarded.receive(forward, Term(2)), Some(Proposed::Accepted));
         assert!(forwarded.is_empty());
     }
 

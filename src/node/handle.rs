@@ -17,6 +17,7 @@ use crate::{
     node::{
         Error, RequestError, Settings, Stop, TimeoutCause,
         driver::Mailbox,
+        membership::config_change,
         ports::{
             Asked, CheckpointId, Frame, Inbox, OwnedView, Peers, Renewed, StageId, StateStore,
             TimeLeft,
@@ -25,7 +26,8 @@ use crate::{
         shared::Shared,
         task::Input,
     },
-    state::{Answer, Command, Request, codec},
+    raft::Progress,
+    state::{Answer, Command, Membership, Request, codec},
     types::{
         ClusterId, Fault, Identity, Index, LeaseId, MemberId, Millis, RequestId, Revision, Seconds,
         Term, limits,
@@ -117,11 +119,12 @@ impl Handle {
         let sequence = shared.pending.next_sequence();
         let settings = self.settings();
         let id = RequestId { member: settings.member, boot: settings.boot, sequence };
+        let change = config_change(&command);
         let chunk = codec::encode_group(&[Request { id, identity, command }]);
         if chunk.len() > settings.request_bytes_max {
             return Err(Error::TooLarge(chunk.len()).into());
         }
-        let outcome = shared.pending.wait(sequence, chunk)?;
+        let outcome = shared.pending.wait(sequence, chunk, change)?;
         let mut waiting = Waiting { shared, sequence, ended: false };
         self.offer(Input::Proposal(sequence))?;
 
@@ -138,6 +141,36 @@ impl Handle {
             shared.metrics.proposals_failed.inc();
         }
         result?.map_err(RequestError::from)
+    }
+
+    /// How far each member has come, as the leader knows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLeader`] when this member does not lead.
+    pub async fn progress(&self) -> Result<Vec<Progress>, Error> {
+        let (waiter, told) = oneshot::channel();
+        self.offer(Input::Progress(waiter))?;
+        let told = self.in_time(async { told.await.map_err(|_| self.why_dropped()) }).await?;
+        if told.is_empty() { Err(Error::NotLeader) } else { Ok(told) }
+    }
+
+    /// Who the members are by what is applied here.
+    #[must_use]
+    pub fn membership(&self) -> Arc<Membership> {
+        self.shared().membership()
+    }
+
+    /// The same, with news of every change.
+    #[must_use]
+    pub fn watch_membership(&self) -> watch::Receiver<Arc<Membership>> {
+        self.shared().watch_membership()
+    }
+
+    /// Whether this member receives the log and has no vote.
+    #[must_use]
+    pub fn is_learner(&self) -> bool {
+        self.membership().is_learner(self.member_id())
     }
 
     /// Returns when this member's state shows every write that was acknowledged, by whichever

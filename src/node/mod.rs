@@ -39,6 +39,7 @@ mod housekeeper;
 mod lease_clock;
 mod leash;
 mod log_writer;
+mod membership;
 pub mod metrics;
 mod pending;
 pub mod ports;
@@ -74,5 +75,5 @@ pub use self::{
     replica::Replica,
     settings::Settings,
     shared::{Shared, Stop},
-    task::{ApplyTask, Chore, Input, LogTask, Output, Proposed},
+    task::{ApplyTask, Changed, Chore, Input, LogTask, Output, Proposed},
 };

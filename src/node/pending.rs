@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     node::Error,
+    raft::ConfigChange,
     state::{Answer, Refused},
     types::{Term, limits},
 };
@@ -43,6 +44,8 @@ struct Inner {
 struct Waiting {
     reply: oneshot::Sender<Outcome>,
     chunk: Bytes,
+    /// What the request changes of the configuration: then it stands in an entry of its own.
+    change: Option<ConfigChange>,
     handed_over: Option<Term>,
 }
 
@@ -57,6 +60,7 @@ impl Pending {
         &self,
         sequence: u64,
         chunk: Bytes,
+        change: Option<ConfigChange>,
     ) -> Result<oneshot::Receiver<Outcome>, Error> {
         let mut inner = self.lock();
         if let Some(error) = &inner.stopped {
@@ -69,7 +73,7 @@ impl Pending {
         }
         let (reply, outcome) = oneshot::channel();
         inner.bytes += chunk.len();
-        inner.waiting.insert(sequence, Waiting { reply, chunk, handed_over: None });
+        inner.waiting.insert(sequence, Waiting { reply, chunk, change, handed_over: None });
         Ok(outcome)
     }
 
@@ -79,7 +83,8 @@ impl Pending {
     }
 
     /// Hands requests over to the log of `term`: those of `queue`, oldest first, up to a group.
-    /// Returns their numbers and their bytes; requests that were forgotten are passed over.
+    /// Returns their numbers and their bytes; requests that were forgotten are passed over, and one
+    /// that changes the configuration ends the group before it.
     pub(super) fn hand_over(
         &self,
         queue: &mut VecDeque<u64>,
@@ -91,6 +96,9 @@ impl Pending {
         while let Some(sequence) = queue.front().copied() {
             let waiting = inner.waiting.get_mut(&sequence);
             if let Some(waiting) = waiting.filter(|waiting| waiting.handed_over.is_none()) {
+                if waiting.change.is_some() {
+                    break;
+                }
                 let full = bytes + waiting.chunk.len() > bytes_max
                     || sequences.len() >= limits::GROUP_REQUESTS_MAX;
                 if full && !sequences.is_empty() {
@@ -104,6 +112,26 @@ impl Pending {
             queue.pop_front();
         }
         (sequences, chunks)
+    }
+
+    /// Hands over the oldest request of `queue` to the log of `term`, if it changes the configuration.
+    pub(super) fn hand_over_change(
+        &self,
+        queue: &mut VecDeque<u64>,
+        term: Term,
+    ) -> Option<(u64, Bytes, ConfigChange)> {
+        let mut inner = self.lock();
+        loop {
+            let sequence = *queue.front()?;
+            let waiting = inner.waiting.get_mut(&sequence);
+            if let Some(waiting) = waiting.filter(|waiting| waiting.handed_over.is_none()) {
+                let change = waiting.change?;
+                waiting.handed_over = Some(term);
+                queue.pop_front();
+                return Some((sequence, waiting.chunk.clone(), change));
+            }
+            queue.pop_front();
+        }
     }
 
     /// Drops the numbers of requests that were forgotten.

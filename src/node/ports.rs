@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::{
     node::Error,
     raft::{HardState, LogEntry, LogState, LogWrite, Position, ReadLog},
-    state::View,
+    state::{ConfState, Membership, View},
     types::{Fault, Index, LeaseId, MemberId, Revision, Seconds, Term},
 };
 
@@ -143,8 +143,9 @@ pub trait StateStore: Send + Sync {
     /// nothing is going to be written any more.
     fn interrupt(&self);
 
-    /// Makes a checkpoint of the state as last committed. It is kept until released.
-    fn checkpoint(&self) -> Result<Checkpoint, Fault>;
+    /// Makes a checkpoint of the state as last committed, and tells who decides by it. It is kept
+    /// until released.
+    fn checkpoint(&self) -> Result<(Checkpoint, ConfState), Fault>;
 
     /// The files of a checkpoint.
     fn checkpoint_files(&self, id: CheckpointId) -> Result<Vec<CheckpointFile>, Fault>;
@@ -208,8 +209,8 @@ pub trait Peers: Send + Sync {
     /// an input of the driver.
     fn send_snapshot(&self, to: MemberId, checkpoint: Checkpoint, message: Bytes);
 
-    /// Tells who the members are and where they listen; this member is left out.
-    fn set_members(&self, members: &[(MemberId, Vec<String>)]);
+    /// Tells who the members are, where they listen, and who was removed.
+    fn set_members(&self, membership: &Membership);
 
     /// Renews leases on the clock of the member that is thought to lead, and says what came of each
     /// in turn. `Error::NotLeader` when it does not lead.

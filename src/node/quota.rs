@@ -175,7 +175,7 @@ impl Shared {
             identity: Identity::anonymous(),
             command: Command::Alarm(AlarmCommand { active: true, alarm }),
         };
-        let outcome = self.pending.wait(sequence, codec::encode_group(&[request])).ok()?;
+        let outcome = self.pending.wait(sequence, codec::encode_group(&[request]), None).ok()?;
         *raising = Some(outcome);
         Some(sequence)
     }

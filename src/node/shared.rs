@@ -18,7 +18,7 @@ use crate::{
         quota::Quota,
         renewals,
     },
-    state::meta,
+    state::{Membership, meta},
     types::{Fault, Index, MemberId, Revision, Term, limits},
     watch::Hub,
 };
@@ -41,6 +41,7 @@ pub struct Shared {
     /// Readers of history check it after reading, because garbage below it may be gone by then.
     compacted: AtomicI64,
     leader: watch::Sender<Option<MemberId>>,
+    membership: watch::Sender<Arc<Membership>>,
     stopped: watch::Sender<Option<Stop>>,
 }
 
@@ -49,6 +50,8 @@ pub struct Shared {
 pub enum Stop {
     /// It was asked to.
     Asked,
+    /// It was removed from the cluster, for good.
+    Removed,
     /// Its disk or data is bad.
     Fault(Fault),
 }
@@ -65,6 +68,7 @@ impl Shared {
         let (stored, (applied, _)) = (meta::store(&*view)?, meta::applied(&*view)?);
         let mut lessor = Lessor::new(settings.request_timeout(), settings.lease_ttl_min());
         lessor.load(known_leases(&*view)?);
+        let membership = meta::membership(&*view)?;
         drop(view);
         let quota = Quota::new(settings.quota_backend_bytes, store.disk_space()?);
         quota.applied(&stored);
@@ -84,6 +88,7 @@ impl Shared {
             term: AtomicU64::new(0),
             compacted: AtomicI64::new(stored.compacted.0),
             leader: watch::Sender::new(None),
+            membership: watch::Sender::new(Arc::new(membership)),
             stopped: watch::Sender::new(None),
         }))
     }
@@ -165,6 +170,25 @@ impl Shared {
         }
     }
 
+    /// Who the members are by what is applied here.
+    pub(super) fn membership(&self) -> Arc<Membership> {
+        Arc::clone(&self.membership.borrow())
+    }
+
+    pub(super) fn watch_membership(&self) -> watch::Receiver<Arc<Membership>> {
+        self.membership.subscribe()
+    }
+
+    pub(super) fn set_membership(&self, membership: Membership) {
+        self.membership.send_if_modified(|known| {
+            let changed = **known != membership;
+            if changed {
+                *known = Arc::new(membership);
+            }
+            changed
+        });
+    }
+
     /// Why the member has stopped, if it has.
     pub(super) fn why_stopped(&self) -> watch::Ref<'_, Option<Stop>> {
         self.stopped.borrow()
@@ -177,7 +201,7 @@ impl Shared {
     /// Stops the member; only the first reason counts. Waiting requests fail.
     pub(super) fn stop(&self, stop: Stop) {
         let error = match &stop {
-            Stop::Asked => Error::Stopped,
+            Stop::Asked | Stop::Removed => Error::Stopped,
             Stop::Fault(fault) => Error::Fault(fault.clone()),
         };
         let first = self.stopped.send_if_modified(|known| {

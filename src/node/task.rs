@@ -5,7 +5,11 @@ use tokio::sync::oneshot;
 
 use crate::{
     node::ports::{Checkpoint, CheckpointId, Frame, StageId},
-    raft::{Fetch, FetchTicket, HardState, LogEntry, LogWrite, Position},
+    raft::{
+        ConfigChange, Fetch, FetchTicket, HardState, LogEntry, LogWrite, Position, Progress,
+        ProposeError,
+    },
+    state::ConfState,
     types::{Fault, MemberId, Term},
 };
 
@@ -35,14 +39,16 @@ pub enum Input {
     Persisted(u64),
     /// Entries were read from disk for a lagging member.
     Fetched(FetchTicket, Vec<LogEntry>),
-    /// The state has applied the log up to here.
-    Applied(Position),
+    /// Somebody waits to be told how far each member has come; nothing when this one does not lead.
+    Progress(oneshot::Sender<Vec<Progress>>),
+    /// The state has applied the log up to here, and maybe who the members are has changed.
+    Applied(Position, Option<Changed>),
     /// A received checkpoint is the state now.
     Installed(Position),
     /// The state's files hold the log up to here.
     Flushed(Position),
     /// A checkpoint was made for a lagging member, or could not be.
-    CheckpointMade(Result<Checkpoint, Fault>),
+    CheckpointMade(Result<(Checkpoint, ConfState), Fault>),
     /// Messages to a member get lost.
     Unreachable(MemberId),
     /// A checkpoint was sent, or could not be.
@@ -58,6 +64,15 @@ pub enum Input {
     HandOver(Option<MemberId>),
     /// The member is to stop.
     Stop,
+}
+
+/// What a batch of entries changed about the members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The changes of the configuration, in order.
+    pub changes: Vec<ConfigChange>,
+    /// Who decides by the state, as of the end of the batch.
+    pub conf: ConfState,
 }
 
 /// Everything a replica wants done after a round of input.
@@ -77,6 +92,8 @@ pub struct Output {
     pub dropped_stages: Vec<StageId>,
     /// Checkpoints that nobody came for.
     pub released_checkpoints: Vec<CheckpointId>,
+    /// Who the members are, or where, has changed.
+    pub members_changed: bool,
     /// This member's data are bad.
     pub fault: Option<Fault>,
 }
@@ -139,4 +156,14 @@ pub enum Proposed {
     Accepted,
     /// They do not, and never will by this attempt.
     Refused,
+}
+
+impl Proposed {
+    /// What the core made of it.
+    pub(super) fn of(result: Result<(), ProposeError>) -> Self {
+        match result {
+            Ok(()) => Self::Accepted,
+            Err(ProposeError::NotLeader | ProposeError::Full) => Self::Refused,
+        }
+    }
 }

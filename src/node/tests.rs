@@ -5,6 +5,7 @@ mod disk;
 mod fan_out;
 mod hub;
 mod leases;
+mod members;
 mod quota;
 mod reads;
 mod renewals;

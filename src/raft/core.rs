@@ -69,6 +69,8 @@ pub struct RaftCore {
     campaigns: u64,
     /// The commit index that the others were last told.
     told: Index,
+    /// Who is to lead after this member, which was removed while it led.
+    successor: Option<MemberId>,
 }
 
 impl RaftCore {
@@ -105,6 +107,7 @@ impl RaftCore {
             unsynced_terms: Vec::new(),
             campaigns: 0,
             told: Index(0),
+            successor: None,
         };
         core.spread_election_timeout();
         Ok(core)
@@ -295,8 +298,9 @@ impl RaftCore {
         self.log().wants_snapshot()
     }
 
-    /// Hands in a snapshot (`data` names it to the sender), or says that none could be made.
-    pub fn put_snapshot(&mut self, prepared: Option<(Position, Bytes)>) {
+    /// Hands in a snapshot, with who decided as of its position and bytes that name it to the sender,
+    /// or says that none could be made.
+    pub fn put_snapshot(&mut self, prepared: Option<(Position, &Voters, Bytes)>) {
         self.log().put_snapshot(prepared);
     }
 
@@ -360,8 +364,21 @@ impl RaftCore {
         &self.node
     }
 
+    pub(super) fn successor(&self) -> Option<MemberId> {
+        self.successor
+    }
+
+    pub(super) fn set_successor(&mut self, successor: Option<MemberId>) {
+        self.successor = successor;
+    }
+
+    pub(super) fn node_mut(&mut self) -> &mut RawNode<RaftLog> {
+        &mut self.node
+    }
+
     fn is_single_voter(&self) -> bool {
-        self.node.raft.prs().conf().voters().ids().len() == 1
+        let voters = self.node.raft.prs().conf().voters();
+        voters.ids().len() == 1 && voters.contains(self.config.id.0)
     }
 
     /// A follower's messages wait for its sync, because most of them promise what was written.

@@ -1,19 +1,53 @@
 //! What stands in the log, and what is remembered beside it.
 
+use bytes::Bytes;
 use raft_rs::eraftpb::EntryType;
 
-use crate::types::{Index, MemberId, Term};
+use crate::{
+    raft::change,
+    types::{Fault, Index, MemberId, Term},
+};
 
 /// A record of the log as the raft library defines it. The one type of the library that leaves
 /// this room: the log's storage hands it to its engine and back without looking into it, which
 /// spares a copy and a second format.
 pub use raft_rs::eraftpb::Entry as LogEntry;
 
-/// Whether an entry carries requests (or nothing, as a new leader's first entry does), and not a
-/// change of the configuration.
-#[must_use]
-pub fn carries_requests(entry: &LogEntry) -> bool {
-    entry.get_entry_type() == EntryType::EntryNormal
+/// A change of the configuration: of one member at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigChange {
+    /// This member has a vote from now on, whether it was a learner or nobody.
+    AddVoter(MemberId),
+    /// This member receives the log.
+    AddLearner(MemberId),
+    /// This member is none any more.
+    Remove(MemberId),
+}
+
+/// What an entry carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Requests; none in a new leader's first entry.
+    Requests(Bytes),
+    /// A change of the configuration, and the request for it.
+    Change(ConfigChange, Bytes),
+}
+
+/// What an entry carries.
+///
+/// # Errors
+///
+/// A fault, when this version does not know that kind of entry.
+pub fn payload(entry: &LogEntry) -> Result<Payload, Fault> {
+    let change = match entry.get_entry_type() {
+        EntryType::EntryNormal => return Ok(Payload::Requests(entry.data.clone())),
+        EntryType::EntryConfChangeV2 => change::decode(&entry.data),
+        EntryType::EntryConfChange => None,
+    };
+    match change {
+        Some(change) => Ok(Payload::Change(change, entry.context.clone())),
+        None => Err(Fault::new(format!("entry {} is of an unknown kind", entry.index))),
+    }
 }
 
 /// What a member must remember beside its log: synced before any message that rests on it leaves.

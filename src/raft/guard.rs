@@ -1,7 +1,7 @@
 //! What is checked before a message reaches the raft library, which aborts on impossible input.
 
 use raft_rs::{
-    StateRole, Storage as _,
+    StateRole,
     eraftpb::{Message, MessageType},
 };
 
@@ -19,9 +19,6 @@ pub enum StepError {
     /// It is for somebody else, or its sender is not who delivered it.
     #[error("message is addressed to {0}")]
     NotForUs(MemberId),
-    /// Its sender is not a member.
-    #[error("{0} is not a member")]
-    NotAMember(MemberId),
     /// It is of a kind that members do not send.
     #[error("message of a kind that does not travel")]
     Unexpected,
@@ -35,12 +32,12 @@ pub enum StepError {
 
 impl RaftCore {
     /// Refuses what the library would abort on, or silently believe.
+    ///
+    /// A sender need not be a member by what is applied here: it may have been added by entries that
+    /// this member still lacks, and be the one to send them.
     pub(super) fn guard(&self, from: MemberId, message: &Message) -> Result<(), StepError> {
         if message.to != self.id().0 || message.from != from.0 {
             return Err(StepError::NotForUs(MemberId(message.to)));
-        }
-        if !self.is_member(from) {
-            return Err(StepError::NotAMember(from));
         }
         guard_numbers(message)?;
         match message.get_msg_type() {
@@ -118,15 +115,6 @@ impl RaftCore {
     #[must_use]
     pub fn last_index(&self) -> Index {
         Index(self.node().raft.raft_log.last_index())
-    }
-
-    fn is_member(&self, id: MemberId) -> bool {
-        self.log().initial_state().is_ok_and(|state| {
-            let conf = &state.conf_state;
-            [conf.get_voters(), conf.get_learners(), conf.get_voters_outgoing()]
-                .iter()
-                .any(|ids| ids.contains(&id.0))
-        })
     }
 }
 

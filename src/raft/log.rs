@@ -109,6 +109,17 @@ impl RaftLog {
         self.tail.borrow_mut().truncate(to);
     }
 
+    /// Who decides.
+    #[cfg(test)]
+    pub(super) fn voters(&self) -> Voters {
+        conf_from_raft(&self.tail.borrow().conf)
+    }
+
+    /// Says who decides from now on.
+    pub(super) fn set_conf(&self, conf: ConfState) {
+        self.tail.borrow_mut().conf = conf;
+    }
+
     /// Starts the log anew after a snapshot.
     pub(super) fn reset(&self, to: Position, conf: ConfState) {
         let mut tail = self.tail.borrow_mut();
@@ -157,15 +168,15 @@ impl RaftLog {
     }
 
     /// Hands in a snapshot to answer with, or says that none could be made.
-    pub(super) fn put_snapshot(&self, prepared: Option<(Position, Bytes)>) {
+    pub(super) fn put_snapshot(&self, prepared: Option<(Position, &Voters, Bytes)>) {
         let mut tail = self.tail.borrow_mut();
         tail.snapshot = match prepared {
             None => SnapshotState::None,
-            Some((position, data)) => {
+            Some((position, voters, data)) => {
                 let mut snapshot = Snapshot::default();
                 snapshot.mut_metadata().index = position.index.0;
                 snapshot.mut_metadata().term = position.term.0;
-                snapshot.mut_metadata().set_conf_state(tail.conf.clone());
+                snapshot.mut_metadata().set_conf_state(conf_to_raft(voters));
                 snapshot.data = data;
                 SnapshotState::Prepared(Box::new(snapshot))
             }
@@ -392,6 +403,21 @@ pub(super) fn conf_to_raft(voters: &Voters) -> ConfState {
     conf.set_learners_next(numbers(&voters.learners_next));
     conf.set_auto_leave(voters.auto_leave);
     conf
+}
+
+pub(super) fn conf_from_raft(conf: &ConfState) -> Voters {
+    let ids = |numbers: &[u64]| {
+        let mut ids: Vec<_> = numbers.iter().copied().map(MemberId).collect();
+        ids.sort_unstable();
+        ids
+    };
+    Voters {
+        voters: ids(conf.get_voters()),
+        learners: ids(conf.get_learners()),
+        voters_outgoing: ids(conf.get_voters_outgoing()),
+        learners_next: ids(conf.get_learners_next()),
+        auto_leave: conf.get_auto_leave(),
+    }
 }
 
 fn entry_bytes(entry: &LogEntry) -> usize {

@@ -23,6 +23,11 @@ pub(super) fn decode(bytes: &Bytes) -> Result<Message, StepError> {
     Message::parse_from_carllerche_bytes(bytes).map_err(|_| StepError::Malformed)
 }
 
+/// Whether these bytes, as a change of the configuration, hold no protobuf group.
+pub(super) fn is_plain_conf_change(bytes: &Bytes) -> bool {
+    Scan(bytes).free_of_groups(&CONF_CHANGE)
+}
+
 /// Which fields of a message are messages themselves.
 struct Shape {
     children: &'static [(u64, &'static Shape)],
@@ -33,6 +38,9 @@ const METADATA: Shape = Shape { children: &[(1, &LEAF)] };
 const SNAPSHOT: Shape = Shape { children: &[(2, &METADATA)] };
 /// eraftpb.Message: `entries` is field 7, `snapshot` is field 9.
 const MESSAGE: Shape = Shape { children: &[(7, &LEAF), (9, &SNAPSHOT)] };
+
+/// eraftpb.ConfChangeV2: `changes` is field 2.
+const CONF_CHANGE: Shape = Shape { children: &[(2, &LEAF)] };
 
 struct Scan<'a>(&'a [u8]);
 

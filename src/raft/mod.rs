@@ -8,9 +8,10 @@
 //! Nothing here reads a clock or draws a random number, and nothing waits: entries that are no
 //! longer in memory are asked for through [`RaftCore::take_fetches`] and handed in when they were read.
 //!
-//! Absent on purpose: who the members are and what entries mean. Proposals sent to a follower are
+//! Absent on purpose: where members are found, and what entries mean. Proposals sent to a follower are
 //! not passed on here either, because the library would drop them without a word; the node does it.
 
+mod change;
 mod core;
 mod entry;
 mod guard;
@@ -24,8 +25,11 @@ mod scripts;
 mod tests;
 
 pub use self::{
+    change::Progress,
     core::{CoreConfig, ProposeError, RaftCore, Role},
-    entry::{HardState, LogEntry, LogState, LogWrite, Position, Voters, carries_requests},
+    entry::{
+        ConfigChange, HardState, LogEntry, LogState, LogWrite, Payload, Position, Voters, payload,
+    },
     guard::StepError,
     log::{Fetch, FetchTicket, ReadLog},
     ready::{Outgoing, ReadState, Ready, SnapshotToSend},

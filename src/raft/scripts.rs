@@ -326,7 +326,8 @@ impl Script {
             return Ok("none is wanted\n".to_owned());
         }
         let position = member.applied;
-        member.core.put_snapshot(Some((position, Bytes::from_static(b"state"))));
+        let voters = member.core.log().voters();
+        member.core.put_snapshot(Some((position, &voters, Bytes::from_static(b"state"))));
         Ok(format!("made of {}\n", at(position.index.0, position.term.0)))
     }
 

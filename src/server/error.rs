@@ -7,6 +7,9 @@ use crate::{storage::DataDirError, types::Fault};
 /// Why a member does not start, or does not run on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The member was removed from its cluster.
+    #[error("the member has been permanently removed from the cluster")]
+    Removed,
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),

@@ -22,11 +22,10 @@ use super::{
 use crate::{
     api,
     config::{Config, ListenUrl, Url},
-    node::{self, Handle, MonotonicClock, Settings, Stop, Threads, ports::Peers},
-    state::meta,
+    node::{self, Handle, MonotonicClock, Settings, Stop, Threads},
     telemetry::Metrics,
     transport::{self, GrpcPeers, PeerMetrics, PeerService},
-    types::{Fault, MemberId, Millis},
+    types::{Fault, Millis},
 };
 
 /// How long calls that run may go on after the member was asked to stop.
@@ -84,7 +83,6 @@ impl Member {
             node::start(settings, figures, clock, &opened, log, store, out.clone())
                 .map_err(Error::Start)?;
         out.attach(Arc::new(node.clone()));
-        out.set_members(&addresses(&node).map_err(Error::Start)?);
         metrics.register(|registry| {
             registry.register_collector(Box::new(StoreFigures(node.clone())));
             registry.register_collector(Box::new(WatchFigures(Arc::clone(node.watch_hub()))));
@@ -123,6 +121,7 @@ impl Member {
             () = requests.first() => None,
             stop = self.node.stopped() => Some(match stop {
                 Stop::Fault(fault) => Error::Stopped(fault),
+                Stop::Removed => Error::Removed,
                 Stop::Asked => Error::Ended("the node"),
             }),
             name = self.clients.ended() => Some(Error::Ended(name)),
@@ -148,8 +147,7 @@ impl Member {
     async fn stop(self) -> Result<(), Error> {
         self.clients.refuse();
         // Alone there is nobody to hand over to, and no point in waiting for it.
-        let others = addresses(&self.node).map_or(0, |members| members.len().saturating_sub(1));
-        if others > 0 && !self.node.hand_over(None).await {
+        if self.node.membership().members.len() > 1 && !self.node.hand_over(None).await {
             info!("no other member took over leadership");
         }
         self.node.retire();
@@ -222,13 +220,6 @@ fn announce(config: &Config) {
 
 fn join(urls: impl Iterator<Item = String>) -> String {
     urls.collect::<Vec<_>>().join(",")
-}
-
-/// Where the members listen, as of the state as it is now.
-fn addresses(node: &Handle) -> Result<Vec<(MemberId, Vec<String>)>, Fault> {
-    let view = node.view().map_err(|error| Fault::new(error.to_string()))?;
-    let members = meta::members(&*view)?;
-    Ok(members.into_iter().map(|member| (member.id, member.peer_urls)).collect())
 }
 
 fn millis(duration: Duration) -> Millis {

@@ -444,7 +444,7 @@ impl Process {
         }
         let input = self.applier.carry_out(task);
         let input = input.map_err(|fault| Violation(format!("{member} stops: {fault}")))?;
-        if let Some(Input::Applied(position) | Input::Installed(position)) = &input {
+        if let Some(Input::Applied(position, _) | Input::Installed(position)) = &input {
             let hash = store.hash();
             ctx.agreement.applied(member, *position, hash)?;
             let view = store.view().map_err(|fault| Violation(fault.to_string()))?;

@@ -1,7 +1,10 @@
 //! Alarms: members in trouble, and what the cluster declines until somebody has dealt with it.
 
-use crate::state::{
-    Alarm, AlarmCommand, AlarmKind, Command, Op, Refused, Txn, meta::Store, write_txn::WriteTxn,
+use crate::{
+    state::{
+        Alarm, AlarmCommand, AlarmKind, Command, Op, Refused, Txn, meta::Store, write_txn::WriteTxn,
+    },
+    types::MemberId,
 };
 
 /// Declines what an alarm forbids. CORRUPT stops every change, NOSPACE whatever stores something.
@@ -27,9 +30,10 @@ fn changes_state(command: &Command) -> bool {
         | Command::Compact(_)
         | Command::LeaseGrant { .. }
         | Command::LeaseRevoke { .. } => true,
-        Command::LeaseCheckpoint { .. } | Command::PublishMember { .. } | Command::Alarm(_) => {
-            false
-        }
+        Command::LeaseCheckpoint { .. }
+        | Command::PublishMember { .. }
+        | Command::ChangeMembers(_)
+        | Command::Alarm(_) => false,
     }
 }
 
@@ -42,6 +46,7 @@ fn stores_something(command: &Command) -> bool {
         | Command::LeaseRevoke { .. }
         | Command::LeaseCheckpoint { .. }
         | Command::PublishMember { .. }
+        | Command::ChangeMembers(_)
         | Command::Alarm(_) => false,
     }
 }
@@ -67,6 +72,11 @@ pub(super) fn change(txn: &mut WriteTxn<'_>, command: AlarmCommand) -> Vec<Alarm
         (Ok(place), false) => vec![alarms.remove(place)],
         (Err(_), false) => Vec::new(),
     }
+}
+
+/// Clears whatever a member that leaves had raised: nobody could deal with it any more.
+pub(super) fn forget(txn: &mut WriteTxn<'_>, member: MemberId) {
+    txn.store_mut().alarms.retain(|alarm| alarm.member != member);
 }
 
 #[cfg(test)]

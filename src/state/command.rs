@@ -5,8 +5,12 @@
 
 use bytes::Bytes;
 
-use crate::types::{
-    Identity, Index, Key, KeyRange, KeyValue, LeaseId, MemberId, RequestId, Revision, Seconds, Term,
+use crate::{
+    state::Member,
+    types::{
+        Identity, Index, Key, KeyRange, KeyValue, LeaseId, MemberId, RequestId, Revision, Seconds,
+        Term,
+    },
 };
 
 /// A command, who asks for it, and the name it is answered under.
@@ -62,8 +66,38 @@ pub enum Command {
         /// Where clients reach it.
         client_urls: Vec<String>,
     },
+    /// Changes who the members are.
+    ChangeMembers(MemberChange),
     /// Raises or clears an alarm.
     Alarm(AlarmCommand),
+}
+
+/// A change of who the members are. All but [`Update`](Self::Update) also change who decides, and
+/// stand in an entry of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// A member joins.
+    Add {
+        /// Its id, new for ever.
+        id: MemberId,
+        /// Where members reach it; no other member's.
+        peer_urls: Vec<String>,
+        /// Whether it is to receive the log without a vote.
+        learner: bool,
+        /// With so many learners already, a further one is refused.
+        learners_max: u32,
+    },
+    /// A member leaves. Its id never comes back.
+    Remove(MemberId),
+    /// A learner is given a vote.
+    Promote(MemberId),
+    /// A member is reached elsewhere.
+    Update {
+        /// The member.
+        id: MemberId,
+        /// Where members reach it from now on; no other member's.
+        peer_urls: Vec<String>,
+    },
 }
 
 /// Who ends a lease.
@@ -300,6 +334,8 @@ pub enum Response {
     LeaseCheckpoint,
     /// Of publishing a member.
     PublishMember,
+    /// Of a change of the members: all of them after it, ascending by id.
+    Members(Vec<Member>),
     /// Of an alarm command: the alarms it raised or cleared.
     Alarm(Vec<Alarm>),
 }

@@ -1,6 +1,6 @@
 //! Why the state machine declines a command, and why it stops.
 
-use crate::types::{Fault, LeaseId, Revision};
+use crate::types::{Fault, LeaseId, MemberId, Revision};
 
 /// Why the state machine declined a command.
 ///
@@ -32,9 +32,24 @@ pub enum Refused {
     /// The CORRUPT alarm is raised and the command writes.
     #[error("corrupt cluster")]
     Corrupt,
-    /// No member has this id.
+    /// No member has this id, or it was removed.
     #[error("member not found")]
     MemberNotFound,
+    /// A member has this id already.
+    #[error("member {0} exists already")]
+    MemberExists(MemberId),
+    /// Another member is reached there already.
+    #[error("a peer url belongs to another member")]
+    PeerUrlsTaken,
+    /// There are as many learners as there may be.
+    #[error("too many learner members in cluster")]
+    TooManyLearners,
+    /// A vote can be given to a learner only.
+    #[error("member {0} is not a learner")]
+    NotALearner(MemberId),
+    /// Without this member nobody would have a vote.
+    #[error("member {0} is the only one with a vote")]
+    LastVoter(MemberId),
 }
 
 /// A refusal, which every member reaches, or a fault of this one.

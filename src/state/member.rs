@@ -1,4 +1,6 @@
-//! The members: who they are, where they listen, and how their ids come about.
+//! The members: who they are, where they listen, how their ids come about, and how they change.
+
+mod change;
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
@@ -21,6 +23,35 @@ pub struct Member {
     pub client_urls: Vec<String>,
     /// It receives the log but has no vote.
     pub learner: bool,
+}
+
+/// Who the members are, and who they are no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// The members, ascending by id. Nobody, while a member that joins waits for its first state.
+    pub members: Vec<Member>,
+    /// The ids that were removed, ascending. They never come back.
+    pub removed: Vec<MemberId>,
+}
+
+impl Membership {
+    /// The member of this id.
+    #[must_use]
+    pub fn get(&self, id: MemberId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id)
+    }
+
+    /// Whether this member was removed.
+    #[must_use]
+    pub fn is_removed(&self, id: MemberId) -> bool {
+        self.removed.binary_search(&id).is_ok()
+    }
+
+    /// Whether this member receives the log and has no vote.
+    #[must_use]
+    pub fn is_learner(&self, id: MemberId) -> bool {
+        self.get(id).is_some_and(|member| member.learner)
+    }
 }
 
 /// Who decides: the configuration of the raft group.
@@ -46,6 +77,13 @@ pub fn member_id(peer_urls: &[String], token: &str) -> MemberId {
     MemberId(head_of_sha1(urls.iter().chain([&token]).map(|part| part.as_bytes())))
 }
 
+/// The id of a member that is added to a running cluster, as etcd computes it: with the time, so that
+/// whoever comes back to the same addresses is another member.
+#[must_use]
+pub fn added_member_id(peer_urls: &[String], unix_seconds: u64) -> MemberId {
+    member_id(peer_urls, &unix_seconds.to_string())
+}
+
 /// The id of a cluster of these first members, as etcd computes it.
 #[must_use]
 pub fn cluster_id(members: &[MemberId]) -> ClusterId {
@@ -64,6 +102,8 @@ fn head_of_sha1(parts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> u64 {
     let head = digest.first_chunk::<8>().expect("a SHA-1 digest has 20 bytes");
     u64::from_be_bytes(*head)
 }
+
+pub(super) use change::change;
 
 /// The member of this id.
 pub fn find(view: &dyn View, id: MemberId) -> Result<Option<Member>, Fault> {

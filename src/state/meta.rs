@@ -8,15 +8,15 @@ use bytes::Bytes;
 
 use crate::{
     state::{
-        Alarm, Direction, Family, Overlay, View,
-        member::{ConfState, Member},
+        Alarm, Direction, Family, View,
+        member::{ConfState, Member, Membership},
         schema::meta::{
-            CLUSTER_KEY, CONF_STATE_KEY, FORMAT_KEY, STORE_KEY, all_members, decode_applied,
-            decode_cluster, decode_conf_state, decode_format, decode_member, decode_store,
-            encode_applied, encode_conf_state,
+            CLUSTER_KEY, CONF_STATE_KEY, FORMAT_KEY, STORE_KEY, all_members, all_removed,
+            decode_applied, decode_cluster, decode_conf_state, decode_format, decode_member,
+            decode_removed, decode_store, encode_applied,
         },
     },
-    types::{ClusterId, Fault, Index, Revision, Term},
+    types::{ClusterId, Fault, Index, MemberId, Revision, Term},
 };
 
 pub use crate::state::schema::{
@@ -80,11 +80,6 @@ pub fn conf_state(view: &dyn View) -> Result<ConfState, Fault> {
     }
 }
 
-/// Records who decides from here on.
-pub fn put_conf_state(overlay: &mut Overlay<'_>, state: &ConfState) {
-    overlay.put(Family::Meta, CONF_STATE_KEY, encode_conf_state(state));
-}
-
 /// The members, ascending by id.
 pub fn members(view: &dyn View) -> Result<Vec<Member>, Fault> {
     let (start, end) = all_members();
@@ -94,6 +89,22 @@ pub fn members(view: &dyn View) -> Result<Vec<Member>, Fault> {
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(members)
+}
+
+/// The ids of members that were removed, ascending.
+pub fn removed(view: &dyn View) -> Result<Vec<MemberId>, Fault> {
+    let (start, end) = all_removed();
+    let mut removed = Vec::new();
+    view.scan(Family::Meta, &start, Some(&end), Direction::Forward, &mut |key, _| {
+        removed.push(decode_removed(key)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(removed)
+}
+
+/// Who the members are, and who they are no more.
+pub fn membership(view: &dyn View) -> Result<Membership, Fault> {
+    Ok(Membership { members: members(view)?, removed: removed(view)? })
 }
 
 /// The cluster this state belongs to, once it is set up.

@@ -46,7 +46,7 @@ pub use command::*;
 pub use error::*;
 pub use lease::LeaseRecord;
 pub use map_cursor::MapCursor;
-pub use member::{ConfState, Member};
+pub use member::{ConfState, Member, Membership};
 pub use mirror::{Mirror, Mirrored};
 pub use overlay::Overlay;
 pub use schema::FORMAT_VERSION;
@@ -128,6 +128,7 @@ fn dispatch(
         Command::PublishMember { id, name, client_urls } => {
             member::publish(txn, *id, name, client_urls).map(|()| Response::PublishMember)?
         }
+        Command::ChangeMembers(change) => Response::Members(member::change(txn, change)?),
         Command::Alarm(change) => Response::Alarm(alarm::change(txn, *change)),
     })
 }

@@ -362,7 +362,8 @@ fn answer_text(answer: &Answer) -> String {
         | Response::LeaseGrant(..)
         | Response::LeaseRevoke
         | Response::LeaseCheckpoint
-        | Response::PublishMember => String::new(),
+        | Response::PublishMember
+        | Response::Members(_) => String::new(),
     };
     format!("revision {}\n{found}", answer.revision)
 }

@@ -33,7 +33,7 @@ use crate::{
         },
     },
     raft::Position,
-    state::{Writes, meta},
+    state::{ConfState, Writes, meta},
     storage::{
         DataDir, files,
         store::{
@@ -168,7 +168,7 @@ impl StateStore for Store {
         self.current().interrupt();
     }
 
-    fn checkpoint(&self) -> Result<Checkpoint, Fault> {
+    fn checkpoint(&self) -> Result<(Checkpoint, ConfState), Fault> {
         self.checkpoints.make(&self.current())
     }
 

@@ -29,6 +29,7 @@ use crate::{
         ports::{Asked, Checkpoint, Frame, Inbox, Peers, Renewed, StateStore, TimeLeft},
     },
     proto::internal::{LeaseTimeLeftRequest, LeaseTimeLeftResponse, peer_client::PeerClient},
+    state::Membership,
     types::{LeaseId, MemberId, Seconds, limits},
 };
 
@@ -256,11 +257,12 @@ impl Peers for GrpcPeers {
         self.shared.runtime.spawn(sending.run());
     }
 
-    fn set_members(&self, members: &[(MemberId, Vec<String>)]) {
-        let others: BTreeMap<MemberId, Arc<[String]>> = members
+    fn set_members(&self, membership: &Membership) {
+        let others: BTreeMap<MemberId, Arc<[String]>> = membership
+            .members
             .iter()
-            .filter(|(id, _)| *id != self.shared.config.member)
-            .map(|(id, urls)| (*id, Arc::from(urls.as_slice())))
+            .filter(|member| member.id != self.shared.config.member)
+            .map(|member| (member.id, Arc::from(member.peer_urls.as_slice())))
             .collect();
         let mut current = self.members.write().unwrap_or_else(PoisonError::into_inner);
         current.retain(|id, member| {

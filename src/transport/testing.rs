@@ -32,6 +32,7 @@ use crate::{
         },
     },
     raft::Position,
+    state::{ConfState, Member, Membership},
     types::{ClusterId, Fault, LeaseId, MemberId, Revision, Seconds},
 };
 
@@ -151,7 +152,7 @@ impl StateStore for Recorder {
         unreachable!("transport does not look after the engine")
     }
 
-    fn checkpoint(&self) -> Result<Checkpoint, Fault> {
+    fn checkpoint(&self) -> Result<(Checkpoint, ConfState), Fault> {
         unreachable!("transport does not make checkpoints")
     }
 
@@ -236,10 +237,10 @@ impl TestMember {
 
     /// Makes `other`, which listens at `address`, a member.
     pub(super) fn knows(&self, other: MemberId, address: SocketAddr) {
-        self.peers.set_members(&[
-            (self.id, vec!["http://127.0.0.1:1".to_owned()]),
-            (other, vec![format!("http://{address}")]),
-        ]);
+        let member = |id, url| Member { id, peer_urls: vec![url], ..Member::default() };
+        let own = member(self.id, "http://127.0.0.1:1".to_owned());
+        let members = vec![own, member(other, format!("http://{address}"))];
+        self.peers.set_members(&Membership { members, removed: Vec::new() });
     }
 
     /// The next thing that happens and is accepted by `pick`; others are passed over.

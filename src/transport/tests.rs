@@ -16,6 +16,7 @@ use crate::{
         Handshake, PeerFrame, SnapshotChunk, peer_client::PeerClient, peer_frame::Frame as Kind,
     },
     raft::Position,
+    state::Membership,
     types::{Index, LeaseId, MemberId, Seconds, Term, limits},
 };
 
@@ -174,7 +175,7 @@ async fn a_removed_member_is_a_stranger() {
     a.peers.send(vec![(b.id, message("member"))]);
     assert_eq!(b.frame().await, message("member"));
 
-    b.peers.set_members(&[]);
+    b.peers.set_members(&Membership::default());
 
     let status = answer_to(&served, vec![greeting(|_| ())]).await.unwrap_err();
     assert_eq!(status.message(), "sender a is not a member of cluster c");

@@ -4,6 +4,7 @@
 //! round of work: requests that waited become one entry, reads that waited share one round, and
 //! whatever consensus wants sent, written and applied comes out as an [`Output`].
 
+mod members;
 mod own;
 mod persist;
 mod propose;
@@ -44,6 +45,8 @@ pub struct Replica {
     flushed: Index,
     flushing: bool,
     seen: Seen,
+    /// When this member learned that it was removed.
+    removed: Option<Millis>,
     /// When the last input came. Ticks are inputs, so this is a heartbeat ago at most, unless the
     /// process was paused.
     awake: Millis,
@@ -90,6 +93,7 @@ impl Replica {
             flushed: applied.index,
             flushing: false,
             seen: Seen::default(),
+            removed: None,
             awake: Millis(0),
             output: Output::default(),
             shared,
@@ -110,8 +114,15 @@ impl Replica {
             Input::Confirm(waiter) => self.reads.wait_for_leader(waiter),
             Input::Persisted(number) => self.persisted(number),
             Input::Fetched(ticket, entries) => self.core.fetched(ticket, entries),
-            Input::Applied(position) => self.applied(position),
-            Input::Installed(position) => self.installed(position),
+            Input::Progress(waiter) => drop(waiter.send(self.core.progress())),
+            Input::Applied(position, changed) => {
+                self.members_changed(now, changed);
+                self.applied(position);
+            }
+            Input::Installed(position) => {
+                self.installed(position);
+                self.tell_members(now);
+            }
             Input::Flushed(position) => self.flushed(position),
             Input::CheckpointMade(made) => self.checkpoint_made(made),
             Input::Unreachable(member) => self.core.report_unreachable(member),
@@ -147,9 +158,15 @@ impl Replica {
         self.forget_abandoned();
         self.age_prepared();
         self.look_at_leases(now);
+        self.leave(now);
     }
 
     fn receive(&mut self, from: MemberId, frame: Frame) {
+        // A leader that was removed names its successor.
+        let leads = self.core.leader() == Some(from);
+        if !leads && self.shared.membership().is_removed(from) {
+            return;
+        }
         match frame {
             Frame::Raft(bytes) => {
                 let stepped = self.core.step(from, &bytes);
@@ -172,7 +189,6 @@ impl Replica {
             Err(
                 error @ (StepError::Malformed
                 | StepError::NotForUs(_)
-                | StepError::NotAMember(_)
                 | StepError::Unexpected
                 | StepError::Contradiction(_)),
             ) => {

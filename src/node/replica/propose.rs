@@ -3,7 +3,12 @@
 use bytes::{Bytes, BytesMut};
 
 use crate::{
-    node::{forward::answer_frame, replica::Replica, task::Proposed},
+    node::{
+        forward::{Forward, answer_frame},
+        membership::config_change_of,
+        replica::Replica,
+        task::Proposed,
+    },
     raft::Role,
     state::codec,
     types::{MemberId, Millis, Term, limits},
@@ -37,14 +42,15 @@ impl Replica {
             // term without its leader ends, and then the log itself tells what became of the requests.
             return;
         }
-        if group.len() > limits::PEER_MESSAGE_BYTES_MAX
-            || codec::decode_group(group.clone()).is_err()
-        {
+        let decoded = codec::decode_group(group.clone()).ok();
+        let change = decoded.and_then(|requests| config_change_of(&requests).ok());
+        let Some(change) = change.filter(|_| group.len() <= limits::PEER_MESSAGE_BYTES_MAX) else {
             // In the log it would stop every member.
             tracing::warn!(peer = %from, "forwarded requests do not decode");
             return;
-        }
-        if let Some(answer) = self.forwarded.receive(from, ticket, group, term) {
+        };
+        let forward = Forward { from, ticket, group, change };
+        if let Some(answer) = self.forwarded.receive(forward, term) {
             self.output.sends.push((from, answer_frame(ticket, answer)));
         }
     }
@@ -79,7 +85,7 @@ impl Replica {
     fn propose_as_leader(&mut self) {
         // A new leader's log takes entries at once; they are committed behind its first one.
         while self.has_waiting() && self.takes_entries() {
-            if !self.propose_group() {
+            if !self.propose_change() && !self.propose_group() {
                 return;
             }
             self.drain_ready();
@@ -100,6 +106,30 @@ impl Replica {
         !self.queue.is_empty() || !self.own.waiting().is_empty() || !self.forwarded.is_empty()
     }
 
+    /// Proposes a change of the configuration, if one is next and none is pending.
+    fn propose_change(&mut self) -> bool {
+        if self.core.has_pending_change() {
+            return false;
+        }
+        if let Some((Forward { from, ticket, group, .. }, change)) = self.forwarded.take_change() {
+            let proposed = Proposed::of(self.core.propose_change(change, &group));
+            let answer = self.forwarded.answer(from, ticket, proposed);
+            self.output.sends.push(answer);
+            return proposed == Proposed::Accepted;
+        }
+        let term = self.core.term();
+        match self.shared.pending.hand_over_change(&mut self.queue, term) {
+            None => false,
+            Some((sequence, group, change)) => {
+                let proposed = Proposed::of(self.core.propose_change(change, &group));
+                if proposed == Proposed::Refused {
+                    self.requeue(vec![sequence]);
+                }
+                proposed == Proposed::Accepted
+            }
+        }
+    }
+
     /// Proposes one entry of what waits here and what was forwarded. A group of requests is a list,
     /// and lists of this encoding are joined by joining their bytes.
     fn propose_group(&mut self) -> bool {
@@ -107,7 +137,7 @@ impl Replica {
         let mut entry = BytesMut::from(&self.own.waiting()[..]);
         let room = limits::GROUP_BYTES_MAX.saturating_sub(entry.len());
         let forwarded = if room > 0 { self.forwarded.take(room / 2) } else { Vec::new() };
-        forwarded.iter().for_each(|(_, _, group)| entry.extend_from_slice(group));
+        forwarded.iter().for_each(|forward| entry.extend_from_slice(&forward.group));
         let room = limits::GROUP_BYTES_MAX.saturating_sub(entry.len());
         let (sequences, chunks) = if room > 0 {
             self.shared.pending.hand_over(&mut self.queue, term, room)
@@ -119,12 +149,9 @@ impl Replica {
             return false; // whoever waited has left
         }
 
-        let proposed = match self.core.propose(entry.freeze()) {
-            Ok(()) => Proposed::Accepted,
-            Err(_) => Proposed::Refused,
-        };
+        let proposed = Proposed::of(self.core.propose(entry.freeze()));
         let others = (!forwarded.is_empty() || !sequences.is_empty()).then_some(self.awake);
-        for (from, ticket, _) in forwarded {
+        for Forward { from, ticket, .. } in forwarded {
             let answer = self.forwarded.answer(from, ticket, proposed);
             self.output.sends.push(answer);
         }
@@ -138,14 +165,19 @@ impl Replica {
     fn forward(&mut self, now: Millis) {
         while let (Some(term), false) = (self.forwards.open_term(), self.queue.is_empty()) {
             let bytes_max = limits::GROUP_BYTES_MAX / 2;
-            let (sequences, chunks) =
-                self.shared.pending.hand_over(&mut self.queue, term, bytes_max);
+            let (sequences, group) =
+                match self.shared.pending.hand_over_change(&mut self.queue, term) {
+                    Some((sequence, group, _)) => (vec![sequence], group),
+                    None => {
+                        let (sequences, chunks) =
+                            self.shared.pending.hand_over(&mut self.queue, term, bytes_max);
+                        (sequences, chunks.concat().into())
+                    }
+                };
             if sequences.is_empty() {
                 return;
             }
-            let mut group = BytesMut::new();
-            chunks.iter().for_each(|chunk| group.extend_from_slice(chunk));
-            let send = self.forwards.send(sequences, group.freeze(), now);
+            let send = self.forwards.send(sequences, group, now);
             self.output.sends.extend(send);
         }
     }

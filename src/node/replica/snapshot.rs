@@ -6,12 +6,14 @@ use bytes::Bytes;
 
 use crate::{
     node::{
+        membership::to_voters,
         ports::{Checkpoint, CheckpointId, Frame, StageId},
         replica::Replica,
         retention::Retention,
         task::{ApplyTask, Chore, LogTask},
     },
     raft::{Position, Role},
+    state::ConfState,
     types::{Fault, Index, MemberId},
 };
 
@@ -153,17 +155,18 @@ impl Replica {
         }
     }
 
-    pub(super) fn checkpoint_made(&mut self, made: Result<Checkpoint, Fault>) {
+    pub(super) fn checkpoint_made(&mut self, made: Result<(Checkpoint, ConfState), Fault>) {
         self.snapshots.making = false;
         self.drop_prepared();
         match made {
-            Ok(checkpoint) if self.core.role() == Role::Leader => {
+            Ok((checkpoint, conf)) if self.core.role() == Role::Leader => {
                 let name = Bytes::copy_from_slice(&checkpoint.id.0.to_be_bytes());
-                self.core.put_snapshot(Some((checkpoint.applied, name)));
+                let voters = to_voters(&conf);
+                self.core.put_snapshot(Some((checkpoint.applied, &voters, name)));
                 let prepared = Prepared { id: checkpoint.id, ticks_left: PREPARED_TICKS_MAX };
                 self.snapshots.prepared = Some(prepared);
             }
-            Ok(checkpoint) => self.output.released_checkpoints.push(checkpoint.id),
+            Ok((checkpoint, _)) => self.output.released_checkpoints.push(checkpoint.id),
             Err(fault) => tracing::warn!("no checkpoint could be made: {fault}"),
         }
     }

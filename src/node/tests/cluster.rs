@@ -13,13 +13,13 @@ use tokio::sync::oneshot;
 
 use crate::{
     node::{
-        Applier, ApplyTask, Chore, Clock, Initial, Input, LogTask, Metrics, Replica, Settings,
-        Shared, carry_out_log, housekeeper, open,
+        Applier, ApplyTask, Chore, Clock, Initial, Input, LogTask, Metrics, Opened, Replica,
+        Settings, Shared, carry_out_log, housekeeper, open,
         pending::Outcome,
         ports::{Checkpoint, DiskSpace, Frame, LogStore, StateStore},
         tests::disk::{MemoryLog, MemoryStore},
     },
-    raft::Role,
+    raft::{Position, Role, Voters},
     state::{Command, Member, mvcc, testing::get},
     types::{BootNumber, ClusterId, Fault, Index, KeyValue, MemberId, Millis},
 };
@@ -32,6 +32,7 @@ pub(super) type Lost = fn(MemberId, &Frame) -> bool;
 /// Members in memory, and the frames between them.
 pub(super) struct Cluster {
     members: Vec<OneMember>,
+    founders: u64,
     clock: Arc<TestClock>,
     frames: VecDeque<(MemberId, MemberId, Frame)>,
     cut_off: BTreeSet<u64>,
@@ -74,12 +75,26 @@ impl Clock for TestClock {
 }
 
 impl Cluster {
+    /// Starts the next member without a state: it is to be added to the cluster.
+    pub(super) fn join(&mut self) -> u64 {
+        self.members.push(OneMember {
+            log: Arc::default(),
+            store: Arc::default(),
+            boot: 0,
+            process: None,
+        });
+        let id = self.members.len() as u64;
+        self.start(id);
+        id
+    }
+
     /// Members 1 to `size` of a new cluster, all running.
     pub(super) fn new(size: u64, tune: fn(&mut Settings)) -> Self {
         let member =
             |_| OneMember { log: Arc::default(), store: Arc::default(), boot: 0, process: None };
         let mut cluster = Self {
             members: (0..size).map(member).collect(),
+            founders: size,
             clock: Arc::default(),
             frames: VecDeque::new(),
             cut_off: BTreeSet::new(),
@@ -109,7 +124,7 @@ impl Cluster {
 
     /// Starts a member on what its last run left.
     pub(super) fn start(&mut self, id: u64) {
-        let members = (1..=self.members.len() as u64)
+        let members = (1..=self.founders)
             .map(|id| Member { id: MemberId(id), ..Member::default() })
             .collect();
         let initial = Initial { cluster: ClusterId(7), members };
@@ -117,7 +132,12 @@ impl Cluster {
         member.boot += 1;
         let (boot, log, store) =
             (BootNumber(member.boot), member.log.clone(), member.store.clone());
-        let opened = open(&*log, &*store, &initial).unwrap();
+        let opened = if id <= self.founders || store.has_state() {
+            open(&*log, &*store, &initial).unwrap()
+        } else {
+            let (voters, applied) = (Voters::default(), Position::default());
+            Opened { log: log.load().unwrap(), voters, applied }
+        };
         let mut settings = Settings::new(ClusterId(7), MemberId(id), boot);
         (self.tune)(&mut settings);
         let shared = Shared::new(settings, Metrics::default(), self.clock.clone(), store).unwrap();
@@ -282,7 +302,8 @@ impl Cluster {
                     self.held.push((from, to, frame));
                     continue;
                 }
-                let cut = self.cut_off.contains(&from.0) || self.cut_off.contains(&to.0);
+                let absent = self.members.len() < usize::try_from(to.0).unwrap();
+                let cut = absent || self.cut_off.contains(&from.0) || self.cut_off.contains(&to.0);
                 if !cut && !(self.lost)(from, &frame) {
                     self.hand_in(to.0, Input::Frame(from, frame));
                     busy = true;
@@ -342,7 +363,8 @@ impl Cluster {
         let source = self.members[at(from)].store.clone();
         let image = source.image(checkpoint.id);
         source.checkpoint_release(checkpoint.id);
-        let arrived = !self.cut_off.contains(&from) && !self.cut_off.contains(&to.0);
+        let absent = self.members.len() < usize::try_from(to.0).unwrap();
+        let arrived = !absent && !self.cut_off.contains(&from) && !self.cut_off.contains(&to.0);
         if arrived {
             let store = self.members[at(to.0)].store.clone();
             let stage = store.put_stage(image);

@@ -13,7 +13,7 @@ use crate::{
         StageId, StateStore,
     },
     raft::{HardState, LogEntry, LogState, LogWrite, Position},
-    state::{Writes, meta, testing::MapView},
+    state::{ConfState, Writes, meta, testing::MapView},
     types::{Fault, Index, Revision, Term},
 };
 
@@ -148,6 +148,13 @@ fn applied(view: &MapView) -> Result<Position, Fault> {
     meta::applied(view).map(|(index, term)| Position { index, term })
 }
 
+impl MemoryStore {
+    /// Whether there is more than an empty place.
+    pub(super) fn has_state(&self) -> bool {
+        meta::cluster(&self.lock().current).unwrap().is_some()
+    }
+}
+
 impl StateStore for MemoryStore {
     fn view(&self) -> Result<OwnedView, Fault> {
         Ok(Box::new(self.lock().current.clone()))
@@ -190,13 +197,14 @@ impl StateStore for MemoryStore {
 
     fn interrupt(&self) {}
 
-    fn checkpoint(&self) -> Result<Checkpoint, Fault> {
+    fn checkpoint(&self) -> Result<(Checkpoint, ConfState), Fault> {
         let mut disk = self.lock();
         disk.named += 1;
         let (id, image) = (CheckpointId(disk.named), disk.current.clone());
         let applied = applied(&image)?;
+        let conf = meta::conf_state(&image)?;
         disk.checkpoints.insert(id, image);
-        Ok(Checkpoint { id, applied })
+        Ok((Checkpoint { id, applied }, conf))
     }
 
     fn checkpoint_files(&self, _: CheckpointId) -> Result<Vec<CheckpointFile>, Fault> {

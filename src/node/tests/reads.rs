@@ -20,8 +20,8 @@ use crate::{
         tests::disk::{MemoryLog, MemoryStore},
     },
     state::{
-        Command, Member, Op, OpResponse, Range, Refused, RevisionFilter, Sort, SortOrder,
-        SortTarget, Txn, mvcc,
+        Command, Member, Membership, Op, OpResponse, Range, Refused, RevisionFilter, Sort,
+        SortOrder, SortTarget, Txn, mvcc,
         schema::cur,
         testing::{get, put, txn},
     },
@@ -42,7 +42,7 @@ impl Peers for Alone {
 
     fn send_snapshot(&self, _: MemberId, _: Checkpoint, _: Bytes) {}
 
-    fn set_members(&self, _: &[(MemberId, Vec<String>)]) {}
+    fn set_members(&self, _: &Membership) {}
 
     fn renew(&self, _: MemberId, _: Vec<LeaseId>) -> Asked<Vec<Renewed>> {
         Box::pin(async { Err(Error::NoLeader) })

@@ -14,7 +14,7 @@ use crate::{
     },
     raft::Position,
     sim::disk::image::Image,
-    state::{Writes, meta},
+    state::{ConfState, Writes, meta},
     types::{Fault, Revision},
 };
 
@@ -110,13 +110,14 @@ impl StateStore for SimStore {
 
     fn interrupt(&self) {}
 
-    fn checkpoint(&self) -> Result<Checkpoint, Fault> {
+    fn checkpoint(&self) -> Result<(Checkpoint, ConfState), Fault> {
         let mut inner = self.lock();
         let image = inner.visible.clone();
         let applied = applied(&image)?;
         let id = inner.new_id();
+        let conf = meta::conf_state(&image)?;
         inner.checkpoints.insert(id, image);
-        Ok(Checkpoint { id: CheckpointId(id), applied })
+        Ok((Checkpoint { id: CheckpointId(id), applied }, conf))
     }
 
     fn checkpoint_files(&self, id: CheckpointId) -> Result<Vec<CheckpointFile>, Fault> {

@@ -6,8 +6,8 @@ use super::damaged;
 use crate::{
     proto::internal as pb,
     state::{
-        Alarm, AlarmCommand, Command, Compare, DeleteRange, Op, Operand, Put, Range, Relation,
-        Request, RevisionFilter, RevokeCause, Sort, SortOrder, SortTarget, Txn,
+        Alarm, AlarmCommand, Command, Compare, DeleteRange, MemberChange, Op, Operand, Put, Range,
+        Relation, Request, RevisionFilter, RevokeCause, Sort, SortOrder, SortTarget, Txn,
         schema::meta::alarm_kind,
     },
     types::{
@@ -49,6 +49,22 @@ fn command(message: pb::request::Command) -> Result<Command, Fault> {
             name: body.name,
             client_urls: body.client_urls,
         },
+        Message::AddMember(body) => Command::ChangeMembers(MemberChange::Add {
+            id: MemberId(body.id),
+            peer_urls: body.peer_urls,
+            learner: body.learner,
+            learners_max: body.learners_max,
+        }),
+        Message::RemoveMember(body) => {
+            Command::ChangeMembers(MemberChange::Remove(MemberId(body.id)))
+        }
+        Message::PromoteMember(body) => {
+            Command::ChangeMembers(MemberChange::Promote(MemberId(body.id)))
+        }
+        Message::UpdateMember(body) => Command::ChangeMembers(MemberChange::Update {
+            id: MemberId(body.id),
+            peer_urls: body.peer_urls,
+        }),
         Message::Alarm(body) => Command::Alarm(alarm(body)?),
     })
 }

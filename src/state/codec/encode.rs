@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::{
     proto::internal as pb,
     state::{
-        Command, Compare, DeleteRange, Op, Operand, Put, Range, Relation, Request, RevokeCause,
-        SortOrder, SortTarget, Txn, schema::meta::alarm_number,
+        Command, Compare, DeleteRange, MemberChange, Op, Operand, Put, Range, Relation, Request,
+        RevokeCause, SortOrder, SortTarget, Txn, schema::meta::alarm_number,
     },
     types::LeaseId,
 };
@@ -52,11 +52,31 @@ fn command(command: &Command) -> pb::request::Command {
                 client_urls: client_urls.clone(),
             })
         }
+        Command::ChangeMembers(change) => member_change(change),
         Command::Alarm(change) => Message::Alarm(pb::Alarm {
             action: if change.active { 1 } else { 2 },
             member: change.alarm.member.0,
             alarm: alarm_number(change.alarm.kind),
         }),
+    }
+}
+
+fn member_change(change: &MemberChange) -> pb::request::Command {
+    use pb::request::Command as Message;
+    match change {
+        MemberChange::Add { id, peer_urls, learner, learners_max } => {
+            Message::AddMember(pb::AddMember {
+                id: id.0,
+                peer_urls: peer_urls.clone(),
+                learner: *learner,
+                learners_max: *learners_max,
+            })
+        }
+        MemberChange::Remove(id) => Message::RemoveMember(pb::RemoveMember { id: id.0 }),
+        MemberChange::Promote(id) => Message::PromoteMember(pb::PromoteMember { id: id.0 }),
+        MemberChange::Update { id, peer_urls } => {
+            Message::UpdateMember(pb::UpdateMember { id: id.0, peer_urls: peer_urls.clone() })
+        }
     }
 }
 

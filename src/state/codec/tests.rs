@@ -3,8 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     state::{
-        Alarm, AlarmCommand, AlarmKind, Command, Compare, Op, Operand, Range, Relation,
-        RevisionFilter, RevokeCause, Sort, SortOrder, SortTarget, Txn,
+        Alarm, AlarmCommand, AlarmKind, Command, Compare, MemberChange, Op, Operand, Range,
+        Relation, RevisionFilter, RevokeCause, Sort, SortOrder, SortTarget, Txn,
         testing::{TxnWords, compact, delete, get, key, put, request, txn},
     },
     types::{
@@ -132,9 +132,28 @@ fn any_command() -> impl Strategy<Value = Command> {
                 client_urls
             }
         ),
+        any_member_change().prop_map(Command::ChangeMembers),
         (any::<bool>(), any::<u64>(), kind).prop_map(|(active, member, kind)| {
             Command::Alarm(AlarmCommand { active, alarm: Alarm { member: MemberId(member), kind } })
         }),
+    ]
+}
+
+fn any_member_change() -> impl Strategy<Value = MemberChange> {
+    let id = || any::<u64>().prop_map(MemberId);
+    let urls = || prop::collection::vec("[a-z:/]{0,9}", 0..3);
+    prop_oneof![
+        (id(), urls(), any::<bool>(), any::<u32>()).prop_map(
+            |(id, peer_urls, learner, learners_max)| MemberChange::Add {
+                id,
+                peer_urls,
+                learner,
+                learners_max
+            }
+        ),
+        id().prop_map(MemberChange::Remove),
+        id().prop_map(MemberChange::Promote),
+        (id(), urls()).prop_map(|(id, peer_urls)| MemberChange::Update { id, peer_urls }),
     ]
 }
 

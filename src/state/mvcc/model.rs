@@ -132,7 +132,10 @@ impl Model {
                 }
                 Response::LeaseRevoke
             }
-            Command::LeaseCheckpoint { .. } | Command::PublishMember { .. } | Command::Alarm(_) => {
+            Command::LeaseCheckpoint { .. }
+            | Command::PublishMember { .. }
+            | Command::ChangeMembers(_)
+            | Command::Alarm(_) => {
                 unreachable!("not generated")
             }
         })

@@ -1,6 +1,7 @@
-//! Family `meta`: fixed keys, and one record for each member.
+//! Family `meta`: fixed keys, one record for each member, and one for each that was removed.
 //!
-//! `applied`, `cluster`, `conf_state`, `format`, `store`, and `member/` with the id in eight bytes.
+//! `applied`, `cluster`, `conf_state`, `format`, `store`, and with an id in eight bytes: `member/`,
+//! and `removed/`, whose records are empty.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -26,6 +27,7 @@ pub const FORMAT_KEY: &[u8] = b"format";
 /// Key of the numbers of the whole store.
 pub const STORE_KEY: &[u8] = b"store";
 const MEMBER_PREFIX: &[u8] = b"member/";
+const REMOVED_PREFIX: &[u8] = b"removed/";
 
 /// The numbers of the whole store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,6 +186,31 @@ pub fn member_key(id: MemberId) -> Bytes {
     key.put_slice(MEMBER_PREFIX);
     key.put_u64(id.0);
     key.freeze()
+}
+
+/// The key of the record that says that a member was removed.
+#[must_use]
+pub fn removed_key(id: MemberId) -> Bytes {
+    let mut key = BytesMut::with_capacity(REMOVED_PREFIX.len() + 8);
+    key.put_slice(REMOVED_PREFIX);
+    key.put_u64(id.0);
+    key.freeze()
+}
+
+/// The member that was removed, by the key of that record.
+pub fn decode_removed(key: &[u8]) -> Result<MemberId, Fault> {
+    match schema::split_number(key) {
+        Some((REMOVED_PREFIX, number)) => Ok(MemberId(number)),
+        Some(_) | None => {
+            Err(schema::damaged(Family::Meta, key, "its key is not that of a removed member"))
+        }
+    }
+}
+
+/// The bounds of the records of removed members.
+#[must_use]
+pub fn all_removed() -> (Bytes, Bytes) {
+    (Bytes::from_static(REMOVED_PREFIX), Bytes::from_static(b"removed0"))
 }
 
 /// The bounds of all members' records.

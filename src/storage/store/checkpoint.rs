@@ -27,6 +27,7 @@ use crate::{
         fail_points,
         ports::{Checkpoint, CheckpointFile, CheckpointId, StageId},
     },
+    state::ConfState,
     storage::{
         files,
         store::database::{self, Database},
@@ -54,7 +55,7 @@ impl Checkpoints {
         Ok(Self { root, next: AtomicU64::new(1) })
     }
 
-    pub(super) fn make(&self, database: &Database) -> Result<Checkpoint, Fault> {
+    pub(super) fn make(&self, database: &Database) -> Result<(Checkpoint, ConfState), Fault> {
         let id = CheckpointId(self.next.fetch_add(1, Ordering::Relaxed));
         let path = self.path(id);
         // It flushes first, and so may contain commits made since it was asked for: only the copy
@@ -63,8 +64,8 @@ impl Checkpoints {
             .and_then(|maker| maker.create_checkpoint(&path))
             .map_err(|error| database.fault("make a checkpoint", &error))?;
         fail_points::pass("checkpoint-made")?;
-        let applied = database::applied_in(&path)?;
-        Ok(Checkpoint { id, applied })
+        let (applied, conf) = database::applied_in(&path)?;
+        Ok((Checkpoint { id, applied }, conf))
     }
 
     pub(super) fn files(&self, id: CheckpointId) -> Result<Vec<CheckpointFile>, Fault> {

@@ -16,7 +16,7 @@ use rocksdb::{DB, FlushOptions, Options, ReadTier, WriteBatch, WriteOptions, pro
 use crate::{
     node::fail_points,
     raft::Position,
-    state::{Family, Writes, meta, schema::evt},
+    state::{ConfState, Family, Writes, meta, schema::evt},
     storage::{
         files,
         store::{
@@ -226,12 +226,13 @@ impl Database {
     }
 }
 
-/// What the database in `path`, which nobody has open, has applied.
-pub(super) fn applied_in(path: &Path) -> Result<Position, Fault> {
+/// What the database in `path`, which nobody has open, has applied, and who decides by it.
+pub(super) fn applied_in(path: &Path) -> Result<(Position, ConfState), Fault> {
     let meta = [Family::Meta.name()];
     let db = DB::open_cf_for_read_only(&Options::default(), path, meta, false)
         .map_err(|error| fault(path, "open", &error))?;
-    applied(&Direct { db: &db, tier: ReadTier::All })
+    let view = Direct { db: &db, tier: ReadTier::All };
+    Ok((applied(&view)?, meta::conf_state(&view)?))
 }
 
 fn applied(view: &Direct<'_>) -> Result<Position, Fault> {

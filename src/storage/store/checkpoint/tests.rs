@@ -43,7 +43,7 @@ fn a_checkpoint_becomes_the_state_elsewhere() {
     let (leader_dir, follower_dir) = (temporary(), temporary());
     let (leader, follower) = (open(&leader_dir), open(&follower_dir));
     leader.commit(writes("a", "1", 7)).unwrap();
-    let checkpoint = leader.checkpoint().unwrap();
+    let (checkpoint, _) = leader.checkpoint().unwrap();
     leader.commit(writes("a", "2", 8)).unwrap();
     leader.flush().unwrap();
     assert_eq!(checkpoint.applied, position(7));
@@ -79,7 +79,7 @@ fn installs_follow_each_other() {
     let (leader, follower) = (open(&leader_dir), open(&follower_dir));
     for index in 1..=3 {
         leader.commit(writes("a", "1", index)).unwrap();
-        let checkpoint = leader.checkpoint().unwrap();
+        let (checkpoint, _) = leader.checkpoint().unwrap();
         let stage = send(&leader, checkpoint, &follower);
         assert_eq!(follower.install(stage).unwrap(), position(index));
         leader.checkpoint_release(checkpoint.id);
@@ -96,7 +96,7 @@ fn a_crash_within_an_install_leaves_one_state() {
     follower.commit(writes("a", "old", 2)).unwrap();
     follower.flush().unwrap();
     leader.commit(writes("a", "new", 7)).unwrap();
-    let checkpoint = leader.checkpoint().unwrap();
+    let (checkpoint, _) = leader.checkpoint().unwrap();
     let stage = send(&leader, checkpoint, &follower);
     let received = crash(&follower_dir);
     let _reader = follower.view().unwrap();
@@ -165,7 +165,7 @@ fn a_broken_checkpoint_is_not_installed() {
     let (leader, follower) = (open(&leader_dir), open(&follower_dir));
     follower.commit(writes("a", "old", 2)).unwrap();
     leader.commit(writes("a", "new", 7)).unwrap();
-    let checkpoint = leader.checkpoint().unwrap();
+    let (checkpoint, _) = leader.checkpoint().unwrap();
     let stage = send(&leader, checkpoint, &follower);
     let staged = follower_dir.path().join("staging").join(stage.0.to_string());
     let table = leader.checkpoint_files(checkpoint.id).unwrap();
