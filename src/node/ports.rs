@@ -11,12 +11,13 @@ use bytes::Bytes;
 use crate::{
     node::Error,
     raft::{HardState, LogEntry, LogState, LogWrite, Position, ReadLog},
-    state::{ConfState, Membership, View},
+    state::View,
     types::{Fault, Index, LeaseId, MemberId, Revision, Seconds, Term},
 };
 
-/// What a store is asked to write: part of the port, for whoever fulfils it without knowing the state.
-pub use crate::state::Writes;
+/// What a store is asked to write, and who the members are: part of the port, for whoever fulfils it
+/// without knowing the state.
+pub use crate::state::{ConfState, Member, Membership, Writes};
 
 /// The raft log on disk.
 pub trait LogStore: Send + Sync {

@@ -26,10 +26,11 @@ use super::{
 use crate::{
     node::{
         Error, TimeoutCause,
-        ports::{Asked, Checkpoint, Frame, Inbox, Peers, Renewed, StateStore, TimeLeft},
+        ports::{
+            Asked, Checkpoint, Frame, Inbox, Membership, Peers, Renewed, StateStore, TimeLeft,
+        },
     },
     proto::internal::{LeaseTimeLeftRequest, LeaseTimeLeftResponse, peer_client::PeerClient},
-    state::Membership,
     types::{LeaseId, MemberId, Seconds, limits},
 };
 

@@ -27,12 +27,12 @@ use crate::{
     node::{
         Error,
         ports::{
-            Asked, Between, Checkpoint, CheckpointFile, CheckpointId, DiskSpace, Frame, Inbox,
-            OwnedView, Peers, Reclaim, Renewed, StageId, StateStore, TimeLeft, Writes,
+            Asked, Between, Checkpoint, CheckpointFile, CheckpointId, ConfState, DiskSpace, Frame,
+            Inbox, Member, Membership, OwnedView, Peers, Reclaim, Renewed, StageId, StateStore,
+            TimeLeft, Writes,
         },
     },
     raft::Position,
-    state::{ConfState, Member, Membership},
     types::{ClusterId, Fault, LeaseId, MemberId, Revision, Seconds},
 };
 

@@ -10,13 +10,12 @@ use super::{
 use crate::{
     node::{
         Error, TimeoutCause,
-        ports::{Checkpoint, CheckpointId, Frame, Peers, Renewed, TimeLeft},
+        ports::{Checkpoint, CheckpointId, Frame, Membership, Peers, Renewed, TimeLeft},
     },
     proto::internal::{
         Handshake, PeerFrame, SnapshotChunk, peer_client::PeerClient, peer_frame::Frame as Kind,
     },
     raft::Position,
-    state::Membership,
     types::{Index, LeaseId, MemberId, Seconds, Term, limits},
 };
 

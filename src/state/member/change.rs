@@ -124,6 +124,7 @@ fn record_conf(txn: &mut WriteTxn<'_>, conf: &ConfState) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::member;
     use crate::state::{
         Alarm, AlarmKind, Answer, Command, Response,
         testing::{Machine, alarm},
@@ -224,7 +225,7 @@ mod tests {
         let peer_urls = [urls("5"), urls("elsewhere")].concat();
         let update = MemberChange::Update { id: MemberId(5), peer_urls: peer_urls.clone() };
         changed(&mut machine, update).unwrap();
-        let member = super::super::find(machine.view(), MemberId(5)).unwrap().unwrap();
+        let member = member::find(machine.view(), MemberId(5)).unwrap().unwrap();
         assert_eq!((member.peer_urls, member.learner), (peer_urls, true));
     }
 }
