@@ -35,14 +35,19 @@ struct SettingFlags(Vec<(String, String)>);
 impl Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
         command.args(SETTINGS.iter().map(|setting| {
-            Arg::new(setting.name)
+            let flag = Arg::new(setting.name)
                 .long(setting.name)
                 .value_name(setting.value_name)
                 .help(setting.help)
                 .action(ArgAction::Set)
                 .allow_negative_numbers(true)
                 // As for etcd, the last one wins.
-                .overrides_with(setting.name)
+                .overrides_with(setting.name);
+            if setting.is_switch {
+                flag.num_args(0..=1).require_equals(true).default_missing_value("true")
+            } else {
+                flag
+            }
         }))
     }
 

@@ -20,6 +20,8 @@ const ELECTION_TIMEOUT_MS_MAX: u64 = 50_000;
 const REQUEST_BYTES_MAX: u64 = (limits::PEER_MESSAGE_BYTES_MAX - limits::GROUP_BYTES_MAX) as u64;
 /// A transaction is applied in one go, during which nothing else is.
 const TXN_OPS_MAX: u64 = 65_536;
+/// A leader sends each of them everything.
+const LEARNERS_MAX: u64 = 1_000;
 /// A cache must hold the parts of indexes and filters that reads of the moment share.
 const BLOCK_CACHE_BYTES_MIN: u64 = 8 * 1024 * 1024;
 /// More is a mistake: it would be all of a large machine.
@@ -71,6 +73,9 @@ pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Ve
             &settings.listen_metrics_urls,
             ListenUrl::parse,
         ),
+        strict_reconfig_check: settings.strict_reconfig_check,
+        max_learners: check.max_learners(settings.max_learners),
+        learner_serves_reads: settings.learner_serves_reads,
         exit_with_parent: false,
     };
     check.listeners_differ(&config);
@@ -264,6 +269,11 @@ impl Check<'_> {
             self.problem(setting, format!("{value} is not between 1 and {max}"));
         }
         usize::try_from(value.min(max)).unwrap_or(usize::MAX)
+    }
+
+    fn max_learners(&mut self, value: u64) -> u32 {
+        let learners = self.count("max-learners", value, LEARNERS_MAX);
+        u32::try_from(learners).unwrap_or(u32::MAX)
     }
 
     fn block_cache_bytes(&mut self, value: u64) -> usize {

@@ -68,6 +68,12 @@ pub struct Config {
     pub block_cache_bytes: usize,
     /// More listeners that serve only metrics and health.
     pub listen_metrics_urls: Vec<ListenUrl>,
+    /// Refuse changes of members that would put the quorum at risk.
+    pub strict_reconfig_check: bool,
+    /// The most learners that a cluster may have when this member is asked to add one.
+    pub max_learners: u32,
+    /// While it is a learner, this member serves serializable reads and watches: it is an observer.
+    pub learner_serves_reads: bool,
     /// Stop, as on SIGTERM, once standard input ends: how a supervised member notices that its
     /// supervisor is gone, however that died.
     pub exit_with_parent: bool,

@@ -39,6 +39,9 @@ fn value(config: &Config, setting: &str) -> String {
         "quota-backend-bytes" => config.quota_backend_bytes.to_string(),
         "block-cache-bytes" => config.block_cache_bytes.to_string(),
         "listen-metrics-urls" => list(&config.listen_metrics_urls),
+        "strict-reconfig-check" => config.strict_reconfig_check.to_string(),
+        "max-learners" => config.max_learners.to_string(),
+        "learner-serves-reads" => config.learner_serves_reads.to_string(),
         unknown => unreachable!("setting {unknown} is listed but not printed"),
     }
 }

@@ -18,6 +18,8 @@ pub struct Setting {
     pub value_name: &'static str,
     /// Its help: one line.
     pub help: &'static str,
+    /// Whether the flag alone means `true`. A value other than that follows an equals sign.
+    pub is_switch: bool,
 }
 
 /// Every setting there is, in the order in which help and `--print-config` show them.
@@ -80,10 +82,23 @@ pub const SETTINGS: &[Setting] = &[
         "Blocks of files kept in memory; 0: a 16th of it, 64 MiB to 1 GiB [default: 0]",
     ),
     setting("listen-metrics-urls", "URLS", "More listeners, with metrics and health only"),
+    switch(
+        "strict-reconfig-check",
+        "Refuse changes of members that would put the quorum at risk [default: true]",
+    ),
+    setting("max-learners", "COUNT", "Most learners that a cluster may have [default: 1]"),
+    switch(
+        "learner-serves-reads",
+        "While a learner, serve serializable reads and watches: an observer [default: false]",
+    ),
 ];
 
 const fn setting(name: &'static str, value_name: &'static str, help: &'static str) -> Setting {
-    Setting { name, value_name, help }
+    Setting { name, value_name, help, is_switch: false }
+}
+
+const fn switch(name: &'static str, help: &'static str) -> Setting {
+    Setting { name, value_name: "BOOL", help, is_switch: true }
 }
 
 /// The values of all layers together, before anybody has looked at what they mean.
@@ -110,6 +125,9 @@ pub(super) struct Settings {
     pub(super) quota_backend_bytes: i64,
     pub(super) block_cache_bytes: u64,
     pub(super) listen_metrics_urls: List,
+    pub(super) strict_reconfig_check: bool,
+    pub(super) max_learners: u64,
+    pub(super) learner_serves_reads: bool,
 }
 
 impl Default for Settings {
@@ -135,6 +153,9 @@ impl Default for Settings {
             quota_backend_bytes: 0,
             block_cache_bytes: 0,
             listen_metrics_urls: List(Vec::new()),
+            strict_reconfig_check: true,
+            max_learners: 1,
+            learner_serves_reads: false,
         }
     }
 }

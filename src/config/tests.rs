@@ -51,6 +51,26 @@ fn the_defaults_are_those_of_etcd() {
     assert_eq!(config.election_timeout, Duration::from_millis(1000));
     assert_eq!((config.max_request_bytes, config.max_txn_ops), (1_572_864, 128));
     assert_eq!(config.log_level, LogLevel::Info);
+    assert_eq!((config.strict_reconfig_check, config.max_learners), (true, 1));
+    assert!(!config.learner_serves_reads);
+}
+
+/// Switches and numbers of members are read from every layer, and what they cannot be is refused.
+#[test]
+fn settings_about_members_are_checked() {
+    let (_dir, mut inputs) = file("learner-serves-reads = true\nmax-learners = 3\n");
+    inputs.environment = pairs(&[("ETCD_STRICT_RECONFIG_CHECK", "false")]);
+
+    let config = config(&inputs);
+
+    assert!(config.learner_serves_reads && !config.strict_reconfig_check);
+    assert_eq!(config.max_learners, 3);
+    assert_eq!(
+        refusals(&flags(&[("max-learners", "0")])),
+        ["max-learners: 0 is not between 1 and 1000 (flag --max-learners)"]
+    );
+    let refused = refusals(&flags(&[("strict-reconfig-check", "perhaps")])).join("\n");
+    assert!(refused.contains("strict-reconfig-check"), "{refused}");
 }
 
 /// Each layer wins over those below it, setting by setting.
