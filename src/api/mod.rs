@@ -56,7 +56,7 @@ use crate::{
 
 use self::{
     dispatch::Dispatch,
-    layers::{Guard, Guarded},
+    layers::{Guard, Guarded, LearnerGate},
     lease::keep_alive::KeepAlives,
     ranges::Ranges,
 };
@@ -71,6 +71,8 @@ pub struct Config {
     pub txn_ops_max: usize,
     /// Silence after which a watcher that asked for it is told the revision.
     pub progress_interval: Millis,
+    /// Whether this member, while it is a learner, serves reads of its own state: an observer.
+    pub learner_serves_reads: bool,
 }
 
 impl Default for Config {
@@ -79,6 +81,7 @@ impl Default for Config {
             request_bytes_max: limits::REQUEST_BYTES_MAX,
             txn_ops_max: limits::TXN_OPS_MAX,
             progress_interval: Millis(600_000),
+            learner_serves_reads: false,
         }
     }
 }
@@ -111,10 +114,6 @@ pub const UNIMPLEMENTED: &[&str] = &[
     "etcdserverpb.Auth/UserGrantRole",
     "etcdserverpb.Auth/UserList",
     "etcdserverpb.Auth/UserRevokeRole",
-    "etcdserverpb.Cluster/MemberAdd",
-    "etcdserverpb.Cluster/MemberPromote",
-    "etcdserverpb.Cluster/MemberRemove",
-    "etcdserverpb.Cluster/MemberUpdate",
     "etcdserverpb.Maintenance/Downgrade",
     "etcdserverpb.Maintenance/Snapshot",
 ];
@@ -122,8 +121,13 @@ pub const UNIMPLEMENTED: &[&str] = &[
 /// Everything that clients reach.
 pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Dispatch {
     let services = Services {
-        guard: Guard::new(node.clone(), Arc::clone(&metrics), config.message_bytes_max()),
-        router: http::routes(node.clone(), Arc::clone(&metrics)),
+        guard: Guard::new(
+            node.clone(),
+            LearnerGate { serves_reads: config.learner_serves_reads },
+            Arc::clone(&metrics),
+            config.message_bytes_max(),
+        ),
+        router: http::routes(node.clone(), Arc::clone(&metrics), config.learner_serves_reads),
     };
     let received = config.message_bytes_max();
 

@@ -107,6 +107,7 @@ impl Reader {
 
     async fn range(&self, request: RangeRequest) -> Result<raw::Message, Status> {
         let serializable = request.serializable;
+        self.allow(serializable)?;
         let range = convert::kv::range(request).map_err(status::of_invalid)?;
 
         self.metrics.ranges.inc();
@@ -121,8 +122,17 @@ impl Reader {
         Ok(raw::Message { slot: listing.slot, ..message })
     }
 
+    /// A learner answers from its own state only.
+    fn allow(&self, serializable: bool) -> Result<(), Status> {
+        if !serializable && self.node.is_learner() {
+            return Err(status::not_supported_for_learner());
+        }
+        Ok(())
+    }
+
     async fn range_stream(&self, request: RangeRequest) -> Result<Body, Status> {
         let serializable = request.serializable;
+        self.allow(serializable)?;
         let range = convert::kv::range_stream(request).map_err(status::of_invalid)?;
 
         self.metrics.ranges.inc();

@@ -16,7 +16,7 @@ use tonic::{
 
 use crate::{
     api::convert::Invalid,
-    node::{Error, RequestError, TimeoutCause},
+    node::{Error, MembershipError, RequestError, TimeoutCause},
     recipes,
     state::Refused,
     types::Fault,
@@ -56,10 +56,30 @@ pub fn of_invalid(invalid: Invalid) -> Status {
         Invalid::TtlTooLarge(_) => (OutOfRange, "etcdserver: too large lease TTL"),
         // etcd checks it in a layer without codes, as all of its elections: see `of_misuse`.
         Invalid::LeaderNotProvided => (Unknown, "\"leader\" field must be provided"),
+        Invalid::MemberUrls => (InvalidArgument, "etcdserver: given member URLs are invalid"),
         Invalid::ClientApiVersion => (InvalidArgument, "etcdserver: invalid client api version"),
     };
     Status::new(code, message)
 }
+
+/// Why the members were not changed.
+#[must_use]
+pub fn of_membership(error: MembershipError) -> Status {
+    let (code, message) = match error {
+        // etcd declares FAILED_PRECONDITION for this one and has always sent UNKNOWN.
+        MembershipError::NotEnoughStarted => (Unknown, NOT_ENOUGH_STARTED),
+        MembershipError::Unhealthy => (Unavailable, "etcdserver: unhealthy cluster"),
+        MembershipError::LearnerNotReady => (
+            FailedPrecondition,
+            "etcdserver: can only promote a learner member which is in sync with leader",
+        ),
+        MembershipError::Request(error) => return of_request(error),
+    };
+    Status::new(code, message)
+}
+
+const NOT_ENOUGH_STARTED: &str =
+    "etcdserver: re-configuration failed due to not enough started members";
 
 /// Why the state declined a command.
 #[must_use]
@@ -210,6 +230,12 @@ fn split(path: &str) -> (&str, &str) {
 #[must_use]
 pub fn auth_not_enabled() -> Status {
     Status::new(FailedPrecondition, "etcdserver: authentication is not enabled")
+}
+
+/// A learner does not answer this call.
+#[must_use]
+pub fn not_supported_for_learner() -> Status {
+    Status::new(FailedPrecondition, "etcdserver: rpc not supported for learner")
 }
 
 /// Leadership cannot be handed to this member: it is unknown or has no vote.

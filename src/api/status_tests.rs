@@ -26,11 +26,44 @@ fn invalid_requests() {
         (Invalid::StreamSorted, 12, "RangeStream does not support custom sort orders"),
         (Invalid::StreamFiltered, 12, "RangeStream does not support revision filters"),
         (Invalid::TtlTooLarge(Seconds(9_000_000_001)), 11, "etcdserver: too large lease TTL"),
+        (Invalid::MemberUrls, 3, "etcdserver: given member URLs are invalid"),
         (Invalid::ClientApiVersion, 3, "etcdserver: invalid client api version"),
     ];
     for (invalid, code, message) in table {
         looks_like(&of_invalid(invalid), code, message);
     }
+}
+
+/// Changes of members that are not safe are refused in etcd's words and with the codes it sends.
+#[test]
+fn unsafe_changes_of_members() {
+    let table = [
+        (
+            MembershipError::NotEnoughStarted,
+            2,
+            "etcdserver: re-configuration failed due to not enough started members",
+        ),
+        (MembershipError::Unhealthy, 14, "etcdserver: unhealthy cluster"),
+        (
+            MembershipError::LearnerNotReady,
+            9,
+            "etcdserver: can only promote a learner member which is in sync with leader",
+        ),
+        (
+            MembershipError::Request(RequestError::Node(Error::TooManyRequests)),
+            2,
+            "etcdserver: too many requests",
+        ),
+        (
+            MembershipError::Request(RequestError::Refused(Refused::MemberNotFound)),
+            5,
+            "etcdserver: member not found",
+        ),
+    ];
+    for (error, code, message) in table {
+        looks_like(&of_membership(error), code, message);
+    }
+    looks_like(&not_supported_for_learner(), 9, "etcdserver: rpc not supported for learner");
 }
 
 /// What the state declines gets etcd's texts.

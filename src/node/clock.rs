@@ -1,6 +1,6 @@
-//! The one clock of a member.
+//! The one clock of a member, and what it takes from the calendar.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::types::Millis;
 
@@ -35,4 +35,11 @@ impl Clock for MonotonicClock {
     fn now_micros(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
+}
+
+/// Seconds of the calendar, which are part of the id of a member that is added now. Nothing is
+/// measured by them.
+#[expect(clippy::disallowed_methods, reason = "a new id is drawn from the time, as etcd does")]
+pub(super) fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

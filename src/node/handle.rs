@@ -19,8 +19,8 @@ use crate::{
         driver::Mailbox,
         membership::config_change,
         ports::{
-            Asked, CheckpointId, Frame, Inbox, OwnedView, Peers, Renewed, StageId, StateStore,
-            TimeLeft,
+            Asked, CheckpointId, Frame, Inbox, OwnedView, Peers, Promotion, Renewed, StageId,
+            StateStore, TimeLeft,
         },
         sentry::Sentry,
         shared::Shared,
@@ -420,6 +420,10 @@ impl Inbox for Handle {
     fn time_left_here(&self, lease: LeaseId) -> Asked<Option<TimeLeft>> {
         let handle = self.clone();
         Box::pin(async move { Handle::time_left_here(&handle, lease).await })
+    }
+
+    fn promote_here(&self, learner: MemberId) -> Asked<Promotion> {
+        self.promote_for_member(learner)
     }
 }
 

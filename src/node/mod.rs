@@ -46,6 +46,7 @@ pub mod ports;
 mod quota;
 mod read_index;
 mod reads;
+mod reconfigure;
 mod renewals;
 mod replica;
 mod retention;
@@ -71,6 +72,7 @@ pub use self::{
     metrics::Metrics,
     quota::STORE_SIZE_BASE,
     reads::{Bounds, Listing, Part, Sink, Slot},
+    reconfigure::MembershipError,
     renewals::{KeptAlive, Renewing},
     replica::Replica,
     settings::Settings,

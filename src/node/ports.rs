@@ -4,7 +4,7 @@
 //! with memory. Nothing here is async: a call either works on this member's disk, on a thread
 //! made for it, or hands something over and returns.
 
-use std::{future::Future, ops::ControlFlow, pin::Pin, sync::Arc};
+use std::{future::Future, ops::ControlFlow, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -213,6 +213,9 @@ pub trait Peers: Send + Sync {
     /// Tells who the members are, where they listen, and who was removed.
     fn set_members(&self, membership: &Membership);
 
+    /// How long streams to and from a member have run without a break; `None` while there is none.
+    fn connected_for(&self, member: MemberId) -> Option<Duration>;
+
     /// Renews leases on the clock of the member that is thought to lead, and says what came of each
     /// in turn. `Error::NotLeader` when it does not lead.
     fn renew(&self, leader: MemberId, leases: Vec<LeaseId>) -> Asked<Vec<Renewed>>;
@@ -220,6 +223,10 @@ pub trait Peers: Send + Sync {
     /// Asks the member that is thought to lead how long a lease has left: `None` when there is no
     /// such lease.
     fn time_left(&self, leader: MemberId, lease: LeaseId) -> Asked<Option<TimeLeft>>;
+
+    /// Has the member that is thought to lead give a learner a vote. `Error::NotLeader` when it does
+    /// not lead.
+    fn promote(&self, leader: MemberId, learner: MemberId) -> Asked<Promotion>;
 }
 
 /// The answer of another member, or why there is none.
@@ -245,6 +252,21 @@ pub struct TimeLeft {
     pub granted: Seconds,
 }
 
+/// What came of a promotion that the leader was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promotion {
+    /// The member has a vote now.
+    Done,
+    /// There is no such member.
+    NotFound,
+    /// It had a vote before.
+    NotALearner,
+    /// It is too far behind.
+    NotReady,
+    /// Too few of the voters have ever started.
+    NotEnoughStarted,
+}
+
 /// What the other members have for this one. Fulfilled by the node itself, for whoever carries its
 /// messages; none of the calls waits.
 pub trait Inbox: Send + Sync {
@@ -267,4 +289,7 @@ pub trait Inbox: Send + Sync {
 
     /// How long a lease has left on this member's clock; `Error::NotLeader` when it does not lead.
     fn time_left_here(&self, lease: LeaseId) -> Asked<Option<TimeLeft>>;
+
+    /// Gives a learner a vote; `Error::NotLeader` when this member does not lead.
+    fn promote_here(&self, learner: MemberId) -> Asked<Promotion>;
 }

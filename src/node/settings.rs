@@ -31,6 +31,10 @@ pub struct Settings {
     /// Logical bytes of garbage from which the disk is rid of it without being asked, once they are
     /// half of what is kept.
     pub garbage_bytes_min: u64,
+    /// Whether changes of the members that put the quorum at risk are refused.
+    pub strict_reconfig_check: bool,
+    /// With so many learners in the cluster, this member adds no further one.
+    pub learners_max: u32,
     /// Spreads election timeouts.
     pub seed: u64,
 }
@@ -55,6 +59,8 @@ impl Settings {
             ),
             quota_backend_bytes: 0,
             garbage_bytes_min: fail_points::size("garbage-bytes", limits::GARBAGE_BYTES_MIN),
+            strict_reconfig_check: true,
+            learners_max: 1,
             seed: member.0 ^ boot.0,
         }
     }

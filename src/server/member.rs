@@ -76,6 +76,8 @@ impl Member {
             election_timeout: millis(config.election_timeout),
             request_bytes_max: config.max_request_bytes,
             quota_backend_bytes: config.quota_backend_bytes,
+            strict_reconfig_check: config.strict_reconfig_check,
+            learners_max: config.max_learners,
             ..Settings::new(cluster, member, boot)
         };
         let (figures, clock) = (figures::of_node(&metrics), Arc::new(MonotonicClock::default()));
@@ -198,11 +200,12 @@ fn client_face(
         request_bytes_max: config.max_request_bytes,
         txn_ops_max: config.max_txn_ops,
         progress_interval: millis(config.watch_progress_notify_interval),
+        learner_serves_reads: config.learner_serves_reads,
     };
     let mut face = Face::new(RuntimeHandle::current());
     let service = api::routes(node.clone(), Arc::clone(metrics), api);
     face.serve(clients, &listener::Shared::new(service, profile, figures()));
-    let service = api::http::routes(node.clone(), Arc::clone(metrics));
+    let service = api::http::routes(node.clone(), Arc::clone(metrics), config.learner_serves_reads);
     face.serve(probes, &listener::Shared::new(service, profile, figures()));
     face
 }

@@ -12,7 +12,7 @@ use std::{
 use tokio::{
     pin, select,
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tonic::{
     Response, Status,
@@ -20,7 +20,9 @@ use tonic::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Config, metrics::MemberMetrics, peers::Shared, queue::Queue, wire};
+use super::{
+    Config, contact::Direction, metrics::MemberMetrics, peers::Shared, queue::Queue, wire,
+};
 use crate::{
     proto::internal::{PeerAck, peer_client::PeerClient},
     types::{MemberId, limits},
@@ -95,17 +97,22 @@ impl Link {
         let mut client =
             PeerClient::new(channel).max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
         let greeting = wire::greeting(self.shared.config, self.to);
+        let begun = Instant::now();
         let call = client.messages(self.queue.read(greeting));
         let settle = sleep(SETTLED_AFTER);
         pin!(call, settle);
 
-        let mut settled = false;
+        // Counts while it is kept.
+        let mut stream = None;
         loop {
             select! {
-                result = &mut call => return Ended { settled, reason: reason(result) },
+                result = &mut call => {
+                    return Ended { settled: stream.is_some(), reason: reason(result) };
+                }
                 () = self.signals.dropped.notified() => self.shared.unreachable(self.to),
-                () = &mut settle, if !settled => {
-                    settled = true;
+                () = &mut settle, if stream.is_none() => {
+                    let contacts = &self.shared.contacts;
+                    stream = Some(contacts.stream(self.to, Direction::Outgoing, begun));
                     self.signals.url.store(index, Ordering::Relaxed);
                     info!(peer = %self.to, url, "stream to member is open");
                 }

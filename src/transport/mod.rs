@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::types::{ClusterId, MemberId};
 
 mod assembly;
+mod contact;
 mod error;
 mod link;
 mod metrics;

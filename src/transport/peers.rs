@@ -7,15 +7,21 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::{runtime::Handle, task::AbortHandle, time::timeout};
+use tokio::{
+    runtime::Handle,
+    task::AbortHandle,
+    time::{Instant, timeout},
+};
 use tonic::{Response, Status, transport::Channel};
 use tracing::{debug, error, warn};
 
 use super::{
     Config, PeerMetrics,
+    contact::{Contacts, Direction, Stream},
     link::{Link, Signals, endpoint},
     metrics::MemberMetrics,
     queue::{Pushed, Queue},
@@ -27,10 +33,14 @@ use crate::{
     node::{
         Error, TimeoutCause,
         ports::{
-            Asked, Checkpoint, Frame, Inbox, Membership, Peers, Renewed, StateStore, TimeLeft,
+            Asked, Checkpoint, Frame, Inbox, Membership, Peers, Promotion, Renewed, StateStore,
+            TimeLeft,
         },
     },
-    proto::internal::{LeaseTimeLeftRequest, LeaseTimeLeftResponse, peer_client::PeerClient},
+    proto::internal::{
+        LeaseTimeLeftRequest, LeaseTimeLeftResponse, PromoteMemberRequest, PromoteMemberResponse,
+        peer_client::PeerClient,
+    },
     types::{LeaseId, MemberId, Seconds, limits},
 };
 
@@ -49,6 +59,7 @@ pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) runtime: Handle,
     pub(super) store: Arc<dyn StateStore>,
+    pub(super) contacts: Arc<Contacts>,
     inbox: RwLock<Option<Arc<dyn Inbox>>>,
 }
 
@@ -115,7 +126,8 @@ impl GrpcPeers {
         store: Arc<dyn StateStore>,
         metrics: PeerMetrics,
     ) -> Arc<Self> {
-        let shared = Arc::new(Shared { config, runtime, store, inbox: RwLock::default() });
+        let (contacts, inbox) = (Arc::default(), RwLock::default());
+        let shared = Arc::new(Shared { config, runtime, store, contacts, inbox });
         Arc::new(Self { shared, members: RwLock::default(), metrics })
     }
 
@@ -148,9 +160,11 @@ impl GrpcPeers {
         self.with_member(member, |_| ()).is_some()
     }
 
-    /// A member was heard of on a stream of its own: ours to it need not wait any longer.
-    pub(super) fn heard_of(&self, member: MemberId) {
+    /// A member was heard of on a stream of its own: ours to it need not wait any longer. The stream
+    /// counts until what is returned is dropped.
+    pub(super) fn heard_of(&self, member: MemberId) -> Stream {
         self.with_member(member, |it| it.signals.heard.notify_one());
+        self.shared.contacts.stream(member, Direction::Incoming, Instant::now())
     }
 
     /// The counters of a member.
@@ -278,6 +292,10 @@ impl Peers for GrpcPeers {
         }
     }
 
+    fn connected_for(&self, member: MemberId) -> Option<Duration> {
+        self.shared.contacts.lasting(member)
+    }
+
     fn renew(&self, leader: MemberId, leases: Vec<LeaseId>) -> Asked<Vec<Renewed>> {
         match self.with_member(leader, |member| Arc::clone(&member.renewals)) {
             Some(link) => link.renew(&leases, &self.shared.runtime, || self.client(leader)),
@@ -302,6 +320,25 @@ impl Peers for GrpcPeers {
                     granted: Seconds(response.granted_ttl),
                 };
                 Ok(response.found.then_some(left))
+            },
+        )
+    }
+
+    fn promote(&self, leader: MemberId, learner: MemberId) -> Asked<Promotion> {
+        let request = PromoteMemberRequest {
+            handshake: Some(wire::handshake(self.shared.config, leader)),
+            member: learner.0,
+        };
+        self.ask(
+            leader,
+            |mut client| async move { client.promote_member(request).await },
+            |response: PromoteMemberResponse| {
+                if !response.leader {
+                    return Err(Error::NotLeader);
+                }
+                // One that we do not know is as good as none.
+                wire::promotion_of(response.promotion())
+                    .ok_or(Error::TimedOut(TimeoutCause::Unknown))
             },
         )
     }

@@ -30,7 +30,8 @@ use crate::{
     },
     proto::internal::{
         Handshake, LeaseRenewalAnswer, LeaseRenewalBatch, LeaseTimeLeftRequest,
-        LeaseTimeLeftResponse, PeerAck, PeerFrame, SnapshotChunk,
+        LeaseTimeLeftResponse, PeerAck, PeerFrame, PromoteMemberRequest, PromoteMemberResponse,
+        SnapshotChunk,
         peer_server::{Peer, PeerServer},
     },
     types::{Fault, LeaseId, MemberId, limits},
@@ -91,7 +92,7 @@ impl PeerService {
     async fn take_frames(&self, frames: &mut Streaming<PeerFrame>) -> Result<(), Status> {
         let first = within(HANDSHAKE_WITHIN, frames.message()).await?;
         let from = self.sender(first.as_ref().and_then(wire::greeting_of))?;
-        self.peers.heard_of(from);
+        let _counts = self.peers.heard_of(from);
         let metrics = self.peers.member_metrics(from);
         while let Some(frame) = frames.message().await? {
             let Some(frame) = wire::from_proto(frame) else {
@@ -202,6 +203,21 @@ impl Peer for PeerService {
                 response.ttl = left.left.0;
                 response.granted_ttl = left.granted.0;
             }
+        }
+        Ok(Response::new(response))
+    }
+
+    async fn promote_member(
+        &self,
+        request: Request<PromoteMemberRequest>,
+    ) -> Result<Response<PromoteMemberResponse>, Status> {
+        let request = request.into_inner();
+        self.sender(request.handshake.as_ref())?;
+        let answer = self.inbox.promote_here(MemberId(request.member)).await;
+        let mut response = PromoteMemberResponse::default();
+        if let Some(promotion) = unless_not_leader(answer)? {
+            response.leader = true;
+            response.set_promotion(wire::promotion(promotion));
         }
         Ok(Response::new(response))
     }

@@ -1,16 +1,18 @@
 //! Members of this room talking to each other over real sockets.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tonic::{Code, Status};
 
 use super::{
-    testing::{CLUSTER, Happened, Served, TestMember},
+    testing::{CLUSTER, Happened, PATIENCE, Served, TestMember},
     wire::PROTOCOL,
 };
 use crate::{
     node::{
         Error, TimeoutCause,
-        ports::{Checkpoint, CheckpointId, Frame, Membership, Peers, Renewed, TimeLeft},
+        ports::{Checkpoint, CheckpointId, Frame, Membership, Peers, Promotion, Renewed, TimeLeft},
     },
     proto::internal::{
         Handshake, PeerFrame, SnapshotChunk, peer_client::PeerClient, peer_frame::Frame as Kind,
@@ -55,6 +57,32 @@ fn handshake() -> Handshake {
 async fn answer_to(served: &Served, frames: Vec<PeerFrame>) -> Result<(), Status> {
     let mut client = PeerClient::connect(format!("http://{}", served.address)).await.unwrap();
     client.messages(tokio_stream::iter(frames)).await.map(|_| ())
+}
+
+/// Members are connected once a stream of each has reached the other, and not any more when one of
+/// the streams has ended.
+#[tokio::test]
+async fn contact_is_told_while_streams_run_both_ways() {
+    let (a, b) = (TestMember::new(A), TestMember::new(B));
+    let (a_served, b_served) = (a.serve().await, b.serve().await);
+    let contact = |it: &TestMember, other| it.peers.connected_for(MemberId(other));
+    a.knows(b.id, b_served.address);
+    assert_eq!(contact(&a, B), None);
+    b.knows(a.id, a_served.address);
+
+    eventually(|| contact(&a, B).is_some() && contact(&b, A).is_some()).await;
+    b_served.stop().await;
+
+    eventually(|| contact(&a, B).is_none() && contact(&b, A).is_none()).await;
+}
+
+async fn eventually(condition: impl Fn() -> bool) {
+    let holds = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, holds).await.expect("it holds in time");
 }
 
 /// Frames arrive as they were sent, in their order, with the sender's name.
@@ -139,7 +167,7 @@ async fn a_stream_comes_back_after_a_restart() {
     let arrived = async {
         loop {
             a.peers.send(vec![(b.id, message("after"))]);
-            let pause = tokio::time::sleep(std::time::Duration::from_millis(20));
+            let pause = tokio::time::sleep(Duration::from_millis(20));
             tokio::select! {
                 frame = b.frame() => return frame,
                 () = pause => {}
@@ -209,6 +237,19 @@ async fn a_follower_renews_nothing() {
 
     assert_eq!(a.peers.renew(b.id, vec![LeaseId(5)]).await, Err(Error::NotLeader));
     assert_eq!(a.peers.time_left(b.id, LeaseId(5)).await, Err(Error::NotLeader));
+}
+
+/// The leader tells what came of a promotion, a follower that it does not lead.
+#[tokio::test]
+async fn the_leader_promotes() {
+    let (a, b, _served) = pair().await;
+    let promote = |learner| a.peers.promote(b.id, MemberId(learner));
+    assert_eq!(promote(3).await, Ok(Promotion::Done));
+    assert_eq!(promote(4).await, Ok(Promotion::NotALearner));
+
+    let follower = TestMember::with(0xc, false, std::collections::BTreeMap::new());
+    let _served = introduce(&a, &follower).await;
+    assert_eq!(a.peers.promote(follower.id, MemberId(3)).await, Err(Error::NotLeader));
 }
 
 const CHECKPOINT: Checkpoint =

@@ -4,8 +4,11 @@ use bytes::Bytes;
 
 use super::{Config, Refusal};
 use crate::{
-    node::ports::Frame,
-    proto::internal::{Forward, ForwardAnswer, Handshake, PeerFrame, peer_frame::Frame as Kind},
+    node::ports::{Frame, Promotion},
+    proto::internal::{
+        Forward, ForwardAnswer, Handshake, PeerFrame, Promotion as ProtoPromotion,
+        peer_frame::Frame as Kind,
+    },
     types::{ClusterId, MemberId, Term},
 };
 
@@ -85,6 +88,29 @@ pub(super) fn from_proto(frame: PeerFrame) -> Option<Frame> {
     }
 }
 
+/// What came of a promotion, as it is sent.
+pub(super) fn promotion(promotion: Promotion) -> ProtoPromotion {
+    match promotion {
+        Promotion::Done => ProtoPromotion::Done,
+        Promotion::NotFound => ProtoPromotion::NotFound,
+        Promotion::NotALearner => ProtoPromotion::NotALearner,
+        Promotion::NotReady => ProtoPromotion::NotReady,
+        Promotion::NotEnoughStarted => ProtoPromotion::NotEnoughStarted,
+    }
+}
+
+/// What came of a promotion, unless it is nothing that we know.
+pub(super) fn promotion_of(promotion: ProtoPromotion) -> Option<Promotion> {
+    match promotion {
+        ProtoPromotion::Unspecified => None,
+        ProtoPromotion::Done => Some(Promotion::Done),
+        ProtoPromotion::NotFound => Some(Promotion::NotFound),
+        ProtoPromotion::NotALearner => Some(Promotion::NotALearner),
+        ProtoPromotion::NotReady => Some(Promotion::NotReady),
+        ProtoPromotion::NotEnoughStarted => Some(Promotion::NotEnoughStarted),
+    }
+}
+
 /// The bytes a frame carries, without its small head.
 pub(super) fn payload_len(frame: &Frame) -> usize {
     let payload = |bytes: &Bytes| bytes.len();
@@ -136,6 +162,20 @@ mod tests {
         assert_eq!(refusal(|it| it.from = 0xa), "sender has this member's own id a");
         assert_eq!(refusal(|it| it.from = 0xf), "sender f is not a member of cluster c");
         assert_eq!(check_handshake(None, LOCAL, |_| true), Err(Refusal::NoHandshake));
+    }
+
+    /// Every outcome of a promotion arrives as it was.
+    #[test]
+    fn promotions_survive_the_way() {
+        for outcome in [
+            Promotion::Done,
+            Promotion::NotFound,
+            Promotion::NotALearner,
+            Promotion::NotReady,
+            Promotion::NotEnoughStarted,
+        ] {
+            assert_eq!(promotion_of(promotion(outcome)), Some(outcome));
+        }
     }
 
     /// What is sent is what arrives.

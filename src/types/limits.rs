@@ -37,6 +37,9 @@ pub const SLOW_READS_MAX: usize = 64;
 /// Entries committed but not applied beyond which new proposals are refused; etcd's figure.
 pub const APPLY_LAG_ENTRIES_MAX: u64 = 5_000;
 
+/// URLs under which others reach a member: they are tried in turn.
+pub const PEER_URLS_MAX: usize = 32;
+
 /// Largest raft message of entries, in bytes.
 pub const APPEND_MESSAGE_BYTES_MAX: u64 = 1024 * 1024;
 /// Append messages on the way to one member.

@@ -69,6 +69,9 @@ pub enum Invalid {
     /// A request about a leadership names none.
     #[error("no leadership is named")]
     LeaderNotProvided,
+    /// A member is to be reached under no URL, or under one that is none.
+    #[error("the urls of a member are invalid")]
+    MemberUrls,
     /// The metadata `client-api-version` is not UTF-8.
     #[error("client-api-version is not UTF-8")]
     ClientApiVersion,

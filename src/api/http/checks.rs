@@ -37,7 +37,8 @@ impl Check {
         }
     }
 
-    async fn run(self, vitals: &impl Vitals) -> Result<(), String> {
+    async fn run(self, pages: &Pages<impl Vitals>) -> Result<(), String> {
+        let vitals = &pages.vitals;
         match self {
             Self::DataCorruption => {
                 let corrupt = AlarmKind::Corrupt;
@@ -50,7 +51,7 @@ impl Check {
             Self::SerializableRead => vitals.read(false).await,
             Self::LinearizableRead => vitals.read(true).await,
             Self::NonLearner => {
-                if vitals.is_learner()? {
+                if !pages.learner_is_ready && vitals.is_learner()? {
                     return Err("not supported for learner".to_owned());
                 }
                 Ok(())
@@ -63,12 +64,12 @@ type Asked<V> = (State<Arc<Pages<V>>>, Method, Uri);
 
 /// Whether the member lives.
 pub(super) async fn livez<V: Vitals>((state, method, uri): Asked<V>) -> Response {
-    all(LIVEZ, &state.vitals, &method, &uri).await
+    all(LIVEZ, &state, &method, &uri).await
 }
 
 /// Whether the member is ready for requests.
 pub(super) async fn readyz<V: Vitals>((state, method, uri): Asked<V>) -> Response {
-    all(READYZ, &state.vitals, &method, &uri).await
+    all(READYZ, &state, &method, &uri).await
 }
 
 /// One of the checks of [`livez`].
@@ -76,7 +77,7 @@ pub(super) async fn livez_one<V: Vitals>(
     name: Path<String>,
     (state, method, uri): Asked<V>,
 ) -> Response {
-    one(LIVEZ, &name, &state.vitals, &method, &uri).await
+    one(LIVEZ, &name, &state, &method, &uri).await
 }
 
 /// One of the checks of [`readyz`].
@@ -84,33 +85,36 @@ pub(super) async fn readyz_one<V: Vitals>(
     name: Path<String>,
     (state, method, uri): Asked<V>,
 ) -> Response {
-    one(READYZ, &name, &state.vitals, &method, &uri).await
+    one(READYZ, &name, &state, &method, &uri).await
 }
 
-async fn all(checks: &[Check], vitals: &impl Vitals, method: &Method, uri: &Uri) -> Response {
+async fn all<V: Vitals>(
+    checks: &[Check],
+    pages: &Pages<V>,
+    method: &Method,
+    uri: &Uri,
+) -> Response {
     let query = Query::parse(uri.query());
     let checks = checks.iter().copied().filter(|check| !query.exclude.contains(check.name()));
-    report(checks, vitals, method, &query).await
+    report(checks, pages, method, &query).await
 }
 
-async fn one(
+async fn one<V: Vitals>(
     checks: &[Check],
     name: &str,
-    vitals: &impl Vitals,
+    pages: &Pages<V>,
     method: &Method,
     uri: &Uri,
 ) -> Response {
     match checks.iter().copied().find(|check| check.name() == name) {
-        Some(check) => {
-            report([check].into_iter(), vitals, method, &Query::parse(uri.query())).await
-        }
+        Some(check) => report([check].into_iter(), pages, method, &Query::parse(uri.query())).await,
         None => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
     }
 }
 
-async fn report(
+async fn report<V: Vitals>(
     checks: impl Iterator<Item = Check> + Send,
-    vitals: &impl Vitals,
+    pages: &Pages<V>,
     method: &Method,
     query: &Query<'_>,
 ) -> Response {
@@ -121,7 +125,7 @@ async fn report(
     for check in checks {
         let name = check.name();
         // Writing to a string cannot fail.
-        let _ = match check.run(vitals).await {
+        let _ = match check.run(pages).await {
             Ok(()) => writeln!(lines, "[+]{name} ok"),
             Err(error) => {
                 well = false;

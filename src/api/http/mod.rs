@@ -34,10 +34,12 @@ use crate::{
 struct Pages<V> {
     vitals: V,
     metrics: Arc<Metrics>,
+    /// Whether a learner is ready, too: it is an observer.
+    learner_is_ready: bool,
 }
 
-/// The pages under their paths.
-pub fn routes<V: Vitals>(vitals: V, metrics: Arc<Metrics>) -> Router {
+/// The pages under their paths. `learner_serves_reads` makes a learner ready for requests.
+pub fn routes<V: Vitals>(vitals: V, metrics: Arc<Metrics>, learner_serves_reads: bool) -> Router {
     Router::new()
         .route("/version", any(version_page))
         .route("/metrics", any(metrics_page::<V>))
@@ -47,7 +49,7 @@ pub fn routes<V: Vitals>(vitals: V, metrics: Arc<Metrics>) -> Router {
         .route("/readyz", any(checks::readyz::<V>))
         .route("/readyz/{check}", any(checks::readyz_one::<V>))
         .fallback(not_found)
-        .with_state(Arc::new(Pages { vitals, metrics }))
+        .with_state(Arc::new(Pages { vitals, metrics, learner_is_ready: learner_serves_reads }))
 }
 
 async fn version_page(method: Method) -> Response {

@@ -17,12 +17,19 @@ struct Patient {
     alarms: Vec<AlarmKind>,
     leader: bool,
     learner: bool,
+    observer: bool,
     quorum: bool,
     disk: bool,
 }
 
-const WELL: Patient =
-    Patient { alarms: Vec::new(), leader: true, learner: false, quorum: true, disk: true };
+const WELL: Patient = Patient {
+    alarms: Vec::new(),
+    leader: true,
+    learner: false,
+    observer: false,
+    quorum: true,
+    disk: true,
+};
 
 impl Vitals for Patient {
     fn alarms(&self) -> Result<Vec<Alarm>, String> {
@@ -46,8 +53,8 @@ impl Vitals for Patient {
 }
 
 async fn ask(patient: &Patient, request: Request<Body>) -> (u16, HeaderMap, String) {
-    let response =
-        routes(patient.clone(), Metrics::new()).oneshot(request).await.expect("infallible");
+    let routes = routes(patient.clone(), Metrics::new(), patient.observer);
+    let response = routes.oneshot(request).await.expect("infallible");
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (head.status.as_u16(), head.headers, String::from_utf8(body.to_vec()).unwrap())
@@ -153,6 +160,14 @@ async fn a_learner() {
     );
     assert_eq!(get(&patient, "/readyz").await.0, 503);
     assert_eq!(get(&patient, "/livez").await.0, 200);
+}
+
+/// One that serves reads is.
+#[tokio::test]
+async fn an_observer() {
+    let patient = Patient { learner: true, observer: true, ..WELL };
+    assert_eq!(get(&patient, "/readyz/non_learner").await, page(200, "ok\n"));
+    assert_eq!(get(&patient, "/readyz").await, page(200, "ok\n"));
 }
 
 /// Health and version are read, with GET.

@@ -25,6 +25,11 @@ impl Call {
         Self { method }
     }
 
+    /// Whether there is such a method.
+    pub(super) fn is_known(&self) -> bool {
+        self.method.is_some()
+    }
+
     /// Whether more than one message may go in a direction.
     pub(super) fn is_stream(&self) -> bool {
         self.method.as_ref().is_some_and(|method| match method.kind {

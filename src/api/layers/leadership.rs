@@ -1,4 +1,5 @@
 //! Is there a leader, and when is it lost? For clients that would rather hear "no leader" than wait.
+//! And could this member be one?
 
 use std::{future::Future, pin::Pin, time::Duration};
 
@@ -17,6 +18,9 @@ pub type Lost = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a member knows about the leader of its cluster.
 pub trait Leadership: Send + Sync + 'static {
+    /// Whether this member can never be it, because it has no vote.
+    fn is_learner(&self) -> bool;
+
     /// Whether a leader is known.
     fn has_leader(&self) -> bool;
 
@@ -25,6 +29,10 @@ pub trait Leadership: Send + Sync + 'static {
 }
 
 impl Leadership for Handle {
+    fn is_learner(&self) -> bool {
+        Self::is_learner(self)
+    }
+
     fn has_leader(&self) -> bool {
         self.status().leader.is_some()
     }

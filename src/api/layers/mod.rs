@@ -1,8 +1,8 @@
 //! What every gRPC call goes through before and after its service.
 //!
-//! [`Guard`] applies the rules about metadata, counts the call under its method and its code, and
-//! puts what the transport itself says into etcd's words. It wraps each service by itself, so the
-//! plain HTTP paths on the same port know nothing of it.
+//! [`Guard`] refuses what a learner does not serve, applies the rules about metadata, counts the
+//! call under its method and its code, and puts what the transport itself says into etcd's words. It
+//! wraps each service by itself, so the plain HTTP paths on the same port know nothing of it.
 //!
 //! Absent: identities (authentication is off), and timeouts, which the node keeps.
 
@@ -10,6 +10,7 @@ mod body;
 mod call;
 mod ending;
 mod leadership;
+mod learner;
 mod metadata;
 #[cfg(test)]
 mod tests;
@@ -33,10 +34,11 @@ pub use self::{
     body::GuardedBody,
     ending::Ending,
     leadership::{Leadership, Lost},
+    learner::LearnerGate,
 };
 
-use self::call::Call;
-use crate::telemetry::Metrics;
+use self::{call::Call, learner::Served};
+use crate::{api::status, telemetry::Metrics};
 
 /// A layer around a gRPC service.
 #[derive(Clone)]
@@ -46,21 +48,24 @@ pub struct Guard {
 
 struct Shared {
     leadership: Box<dyn Leadership>,
+    learner: LearnerGate,
     metrics: Arc<Metrics>,
     message_bytes_max: usize,
 }
 
 impl Guard {
-    /// A guard that asks `leadership` about the leader. `message_bytes_max` is what the services
-    /// behind it take at most; it is only told, not enforced, here.
+    /// A guard that asks `leadership` about the leader, and whether `learner` applies.
+    /// `message_bytes_max` is what the services behind it take at most; it is only told, not
+    /// enforced, here.
     #[must_use]
     pub fn new(
         leadership: impl Leadership,
+        learner: LearnerGate,
         metrics: Arc<Metrics>,
         message_bytes_max: usize,
     ) -> Self {
         let leadership = Box::new(leadership);
-        Self { shared: Arc::new(Shared { leadership, metrics, message_bytes_max }) }
+        Self { shared: Arc::new(Shared { leadership, learner, metrics, message_bytes_max }) }
     }
 }
 
@@ -85,7 +90,16 @@ impl Guard {
     {
         let shared = Arc::clone(&self.shared);
         let call = Call::begin(&shared.metrics, request.uri().path());
-        let rules = match metadata::check(request.headers(), &*shared.leadership) {
+        // A method that is not known is for its service to name, also on a learner.
+        let refused = call.is_known()
+            && shared.leadership.is_learner()
+            && shared.learner.of(request.uri().path()) == Served::Never;
+        let rules = if refused {
+            Err(status::not_supported_for_learner())
+        } else {
+            metadata::check(request.headers(), &*shared.leadership)
+        };
+        let rules = match rules {
             Ok(rules) => rules,
             Err(status) => {
                 call.end(status.code());

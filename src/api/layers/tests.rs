@@ -25,10 +25,15 @@ const STREAM: &str = "/etcdserverpb.Watch/Watch";
 #[derive(Clone, Default)]
 struct Leader {
     here: Arc<AtomicBool>,
+    learner: Arc<AtomicBool>,
     lost: Arc<Notify>,
 }
 
 impl Leadership for Leader {
+    fn is_learner(&self) -> bool {
+        self.learner.load(Ordering::SeqCst)
+    }
+
     fn has_leader(&self) -> bool {
         self.here.load(Ordering::SeqCst)
     }
@@ -41,6 +46,7 @@ impl Leadership for Leader {
 
 struct Bench {
     leader: Leader,
+    gate: LearnerGate,
     metrics: Arc<Metrics>,
 }
 
@@ -48,7 +54,12 @@ impl Bench {
     fn new() -> Self {
         let leader = Leader::default();
         leader.here.store(true, Ordering::SeqCst);
-        Self { leader, metrics: Metrics::new() }
+        let gate = LearnerGate { serves_reads: false };
+        Self { leader, gate, metrics: Metrics::new() }
+    }
+
+    fn guard(&self) -> Guard {
+        Guard::new(self.leader.clone(), self.gate, Arc::clone(&self.metrics), 2_097_152)
     }
 
     /// Sends a call through the guard to a service that answers `answer`.
@@ -61,8 +72,7 @@ impl Bench {
         let inner = service_fn(move |_: Request<()>| {
             future::ready(Ok::<_, Infallible>(answer.take().expect("one call")))
         });
-        let guard = Guard::new(self.leader.clone(), Arc::clone(&self.metrics), 2_097_152);
-        guard.layer(inner).oneshot(request).await.expect("infallible")
+        self.guard().layer(inner).oneshot(request).await.expect("infallible")
     }
 
     /// The counters of a method that are not zero, in the order of the text: code, then count.
@@ -148,6 +158,71 @@ async fn the_client_version_must_be_text() {
     }
 }
 
+const LEARNER_SERVES: &[&str] = &[
+    "/etcdserverpb.KV/Range",
+    "/etcdserverpb.Maintenance/Snapshot",
+    "/etcdserverpb.Maintenance/Status",
+];
+
+const OBSERVER_SERVES_TOO: &[&str] = &[
+    "/etcdserverpb.Cluster/MemberList",
+    "/etcdserverpb.KV/RangeStream",
+    "/etcdserverpb.Watch/Watch",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+];
+
+/// Each method there is: a learner serves three, an observer some more, and refuses all others, before
+/// it looks at metadata. A voter serves them all.
+#[tokio::test]
+async fn learners_refuse_what_they_cannot_answer() {
+    let refused = Some((9, "etcdserver: rpc not supported for learner".to_owned()));
+    let mut bench = Bench::new();
+    let text = bench.metrics.encode();
+    let label = |line: &str, name: &str| {
+        line.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().to_owned()
+    };
+    let methods: Vec<String> = text
+        .lines()
+        .filter(|line| line.starts_with("grpc_server_started_total{"))
+        .map(|line| format!("/{}/{}", label(line, "grpc_service"), label(line, "grpc_method")))
+        .collect();
+    assert!(methods.len() > 40, "{methods:?}");
+    bench.leader.here.store(false, Ordering::SeqCst);
+
+    for (learner, serves_reads) in [(true, false), (true, true), (false, false)] {
+        bench.leader.learner.store(learner, Ordering::SeqCst);
+        bench.gate.serves_reads = serves_reads;
+        for path in &methods {
+            let needs_leader = request(path, &[("hasleader", b"true")]);
+            let answers = [
+                refusal(&bench.call(request(path, &[]), ok()).await),
+                refusal(&bench.call(needs_leader, ok()).await),
+            ];
+
+            let path = path.as_str();
+            let serves = !learner
+                || LEARNER_SERVES.contains(&path)
+                || serves_reads && OBSERVER_SERVES_TOO.contains(&path);
+            let no_leader = Some((14, "etcdserver: no leader".to_owned()));
+            let expected =
+                if serves { [None, no_leader] } else { [refused.clone(), refused.clone()] };
+            assert_eq!(answers, expected, "{path}, learner: {learner}, reads: {serves_reads}");
+        }
+    }
+}
+
+/// A method that is not there is not there on a learner either.
+#[tokio::test]
+async fn learners_name_unknown_methods() {
+    let bench = Bench::new();
+    bench.leader.learner.store(true, Ordering::SeqCst);
+    let unknown = Status::new(Code::Unimplemented, "");
+    let response = bench.call(request("/etcdserverpb.KV/Nope", &[]), unknown.into_http()).await;
+    let expected = (12, "unknown method Nope for service etcdserverpb.KV".to_owned());
+    assert_eq!(refusal(&response), Some(expected));
+}
+
 /// A call counts under the code of its trailers, once they were read.
 #[tokio::test]
 async fn a_call_counts_under_its_code() {
@@ -175,7 +250,7 @@ async fn a_refusal_counts_at_once() {
 #[tokio::test]
 async fn a_client_that_goes_away_counts_as_cancelled() {
     let bench = Bench::new();
-    let guard = Guard::new(bench.leader.clone(), Arc::clone(&bench.metrics), 2_097_152);
+    let guard = bench.guard();
     let never =
         service_fn(|_: Request<()>| future::pending::<Result<Response<Body>, Infallible>>());
     let call = guard.layer(never).oneshot(request(UNARY, &[]));

@@ -15,7 +15,7 @@ use crate::{
     node::{
         Bounds, Error, Handle, Initial, Metrics, MonotonicClock, RequestError, Settings, Sink,
         Slot, Threads, open,
-        ports::{Asked, Checkpoint, Frame, Peers, Renewed, TimeLeft},
+        ports::{Asked, Checkpoint, Frame, Peers, Promotion, Renewed, TimeLeft},
         start,
         tests::disk::{MemoryLog, MemoryStore},
     },
@@ -44,11 +44,19 @@ impl Peers for Alone {
 
     fn set_members(&self, _: &Membership) {}
 
+    fn connected_for(&self, _: MemberId) -> Option<Duration> {
+        None
+    }
+
     fn renew(&self, _: MemberId, _: Vec<LeaseId>) -> Asked<Vec<Renewed>> {
         Box::pin(async { Err(Error::NoLeader) })
     }
 
     fn time_left(&self, _: MemberId, _: LeaseId) -> Asked<Option<TimeLeft>> {
+        Box::pin(async { Err(Error::NoLeader) })
+    }
+
+    fn promote(&self, _: MemberId, _: MemberId) -> Asked<Promotion> {
         Box::pin(async { Err(Error::NoLeader) })
     }
 }
