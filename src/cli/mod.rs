@@ -63,7 +63,7 @@ enum Command {
     /// Grant, renew and revoke leases
     #[command(subcommand)]
     Lease(lease::LeaseCommand),
-    /// Show the members of the cluster
+    /// Show and change the members of the cluster
     #[command(subcommand)]
     Member(member::MemberCommand),
     /// Ask each endpoint how it is
@@ -180,8 +180,13 @@ mod tests {
             "quorate lease keep-alive 1234 --once",
             "quorate lease timetolive 1234 --keys --command-timeout=2s",
             "quorate member list",
+            "quorate member add n2 --peer-urls=http://a:1,http://a:2 --learner",
+            "quorate member update 8e9e05c52164694d --peer-urls http://a:1",
+            "quorate member promote 8e9e05c52164694d",
+            "quorate member remove 8e9e05c52164694d",
             "quorate endpoint status --cluster",
             "quorate serve --name n1 --name n2 --initial-cluster=n2=http://a:1",
+            "quorate serve --strict-reconfig-check=false --learner-serves-reads --max-learners 2",
             "quorate cluster --nodes 3",
             "quorate bench mixed --clients 10 --duration 2s",
             "quorate bench load --keys 1000 --rounds 2 --txn-size 1 --shuffled",
