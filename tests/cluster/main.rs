@@ -28,6 +28,7 @@ mod lists;
 mod local_cluster;
 mod locks;
 mod maintenance;
+mod membership;
 mod quota;
 mod renewals;
 mod scenario;

@@ -4,6 +4,7 @@
 //	scenario watch --prefix P                     prints what happens below a prefix
 //	scenario kv                                   checks what clients rely on, and exits
 //	scenario dump --seed 1 --out FILE             writes random requests with their answers
+//	scenario members                              checks refusals of changes of a cluster's members
 //	scenario contend --lock L --register K        writes under a lock again and again until it is killed
 //
 // Every command takes --endpoints host:port,... . What they print is for a test to read; errors go to
@@ -43,9 +44,10 @@ func run(args []string) error {
 		"kv":       kvCommand,
 		"dump":     dumpCommand,
 		"contend":  contendCommand,
+		"members":  membersCommand,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
-		return fmt.Errorf("give one of register, watch, kv, dump and contend")
+		return fmt.Errorf("give one of register, watch, kv, dump, contend and members")
 	}
 
 	chosen := commands[args[0]]()
