@@ -2,7 +2,7 @@
 //!
 //! It goes on after a problem, so that somebody who sets up a member hears of all of them at once.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     Config, InitialClusterState, InitialMember, ListenUrl, LogLevel, Problem, Url, UrlError,
@@ -55,6 +55,10 @@ pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Ve
         initial_advertise_peer_urls: advertised,
         initial_cluster_state: check.cluster_state(&settings.initial_cluster_state),
         initial_cluster_token: settings.initial_cluster_token.clone(),
+        discovery_srv: check.discovery_srv(settings),
+        discovery_srv_name: settings.discovery_srv_name.clone(),
+        discovery_srv_resolver: check.resolver(&settings.discovery_srv_resolver),
+        force_new_cluster: settings.force_new_cluster,
         heartbeat_interval: heartbeat,
         election_timeout: election,
         log_level: check.log_level(&settings.log_level),
@@ -224,6 +228,30 @@ impl Check<'_> {
                 InitialClusterState::New
             }
         }
+    }
+
+    fn discovery_srv(&mut self, settings: &Settings) -> Option<String> {
+        let domain = settings.discovery_srv.trim();
+        if domain.is_empty() {
+            return None;
+        }
+        if settings.initial_cluster.is_some() {
+            let reason = "multiple discovery or bootstrap flags are set: choose one of \
+                          initial-cluster and discovery-srv";
+            self.problem("discovery-srv", reason);
+        }
+        Some(domain.to_owned())
+    }
+
+    fn resolver(&mut self, text: &str) -> Option<SocketAddr> {
+        if text.is_empty() {
+            return None;
+        }
+        let parsed = text.parse();
+        if parsed.is_err() {
+            self.problem("discovery-srv-resolver", format!("{text:?} must have the form ip:port"));
+        }
+        parsed.ok()
     }
 
     fn log_level(&mut self, text: &str) -> LogLevel {

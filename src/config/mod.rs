@@ -9,7 +9,7 @@
 //! [`load`] is the way in. The environment is handed to it, so this room reads no global state; the
 //! file is the only thing it opens. Nothing here binds a port or looks at the data directory.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 mod check;
 pub mod duration;
@@ -50,6 +50,14 @@ pub struct Config {
     pub initial_cluster_state: InitialClusterState,
     /// Keeps clusters apart that were founded with the same members.
     pub initial_cluster_token: String,
+    /// The domain whose SRV records name the initial cluster.
+    pub discovery_srv: Option<String>,
+    /// A suffix of the service's name in those records; empty: none.
+    pub discovery_srv_name: String,
+    /// The server that is asked for them; `None`: those of the system.
+    pub discovery_srv_resolver: Option<SocketAddr>,
+    /// Whether this member starts as the only one of its cluster, whoever was a member before.
+    pub force_new_cluster: bool,
     /// How often a leader tells its followers that it is there; raft's tick.
     pub heartbeat_interval: Duration,
     /// How long a follower hears nothing before it stands for election.

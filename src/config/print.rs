@@ -28,6 +28,12 @@ fn value(config: &Config, setting: &str) -> String {
         "initial-cluster" => list(config.initial_cluster.iter().flat_map(entries)),
         "initial-cluster-state" => quote(config.initial_cluster_state.as_str()),
         "initial-cluster-token" => quote(&config.initial_cluster_token),
+        "discovery-srv" => quote(config.discovery_srv.as_deref().unwrap_or_default()),
+        "discovery-srv-name" => quote(&config.discovery_srv_name),
+        "discovery-srv-resolver" => {
+            quote(&config.discovery_srv_resolver.map(|it| it.to_string()).unwrap_or_default())
+        }
+        "force-new-cluster" => config.force_new_cluster.to_string(),
         "heartbeat-interval" => config.heartbeat_interval.as_millis().to_string(),
         "election-timeout" => config.election_timeout.as_millis().to_string(),
         "log-level" => quote(config.log_level.as_str()),

@@ -320,3 +320,32 @@ fn listeners_must_differ() {
         ]
     );
 }
+
+/// The initial cluster is either listed or found in the DNS, whose server can be named.
+#[test]
+fn discovery_is_in_place_of_the_initial_cluster() {
+    let found = config(&flags(&[
+        ("discovery-srv", "example.com"),
+        ("discovery-srv-name", "prod"),
+        ("discovery-srv-resolver", "127.0.0.1:53"),
+        ("force-new-cluster", "true"),
+    ]));
+    assert_eq!(found.discovery_srv.as_deref(), Some("example.com"));
+    assert_eq!(found.discovery_srv_name, "prod");
+    assert_eq!(found.discovery_srv_resolver, Some("127.0.0.1:53".parse().unwrap()));
+    assert!(found.force_new_cluster && !config(&Inputs::default()).force_new_cluster);
+
+    let both = flags(&[
+        ("discovery-srv", "example.com"),
+        ("discovery-srv-resolver", "dns"),
+        ("initial-cluster", "default=http://localhost:2380"),
+    ]);
+    assert_eq!(
+        refusals(&both),
+        [
+            "discovery-srv: multiple discovery or bootstrap flags are set: choose one of \
+             initial-cluster and discovery-srv (flag --discovery-srv)",
+            "discovery-srv-resolver: \"dns\" must have the form ip:port (flag --discovery-srv-resolver)",
+        ]
+    );
+}

@@ -6,7 +6,7 @@ use crate::{
         membership::to_voters,
         ports::{LogStore, StateStore},
     },
-    raft::{HardState, LogState, Position, Voters},
+    raft::{HardState, LogState, LogWrite, Position, Voters},
     state::{self, FORMAT_VERSION, Member, View, meta},
     types::{ClusterId, Fault, Index, Term},
 };
@@ -15,13 +15,25 @@ use crate::{
 /// no member's log is ever quite empty, and all members of a new cluster begin alike.
 const ORIGIN: Position = Position { index: Index(1), term: Term(1) };
 
-/// The cluster as its first members agree on it before it exists.
+/// What the log of a member that joins remembers from its first start on. So a log that is missing
+/// is told apart from one that nothing was written to, and no other member is in an earlier term.
+const JOINED: HardState = HardState { term: Term(1), vote: None, commit: Index(0) };
+
+/// What a member without a state begins with.
 #[derive(Clone, Debug)]
-pub struct Initial {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// Its first members.
-    pub members: Vec<Member>,
+pub enum Initial {
+    /// The first state of a cluster, as its first members agree on it before it exists.
+    Founding {
+        /// The cluster.
+        cluster: ClusterId,
+        /// Its first members.
+        members: Vec<Member>,
+    },
+    /// Nothing, until another member sends a checkpoint.
+    Joining {
+        /// Whether it was started before.
+        again: bool,
+    },
 }
 
 /// A member's log and state, fitted to each other.
@@ -35,8 +47,8 @@ pub struct Opened {
     pub applied: Position,
 }
 
-/// Reads what the last run left and fits the log to the state; a member that never ran gets the
-/// first state of `initial`. Can be repeated after a crash at any point.
+/// Reads what the last run left and fits the log to the state; a member without a state begins with
+/// `initial`. Can be repeated after a crash at any point.
 ///
 /// # Errors
 ///
@@ -54,9 +66,14 @@ pub fn open(
                 found.last.index
             )));
         }
-        store.commit(state::bootstrap(initial.cluster, &initial.members))?;
-        fail_points::pass("first-state-committed")?;
-        store.flush()?;
+        match initial {
+            Initial::Joining { again } => return open_empty(log, found, *again),
+            Initial::Founding { cluster, members } => {
+                store.commit(state::bootstrap(*cluster, members))?;
+                fail_points::pass("first-state-committed")?;
+                store.flush()?;
+            }
+        }
     }
     let view = store.view()?;
     check_format(&*view)?;
@@ -65,6 +82,21 @@ pub fn open(
     let voters = to_voters(&meta::conf_state(&*view)?);
     drop(view);
     Ok(Opened { log: fit(log, found, applied)?, voters, applied })
+}
+
+/// A member that has joined and waits for its state. It has no configuration, so it neither votes by
+/// itself nor counts anything as committed; but it may be asked for its vote.
+fn open_empty(log: &dyn LogStore, found: LogState, again: bool) -> Result<Opened, Fault> {
+    let log = if found.hard_state == HardState::default() {
+        if again {
+            return Err(Fault::new("the log of a member that joined is missing: votes are lost"));
+        }
+        log.write(LogWrite { hard_state: Some(JOINED), entries: Vec::new() })?;
+        LogState { hard_state: JOINED, ..found }
+    } else {
+        found
+    };
+    Ok(Opened { log, voters: Voters::default(), applied: Position::default() })
 }
 
 /// Records of another version would be misread.

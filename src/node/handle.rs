@@ -222,6 +222,9 @@ impl Handle {
         if let Some(Stop::Fault(fault)) = &*shared.why_stopped() {
             return Err(fault.clone().into());
         }
+        if shared.applied() == Index(0) {
+            return Err(Error::NoLeader); // it has just joined, and no state has come yet
+        }
         let view = view(&*shared.store).inspect_err(|fault| self.stop_for(fault))?;
         Ok(Box::new(Sentry::new(view, Arc::clone(shared))))
     }
@@ -424,6 +427,12 @@ impl Inbox for Handle {
 
     fn promote_here(&self, learner: MemberId) -> Asked<Promotion> {
         self.promote_for_member(learner)
+    }
+
+    fn report_removed(&self, by: MemberId) {
+        tracing::warn!(peer = %by, "told that this member was removed from the cluster");
+        // The sender is of the same cluster, and a removal is for good: its word is enough.
+        self.shared().stop(Stop::Removed);
     }
 }
 

@@ -32,6 +32,7 @@ mod driver;
 mod error;
 pub mod fail_points;
 mod fan_out;
+mod force;
 mod forward;
 mod handle;
 mod hash;
@@ -66,6 +67,7 @@ pub use self::{
     clock::{Clock, MonotonicClock},
     driver::{Threads, start},
     error::{Error, RequestError, TimeoutCause},
+    force::force_new_cluster,
     handle::{Handle, Status},
     hash::HashAt,
     log_writer::{LogDone, carry_out as carry_out_log},

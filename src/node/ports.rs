@@ -292,4 +292,7 @@ pub trait Inbox: Send + Sync {
 
     /// Gives a learner a vote; `Error::NotLeader` when this member does not lead.
     fn promote_here(&self, learner: MemberId) -> Asked<Promotion>;
+
+    /// Another member says that this one was removed.
+    fn report_removed(&self, by: MemberId);
 }

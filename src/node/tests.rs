@@ -3,6 +3,7 @@
 mod cluster;
 mod disk;
 mod fan_out;
+mod force;
 mod hub;
 mod leases;
 mod members;

@@ -4,11 +4,13 @@ use bytes::Bytes;
 use protobuf::Message as _;
 use raft_rs::{
     INVALID_ID, StateRole,
-    eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2},
+    eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, EntryType},
 };
 
 use crate::{
-    raft::{ConfigChange, ProposeError, Role, Voters, core::RaftCore, log, message},
+    raft::{
+        ConfigChange, LogEntry, Position, ProposeError, Role, Voters, core::RaftCore, log, message,
+    },
     types::{Fault, Index, MemberId},
 };
 
@@ -113,6 +115,17 @@ fn encode(change: ConfigChange) -> ConfChangeV2 {
     let mut whole = ConfChangeV2::default();
     whole.set_changes(vec![single].into());
     whole
+}
+
+/// The entry of a change, as a leader would append it.
+#[must_use]
+pub fn change_entry(at: Position, change: ConfigChange, request: &Bytes) -> LogEntry {
+    let mut entry = LogEntry::default();
+    entry.set_entry_type(EntryType::EntryConfChangeV2);
+    (entry.index, entry.term) = (at.index.0, at.term.0);
+    let encoded = encode(change).write_to_bytes().expect("a change is encoded in memory");
+    (entry.data, entry.context) = (encoded.into(), request.clone());
+    entry
 }
 
 /// The change that the library wrote; `None` when it is not one of ours.

@@ -25,7 +25,7 @@ mod scripts;
 mod tests;
 
 pub use self::{
-    change::Progress,
+    change::{Progress, change_entry},
     core::{CoreConfig, ProposeError, RaftCore, Role},
     entry::{
         ConfigChange, HardState, LogEntry, LogState, LogWrite, Payload, Position, Voters, payload,

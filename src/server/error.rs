@@ -2,7 +2,11 @@
 
 use std::io;
 
-use crate::{storage::DataDirError, types::Fault};
+use super::JoinError;
+use crate::{
+    storage::DataDirError,
+    types::{Fault, MemberId},
+};
 
 /// Why a member does not start, or does not run on.
 #[derive(Debug, thiserror::Error)]
@@ -30,12 +34,24 @@ pub enum Error {
     /// Signals cannot be received.
     #[error("cannot listen for signals: {0}")]
     Signals(io::Error),
-    /// A member without data was told to join a cluster.
+    /// A member without data may not begin, or does not know as whom.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The member had been removed from its cluster before it was started.
     #[error(
-        "data directory {0} is empty and initial-cluster-state is existing: joining a cluster that \
-         runs is not supported yet"
+        "the member has been permanently removed from the cluster: data directory {path} is that of \
+         member {member}, which never returns. To take part again, add a new member, and start it \
+         with an empty data directory and initial-cluster-state existing"
     )]
-    JoinUnsupported(String),
+    RemovedBefore {
+        /// The data directory.
+        path: String,
+        /// The member.
+        member: MemberId,
+    },
+    /// A cluster was to be made of data that are not there.
+    #[error("force-new-cluster is set, but data directory {0} is empty")]
+    NothingToForce(String),
     /// The identity is there, but the state is not.
     #[error(
         "data directory {0} belongs to a member that ran before, but its state is gone: remove this \

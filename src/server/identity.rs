@@ -1,20 +1,25 @@
-//! Who this member is: a founder of a new cluster, or the one that its data directory says.
+//! Who this member is: a founder of a new cluster, one that joins a cluster that runs, or the one
+//! that its data directory says.
 //!
-//! A new data directory is given the identity that the initial cluster assigns, and keeps it. On a
-//! later start the settings only have to agree with it, as far as they say anything: without an
-//! initial cluster, or with the state `existing`, they say nothing.
+//! A new data directory is given the identity that the initial cluster assigns, or that the cluster
+//! knows, and keeps it. On a later start the settings only have to agree with it, as far as they say
+//! anything: without an initial cluster, or with the state `existing`, they say nothing. An identity
+//! that was removed from its cluster is never used again.
 
 use std::sync::Arc;
 
-use super::Error;
+use super::{
+    Error,
+    join::{self, Place},
+};
 use crate::{
     config::{Config, InitialClusterState},
     node::{
-        Initial, Opened, fail_points,
+        Initial, Opened, fail_points, force_new_cluster,
         ports::{LogStore, StateStore},
     },
-    state::{Member, member, meta},
-    storage::{self, DataDir, Log, LogOptions, Store, StoreOptions},
+    state::{Member, Membership, member, meta},
+    storage::{self, DataDir, IdentityRecord, Life, Log, LogOptions, Store, StoreOptions},
     types::{BootNumber, ClusterId, Fault, MemberId},
 };
 
@@ -26,33 +31,67 @@ pub(super) struct Prepared {
     pub(super) log: Arc<Log>,
     pub(super) store: Arc<Store>,
     pub(super) opened: Opened,
+    pub(super) dir: Arc<DataDir>,
+    /// The members, as far as they are known beside the state.
+    pub(super) members: Option<Membership>,
 }
 
-/// Opens the log and the state in the member's data directory, and makes them when it is new.
-pub(super) fn prepare(config: &Config, dir: DataDir) -> Result<Prepared, Error> {
-    let path = || dir.path().display().to_string();
-    let initial = initial(config);
-    let me = own_id(config);
-    let (cluster, member, ran_before) = match dir.identity() {
+/// Finds out who a member is that has no state, by asking others. Nothing is written yet.
+pub(super) async fn look_up(config: &Config, dir: &DataDir) -> Result<Option<Place>, Error> {
+    match dir.identity() {
+        Some(identity) if identity.life == Life::Joining => {
+            Ok(Some(join::rejoin(config, identity.cluster, identity.member).await?))
+        }
+        Some(_) => Ok(None),
+        None if config.force_new_cluster => {
+            Err(Error::NothingToForce(dir.path().display().to_string()))
+        }
         None if config.initial_cluster_state == InitialClusterState::Existing => {
-            return Err(Error::JoinUnsupported(path()));
+            Ok(Some(join::join(config).await?))
         }
         None => {
-            dir.begin(initial.cluster, me, &config.name)?;
-            pass("start-named")?;
-            (initial.cluster, me, false)
+            join::found(config, founders(config).0, own_id(config)).await?;
+            Ok(None)
         }
-        Some(identity) => {
-            let ran_before = identity.boot > BootNumber(0);
-            let says_nothing = !config.initial_cluster_is_set
-                || config.initial_cluster_state == InitialClusterState::Existing;
-            if !ran_before || !says_nothing {
-                dir.require(initial.cluster, me)?;
+    }
+}
+
+/// Opens the log and the state in the member's data directory, and makes them when it is new. A
+/// member that joins has its `place`.
+pub(super) fn prepare(
+    config: &Config,
+    dir: DataDir,
+    place: Option<Place>,
+) -> Result<Prepared, Error> {
+    let path = || dir.path().display().to_string();
+    let (founded, founders) = founders(config);
+    let identity = match dir.identity() {
+        Some(identity) => identity,
+        None => {
+            match &place {
+                Some(place) => dir.begin_joining(place.cluster, place.member, &config.name)?,
+                None => dir.begin(founded, own_id(config), &config.name)?,
             }
-            (identity.cluster, identity.member, ran_before)
+            pass("start-named")?;
+            dir.identity().expect("the directory was begun")
         }
     };
+    let IdentityRecord { cluster, member, .. } = identity;
+    let ran_before = identity.boot > BootNumber(0);
+    if identity.life == Life::Removed {
+        return Err(Error::RemovedBefore { path: path(), member });
+    }
+    let says_nothing = identity.life == Life::Joining
+        || config.initial_cluster_state == InitialClusterState::Existing
+        || (ran_before && !config.initial_cluster_is_set);
+    if !says_nothing {
+        dir.require(founded, own_id(config))?;
+    }
     let lost = Error::StateLost(path());
+    let initial = match identity.life {
+        Life::Joining => Initial::Joining { again: ran_before },
+        Life::Member | Life::Removed => Initial::Founding { cluster: founded, members: founders },
+    };
 
     let dir = Arc::new(dir);
     let log = Log::open(&dir, LogOptions::default()).map_err(Error::Start)?;
@@ -60,12 +99,22 @@ pub(super) fn prepare(config: &Config, dir: DataDir) -> Result<Prepared, Error> 
     let store = Store::open(&dir, store_options(config)).map_err(Error::Start)?;
     pass("start-store-opened")?;
     // A member that voted and forgot must not begin anew: it might vote twice in one term.
-    if ran_before && stored_cluster(&store)?.is_none() {
+    if ran_before && identity.life != Life::Joining && stored_cluster(&store)?.is_none() {
         return Err(lost);
     }
-    let opened = open(&log, &store, &initial)?;
+    if stored_removal(&store, member)? {
+        dir.removed()?;
+        return Err(Error::RemovedBefore { path: dir.path().display().to_string(), member });
+    }
+    let mut opened = open(&log, &store, &initial)?;
+    if config.force_new_cluster {
+        let forced = force_new_cluster(&log, &store, member, opened);
+        opened = forced.map_err(Error::Start)?;
+    }
     match stored_cluster(&store)? {
-        Some(found) if found == cluster => {}
+        // A crash may have come between the state and the note of it.
+        Some(found) if found == cluster => dir.joined()?,
+        None if identity.life == Life::Joining => {}
         found => {
             let found = found.map_or_else(|| "none".to_owned(), |found| found.to_string());
             let what =
@@ -76,7 +125,16 @@ pub(super) fn prepare(config: &Config, dir: DataDir) -> Result<Prepared, Error> 
     pass("start-fitted")?;
     let boot = dir.next_boot()?;
     pass("start-counted")?;
-    Ok(Prepared { cluster, member, boot, log: Arc::new(log), store: Arc::new(store), opened })
+    Ok(Prepared {
+        cluster,
+        member,
+        boot,
+        log: Arc::new(log),
+        store: Arc::new(store),
+        opened,
+        dir,
+        members: place.map(|place| place.members),
+    })
 }
 
 fn store_options(config: &Config) -> StoreOptions {
@@ -100,9 +158,14 @@ fn stored_cluster(store: &dyn StateStore) -> Result<Option<ClusterId>, Error> {
     store.view().and_then(|view| meta::cluster(&*view)).map_err(Error::Start)
 }
 
+fn stored_removal(store: &dyn StateStore, member: MemberId) -> Result<bool, Error> {
+    let membership = store.view().and_then(|view| meta::membership(&*view));
+    membership.map(|it| it.is_removed(member)).map_err(Error::Start)
+}
+
 /// The cluster that the settings describe. Names and client URLs are left out: members publish
 /// their own, and the first state must be the same on all of them.
-fn initial(config: &Config) -> Initial {
+fn founders(config: &Config) -> (ClusterId, Vec<Member>) {
     let mut members: Vec<Member> = config
         .initial_cluster
         .iter()
@@ -118,7 +181,7 @@ fn initial(config: &Config) -> Initial {
         .collect();
     members.sort_by_key(|member| member.id);
     let ids: Vec<MemberId> = members.iter().map(|member| member.id).collect();
-    Initial { cluster: member::cluster_id(&ids), members }
+    (member::cluster_id(&ids), members)
 }
 
 /// The id that the initial cluster gives this member.
@@ -134,7 +197,10 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{self, Inputs};
+    use crate::{
+        config::{self, Inputs},
+        server::JoinError,
+    };
 
     const CLUSTER: &str = "a=http://127.0.0.1:1,b=http://127.0.0.1:2";
 
@@ -157,8 +223,37 @@ mod tests {
 
     /// Starts a member as far as this file does, and lets go of everything again.
     fn start(config: &Config) -> Result<(ClusterId, MemberId, BootNumber), Error> {
-        let prepared = prepare(config, DataDir::open(&config.data_dir)?)?;
+        start_at(config, None)
+    }
+
+    fn start_at(
+        config: &Config,
+        place: Option<Place>,
+    ) -> Result<(ClusterId, MemberId, BootNumber), Error> {
+        let prepared = prepare(config, DataDir::open(&config.data_dir)?, place)?;
         Ok((prepared.cluster, prepared.member, prepared.boot))
+    }
+
+    /// The place of a member that joins.
+    fn place() -> Place {
+        Place { cluster: ClusterId(0xc), member: MemberId(0xa), members: Membership::default() }
+    }
+
+    fn life(dir: &Path) -> Life {
+        DataDir::open(dir).unwrap().identity().unwrap().life
+    }
+
+    /// Takes away all directories and, with them, the state or the log.
+    fn lose(dir: &Path, what: &str) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && name.starts_with(what) {
+                std::fs::remove_dir_all(path).unwrap();
+            } else if name == what {
+                std::fs::remove_file(path).unwrap();
+            }
+        }
     }
 
     /// A new directory gets the identity of the initial cluster, and keeps it: a later start needs
@@ -189,16 +284,59 @@ mod tests {
         assert!(other.to_string().contains("belongs to member"), "{other}");
     }
 
-    /// Joining is refused in so many words, and leaves no identity behind.
+    /// A member that joins is given its place, and may be started again and again before it has a
+    /// state, whatever its settings say by then.
     #[test]
-    fn joining_is_refused() {
+    fn a_member_that_joins_waits_for_its_state() {
         let dir = tempfile::tempdir().unwrap();
         let joining = config(dir.path(), &[("initial-cluster-state", "existing")]);
 
-        let error = start(&joining).unwrap_err();
+        let first = start_at(&joining, Some(place())).unwrap();
+        assert_eq!(first, (ClusterId(0xc), MemberId(0xa), BootNumber(1)));
+        assert_eq!(life(dir.path()), Life::Joining);
 
-        assert!(matches!(error, Error::JoinUnsupported(_)), "{error}");
-        assert_eq!(DataDir::open(dir.path()).unwrap().identity(), None);
+        let again = start(&config(dir.path(), &[])).unwrap();
+        assert_eq!(again, (first.0, first.1, BootNumber(2)));
+    }
+
+    /// A member that joins and has lost its log may have voted already.
+    #[test]
+    fn a_member_that_joins_must_keep_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let joining = config(dir.path(), &[("initial-cluster-state", "existing")]);
+        start_at(&joining, Some(place())).unwrap();
+        lose(dir.path(), "log");
+
+        let error = start(&joining).unwrap_err().to_string();
+
+        assert!(error.contains("the log of a member that joined is missing"), "{error}");
+    }
+
+    /// Without anybody to ask a member does not join, and leaves no identity behind.
+    #[tokio::test]
+    async fn joining_nobody_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let changes =
+            [("initial-cluster-state", "existing"), ("initial-cluster", "a=http://127.0.0.1:1")];
+        let (config, data_dir) = (config(dir.path(), &changes), DataDir::open(dir.path()).unwrap());
+
+        let error = look_up(&config, &data_dir).await.unwrap_err();
+
+        assert!(matches!(error, Error::Join(JoinError::NobodyToAsk)), "{error}");
+        assert_eq!(data_dir.identity(), None);
+    }
+
+    /// A removed member is refused at once, and told what to do.
+    #[test]
+    fn a_removed_member_stays_away() {
+        let dir = tempfile::tempdir().unwrap();
+        start(&config(dir.path(), &[])).unwrap();
+        DataDir::open(dir.path()).unwrap().removed().unwrap();
+
+        let error = start(&config(dir.path(), &[])).unwrap_err().to_string();
+
+        let expected = "the member has been permanently removed from the cluster: data directory";
+        assert!(error.starts_with(expected), "{error}");
     }
 
     /// A member that has lost its state does not begin anew under its old name.
@@ -206,14 +344,8 @@ mod tests {
     fn a_lost_state_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         start(&config(dir.path(), &[])).unwrap();
-        for entry in std::fs::read_dir(dir.path()).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                std::fs::remove_dir_all(path).unwrap();
-            } else if path.file_name().is_some_and(|name| name == "state") {
-                std::fs::remove_file(path).unwrap();
-            }
-        }
+        lose(dir.path(), "state");
+        lose(dir.path(), "log");
 
         let error = start(&config(dir.path(), &[])).unwrap_err();
 

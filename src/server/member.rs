@@ -22,7 +22,8 @@ use super::{
 use crate::{
     api,
     config::{Config, ListenUrl, Url},
-    node::{self, Handle, MonotonicClock, Settings, Stop, Threads},
+    node::{self, Handle, MonotonicClock, Settings, Stop, Threads, ports::Peers},
+    storage::DataDir,
     telemetry::Metrics,
     transport::{self, GrpcPeers, PeerMetrics, PeerService},
     types::{Fault, Millis},
@@ -40,6 +41,7 @@ pub(super) struct Member {
     node: Handle,
     threads: Threads,
     links: GrpcLinks,
+    dir: Arc<DataDir>,
     /// Move events on to watchers, and renew leases.
     tasks: Tasks,
     clients: Face,
@@ -61,7 +63,7 @@ impl Member {
         sockets: Sockets,
         peer_runtime: &RuntimeHandle,
     ) -> Result<Self, Error> {
-        let Prepared { cluster, member, boot, log, store, opened } = prepared;
+        let Prepared { cluster, member, boot, log, store, opened, dir, members } = prepared;
         let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
         info!(version, %cluster, %member, %boot, %data_dir, "starting");
 
@@ -85,6 +87,10 @@ impl Member {
             node::start(settings, figures, clock, &opened, log, store, out.clone())
                 .map_err(Error::Start)?;
         out.attach(Arc::new(node.clone()));
+        if let Some(members) = members {
+            out.set_members(&members); // it has no list of its own yet
+        }
+        out.reached_at(&own_urls(&node, config));
         metrics.register(|registry| {
             registry.register_collector(Box::new(StoreFigures(node.clone())));
             registry.register_collector(Box::new(WatchFigures(Arc::clone(node.watch_hub()))));
@@ -105,7 +111,8 @@ impl Member {
             ),
         );
         let clients = client_face(config, &node, &metrics, (sockets.clients, sockets.metrics));
-        Ok(Self { node, threads, links: GrpcLinks { out, closing }, tasks, clients, peers })
+        let links = GrpcLinks { out, closing };
+        Ok(Self { node, threads, links, dir, tasks, clients, peers })
     }
 
     /// Serves until the member is asked to stop, has a fault, or loses one of its parts.
@@ -137,11 +144,24 @@ impl Member {
                 tokio::spawn(requests.second());
                 self.stop().await
             }
+            Some(Error::Removed) => {
+                tokio::spawn(requests.second());
+                self.leave().await
+            }
             Some(error) => {
                 self.abandon().await;
                 Err(error)
             }
         }
+    }
+
+    /// The end of a member that was removed, which it remembers.
+    async fn leave(self) -> Result<(), Error> {
+        info!("the member has been permanently removed from the cluster");
+        let noted = self.dir.removed();
+        self.stop().await?;
+        noted?;
+        Err(Error::Removed)
     }
 
     /// The orderly end. Other members are heard until the last call of a client is answered, since
@@ -223,6 +243,14 @@ fn announce(config: &Config) {
 
 fn join(urls: impl Iterator<Item = String>) -> String {
     urls.collect::<Vec<_>>().join(",")
+}
+
+/// Where the others reach this member: where they believe to, once it is known what that is.
+fn own_urls(node: &Handle, config: &Config) -> Vec<String> {
+    match node.membership().get(node.member_id()) {
+        Some(member) => member.peer_urls.clone(),
+        None => config.initial_advertise_peer_urls.iter().map(Url::to_string).collect(),
+    }
 }
 
 fn millis(duration: Duration) -> Millis {

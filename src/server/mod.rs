@@ -10,7 +10,7 @@
 //!
 //! Absent: decisions about requests, which are the api's and the node's.
 
-use tokio::runtime::Handle as RuntimeHandle;
+use tokio::{runtime::Handle as RuntimeHandle, select};
 
 use crate::{config::Config, node::fail_points, storage::DataDir};
 
@@ -22,6 +22,7 @@ mod face;
 mod figures;
 pub(crate) mod gather;
 mod identity;
+mod join;
 mod listener;
 mod member;
 mod phase;
@@ -32,6 +33,7 @@ mod tasks;
 mod tests;
 
 pub use error::Error;
+pub use join::JoinError;
 
 use self::{
     bind::{Bound, bind_all},
@@ -66,10 +68,15 @@ pub fn arm_fail_points(text: &str) -> Result<(), Error> {
 }
 
 async fn run_on(config: &Config, peer_runtime: &RuntimeHandle) -> Result<(), Error> {
-    let requests = Requests::listen(config.exit_with_parent)?;
+    let mut requests = Requests::listen(config.exit_with_parent)?;
     let dir = DataDir::open(&config.data_dir)?;
+    // Before this member listens: founders that start together would wait for each other's answers.
+    let place = select! {
+        place = identity::look_up(config, &dir) => place?,
+        () = requests.first() => return Ok(()),
+    };
     let sockets = Sockets::bind(config)?;
-    let prepared = identity::prepare(config, dir)?;
+    let prepared = identity::prepare(config, dir, place)?;
     let member = Member::start(config, prepared, sockets, peer_runtime)?;
     member.until_stopped(config, requests).await
 }

@@ -182,7 +182,10 @@ impl Config {
     #[must_use]
     pub fn initial(&self) -> Initial {
         let member = |id: &MemberId| Member { id: *id, name: id.to_string(), ..Member::default() };
-        Initial { cluster: self.cluster(), members: self.members.iter().map(member).collect() }
+        Initial::Founding {
+            cluster: self.cluster(),
+            members: self.members.iter().map(member).collect(),
+        }
     }
 
     /// The longest time to live of a lease, in microseconds.

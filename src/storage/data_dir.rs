@@ -8,14 +8,14 @@ use std::{
     io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
     node::fail_points,
     storage::{
         DataDirError, IdentityRecord, files,
-        identity::{FORMAT, Unreadable},
+        identity::{FORMAT, Life, Unreadable},
     },
     types::{BootNumber, ClusterId, MemberId},
 };
@@ -55,12 +55,36 @@ impl DataDir {
     /// To whom it belongs, or `None` when it is new.
     #[must_use]
     pub fn identity(&self) -> Option<IdentityRecord> {
-        self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<IdentityRecord>> {
+        self.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes a new directory that of a member. Durable when it returns.
     pub fn begin(
         &self,
+        cluster: ClusterId,
+        member: MemberId,
+        name: &str,
+    ) -> Result<(), DataDirError> {
+        self.begin_as(Life::Member, cluster, member, name)
+    }
+
+    /// The same for a member that joins a cluster, and has no state until it is sent one.
+    pub fn begin_joining(
+        &self,
+        cluster: ClusterId,
+        member: MemberId,
+        name: &str,
+    ) -> Result<(), DataDirError> {
+        self.begin_as(Life::Joining, cluster, member, name)
+    }
+
+    fn begin_as(
+        &self,
+        life: Life,
         cluster: ClusterId,
         member: MemberId,
         name: &str,
@@ -71,7 +95,25 @@ impl DataDir {
         if name.chars().any(char::is_control) {
             return Err(DataDirError::BadName(name.to_owned()));
         }
-        self.write(IdentityRecord { cluster, member, name: name.to_owned(), boot: BootNumber(0) })
+        let boot = BootNumber(0);
+        let begun = IdentityRecord { cluster, member, name: name.to_owned(), boot, life };
+        self.write(&mut self.lock(), begun)
+    }
+
+    /// Notes that a member which joined has a state. From here on it must not lose it. Durable when
+    /// it returns.
+    pub fn joined(&self) -> Result<(), DataDirError> {
+        self.change(|identity| {
+            if identity.life == Life::Joining {
+                identity.life = Life::Member;
+            }
+        })
+        .map(drop)
+    }
+
+    /// Notes that the member was removed from its cluster. Durable when it returns.
+    pub fn removed(&self) -> Result<(), DataDirError> {
+        self.change(|identity| identity.life = Life::Removed).map(drop)
     }
 
     /// Refuses a directory that belongs to another cluster or to another member of this one.
@@ -94,13 +136,8 @@ impl DataDir {
     /// Counts one more start of the member. Durable when it returns, so that no two starts ever
     /// have the same number.
     pub fn next_boot(&self) -> Result<BootNumber, DataDirError> {
-        let Some(mut identity) = self.identity() else {
-            return Err(DataDirError::NoIdentity { path: self.path.clone() });
-        };
-        let boot = BootNumber(identity.boot.0 + 1);
-        identity.boot = boot;
-        self.write(identity)?;
-        Ok(boot)
+        self.change(|identity| identity.boot = BootNumber(identity.boot.0 + 1))
+            .map(|identity| identity.boot)
     }
 
     /// Data are never stored before it is written whose they are: a crash in between would leave
@@ -114,14 +151,34 @@ impl DataDir {
         self.path.join("log")
     }
 
-    fn write(&self, identity: IdentityRecord) -> Result<(), DataDirError> {
+    /// Changes the identity, which must be there, and returns what it is now.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut IdentityRecord),
+    ) -> Result<IdentityRecord, DataDirError> {
+        let mut known = self.lock();
+        let Some(mut identity) = known.clone() else {
+            return Err(DataDirError::NoIdentity { path: self.path.clone() });
+        };
+        change(&mut identity);
+        if known.as_ref() != Some(&identity) {
+            self.write(&mut known, identity.clone())?;
+        }
+        Ok(identity)
+    }
+
+    fn write(
+        &self,
+        known: &mut Option<IdentityRecord>,
+        identity: IdentityRecord,
+    ) -> Result<(), DataDirError> {
         let path = identity_path(&self.path);
         files::replace(&path, identity.encode().as_bytes()).map_err(|source| DataDirError::Io {
             action: "write",
             path,
             source,
         })?;
-        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity);
+        *known = Some(identity);
         Ok(())
     }
 }

@@ -23,6 +23,35 @@ pub struct IdentityRecord {
     pub name: String,
     /// How often the member was started; 0 until its first start is complete.
     pub boot: BootNumber,
+    /// How far it has come in its cluster.
+    pub life: Life,
+}
+
+/// How far a member has come in its cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Life {
+    /// It has joined, and has no state yet.
+    Joining,
+    /// It has a state, or did not get through its first start.
+    #[default]
+    Member,
+    /// It was removed, for good.
+    Removed,
+}
+
+impl Life {
+    /// The word for it; a member's life goes without.
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Joining => Some("joining"),
+            Self::Member => None,
+            Self::Removed => Some("removed"),
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        [Self::Joining, Self::Removed].into_iter().find(|life| life.word() == Some(word))
+    }
 }
 
 /// Why a text is not an identity this version reads.
@@ -37,10 +66,13 @@ pub(super) enum Unreadable {
 impl IdentityRecord {
     /// As the text of an identity file.
     pub(super) fn encode(&self) -> String {
-        let Self { cluster, member, name, boot } = self;
+        let Self { cluster, member, name, boot, life } = self;
         let mut text = format!(
             "{TITLE}\nformat {FORMAT}\ncluster {cluster}\nmember {member}\nname {name}\nboot {boot}\n"
         );
+        if let Some(word) = life.word() {
+            writeln!(text, "life {word}").expect("a string takes any text");
+        }
         let sum = crc32fast::hash(text.as_bytes());
         writeln!(text, "crc {sum:08x}").expect("a string takes any text");
         text
@@ -57,12 +89,17 @@ impl IdentityRecord {
         if format != FORMAT {
             return Err(Unreadable::Format(format));
         }
-        let record = Self {
+        let mut record = Self {
             cluster: ClusterId(field(lines.next(), "cluster", hex)?),
             member: MemberId(field(lines.next(), "member", hex)?),
             name: field(lines.next(), "name", |text| Some(text.to_owned()))?,
             boot: BootNumber(field(lines.next(), "boot", |text| text.parse().ok())?),
+            life: Life::Member,
         };
+        let line = lines.next().filter(|line| line.starts_with("life "));
+        if line.is_some() {
+            record.life = field(line, "life", Life::of)?;
+        }
         // The checksum covers what was written, so write it again; that also refuses trailing text.
         if record.encode() != text {
             return Err(Unreadable::Damaged("its checksum does not match".into()));
@@ -95,6 +132,7 @@ mod tests {
             member: MemberId(0x8e9e_05c5_2164_694d),
             name: "first of three".into(),
             boot: BootNumber(17),
+            life: Life::Joining,
         }
     }
 
@@ -102,8 +140,10 @@ mod tests {
     #[test]
     fn round_trips() {
         for name in ["first of three", "", " ", "größe"] {
-            let record = IdentityRecord { name: name.into(), ..record() };
-            assert_eq!(IdentityRecord::decode(&record.encode()), Ok(record));
+            for life in [Life::Joining, Life::Member, Life::Removed] {
+                let record = IdentityRecord { name: name.into(), life, ..record() };
+                assert_eq!(IdentityRecord::decode(&record.encode()), Ok(record));
+            }
         }
     }
 

@@ -35,7 +35,7 @@ mod testing;
 
 pub use data_dir::DataDir;
 pub use error::DataDirError;
-pub use identity::IdentityRecord;
+pub use identity::{IdentityRecord, Life};
 pub use log::{Log, LogOptions, catches_panic};
 pub use memory::block_cache_bytes;
 pub use store::{Store, StoreOptions};

@@ -58,7 +58,7 @@ pub struct Store {
     staging: Staging,
     reclaimed: Reclaimed,
     /// Keeps other processes out until the database is closed.
-    _dir: Arc<DataDir>,
+    dir: Arc<DataDir>,
 }
 
 impl Store {
@@ -81,7 +81,7 @@ impl Store {
             staging,
             reclaimed: Reclaimed::read(&root),
             root,
-            _dir: Arc::clone(dir),
+            dir: Arc::clone(dir),
         })
     }
 
@@ -217,6 +217,7 @@ impl StateStore for Store {
         fail_points::pass("state-opened")?;
         pointer::write(&self.root, next)?;
         fail_points::pass("state-pointed")?;
+        self.dir.joined()?;
         *number = next;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         let replaced = std::mem::replace(&mut *current, Arc::new(database));

@@ -20,9 +20,12 @@ pub enum Refusal {
     /// The sender has this member's id: it called itself, or the id is in use twice.
     #[error("sender has this member's own id {0}")]
     Own(MemberId),
-    /// The sender is not a member, as far as this member knows.
+    /// The sender is not a member, as far as this member knows, and many others are not either.
     #[error("sender {0} is not a member of cluster {1}")]
     NotMember(MemberId, ClusterId),
+    /// The sender was a member once.
+    #[error("sender {0} was removed from cluster {1}")]
+    Removed(MemberId, ClusterId),
 }
 
 /// What is wrong with a chunk of a snapshot.

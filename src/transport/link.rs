@@ -32,6 +32,10 @@ use crate::{
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// How long a member that was told that it was removed goes on: it may be the one whose word the
+/// others need to hear of it.
+const REMOVED_AFTER: Duration = Duration::from_secs(1);
+
 /// A stream that lasted this long was accepted: a refusal comes in the first round trip.
 const SETTLED_AFTER: Duration = Duration::from_millis(500);
 
@@ -60,6 +64,8 @@ pub(super) struct Signals {
 struct Ended {
     /// Whether the member had accepted the stream.
     settled: bool,
+    /// Whether the member says that this one was removed.
+    removed: bool,
     reason: String,
 }
 
@@ -69,7 +75,7 @@ impl Link {
         let mut backoff = BACKOFF_MIN;
         let mut told = None;
         for (index, url) in self.urls.iter().enumerate().cycle() {
-            let Ended { settled, reason } = self.attempt(index, url).await;
+            let Ended { settled, removed, reason } = self.attempt(index, url).await;
             // Frames that wait were meant for the connection that is gone.
             self.queue.clear();
             self.metrics.sent_failures.inc();
@@ -82,6 +88,12 @@ impl Link {
             } else {
                 debug!(peer = %self.to, url, reason, "no stream to member");
             }
+            if removed {
+                sleep(REMOVED_AFTER).await;
+                if let Some(inbox) = self.shared.inbox() {
+                    inbox.report_removed(self.to);
+                }
+            }
             select! {
                 () = sleep(backoff) => {}
                 () = self.signals.heard.notified() => {}
@@ -92,11 +104,11 @@ impl Link {
     async fn attempt(&self, index: usize, url: &str) -> Ended {
         let channel = match dial(url, self.shared.config).await {
             Ok(channel) => channel,
-            Err(reason) => return Ended { settled: false, reason },
+            Err(reason) => return Ended { settled: false, removed: false, reason },
         };
         let mut client =
             PeerClient::new(channel).max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
-        let greeting = wire::greeting(self.shared.config, self.to);
+        let greeting = wire::greeting(self.shared.config, self.to, &self.shared.own_urls());
         let begun = Instant::now();
         let call = client.messages(self.queue.read(greeting));
         let settle = sleep(SETTLED_AFTER);
@@ -107,7 +119,10 @@ impl Link {
         loop {
             select! {
                 result = &mut call => {
-                    return Ended { settled: stream.is_some(), reason: reason(result) };
+                    let removed = result.as_ref().err().is_some_and(|status| {
+                        wire::says_removed(status, self.shared.config)
+                    });
+                    return Ended { settled: stream.is_some(), removed, reason: reason(result) };
                 }
                 () = self.signals.dropped.notified() => self.shared.unreachable(self.to),
                 () = &mut settle, if stream.is_none() => {

@@ -7,8 +7,9 @@
 //! their order while a stream lasts. A snapshot has a connection of its own, so that it never holds
 //! up a heartbeat, and its outcome is reported exactly once.
 //!
-//! Nothing of a call is believed before its handshake names this cluster, this member, and a sender
-//! that is a member. Raft messages are bytes here: who steps them checks them.
+//! Nothing of a call is believed before its handshake names this cluster and this member. A sender
+//! that the list of members does not name may be newer than the list, and is heard; one that was
+//! removed is refused, and told so. Raft messages are bytes here: who steps them checks them.
 //!
 //! [`GrpcPeers`] sends and [`PeerService`] receives. Everything is bounded: queues by frames and
 //! bytes, messages by size, silences by deadlines.
@@ -19,10 +20,12 @@ use std::time::Duration;
 
 use crate::types::{ClusterId, MemberId};
 
+mod admission;
 mod assembly;
 mod contact;
 mod error;
 mod link;
+mod lookup;
 mod metrics;
 mod peers;
 mod queue;
@@ -32,11 +35,14 @@ mod snapshot;
 mod wire;
 
 #[cfg(test)]
+mod strangers;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 
 pub use error::{ChunkError, Refusal};
+pub use lookup::{ClusterMembers, membership_at};
 pub use metrics::PeerMetrics;
 pub use peers::GrpcPeers;
 pub use service::PeerService;

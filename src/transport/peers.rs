@@ -13,8 +13,9 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     runtime::Handle,
+    sync::watch,
     task::AbortHandle,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tonic::{Response, Status, transport::Channel};
 use tracing::{debug, error, warn};
@@ -44,14 +45,20 @@ use crate::{
     types::{LeaseId, MemberId, Seconds, limits},
 };
 
+/// How long the link to a member that is none any more goes on with what was queued: the news of its
+/// removal is among that.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// The other members over gRPC: a queue, a stream and a task for each.
 ///
 /// Tasks run on the runtime given to [`GrpcPeers::new`], which does nothing else, so that no client
 /// can delay a heartbeat.
 pub struct GrpcPeers {
     shared: Arc<Shared>,
-    members: RwLock<BTreeMap<MemberId, Member>>,
-    metrics: PeerMetrics,
+    pub(super) members: RwLock<BTreeMap<MemberId, Member>>,
+    pub(super) metrics: PeerMetrics,
+    /// As it was told last.
+    pub(super) membership: watch::Sender<Arc<Membership>>,
 }
 
 /// What all tasks of the transport share.
@@ -61,12 +68,18 @@ pub(super) struct Shared {
     pub(super) store: Arc<dyn StateStore>,
     pub(super) contacts: Arc<Contacts>,
     inbox: RwLock<Option<Arc<dyn Inbox>>>,
+    own_urls: RwLock<Arc<[String]>>,
 }
 
 impl Shared {
     /// Where reports go, unless the node is not there yet or not any more.
     pub(super) fn inbox(&self) -> Option<Arc<dyn Inbox>> {
         self.inbox.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where this member is reached, as far as that was told.
+    pub(super) fn own_urls(&self) -> Arc<[String]> {
+        Arc::clone(&self.own_urls.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn unreachable(&self, member: MemberId) {
@@ -76,7 +89,10 @@ impl Shared {
     }
 }
 
-struct Member {
+/// A member, or a sender that may be one.
+pub(super) struct Member {
+    /// How many streams of a sender come in that the list of members does not name; `None`: it does.
+    pub(super) unlisted: Option<usize>,
     urls: Arc<[String]>,
     queue: Arc<Queue>,
     signals: Arc<Signals>,
@@ -126,9 +142,15 @@ impl GrpcPeers {
         store: Arc<dyn StateStore>,
         metrics: PeerMetrics,
     ) -> Arc<Self> {
-        let (contacts, inbox) = (Arc::default(), RwLock::default());
-        let shared = Arc::new(Shared { config, runtime, store, contacts, inbox });
-        Arc::new(Self { shared, members: RwLock::default(), metrics })
+        let (contacts, inbox, own_urls) = (Arc::default(), RwLock::default(), RwLock::default());
+        let shared = Arc::new(Shared { config, runtime, store, contacts, inbox, own_urls });
+        let membership = watch::Sender::default();
+        Arc::new(Self { shared, members: RwLock::default(), metrics, membership })
+    }
+
+    /// Tells where this member is reached, for members that have not heard of it yet.
+    pub fn reached_at(&self, urls: &[String]) {
+        *self.shared.own_urls.write().unwrap_or_else(PoisonError::into_inner) = urls.into();
     }
 
     /// Tells where reports go. Until then they go nowhere, which is right while there is no node.
@@ -155,9 +177,9 @@ impl GrpcPeers {
         &self.shared.runtime
     }
 
-    /// Whether this is another member.
-    pub(super) fn is_member(&self, member: MemberId) -> bool {
-        self.with_member(member, |_| ()).is_some()
+    /// Who the members are, as far as this one knows.
+    pub(super) fn membership(&self) -> Arc<Membership> {
+        Arc::clone(&self.membership.borrow())
     }
 
     /// A member was heard of on a stream of its own: ours to it need not wait any longer. The stream
@@ -176,7 +198,15 @@ impl GrpcPeers {
         self.members.read().unwrap_or_else(PoisonError::into_inner).get(&member).map(look)
     }
 
-    fn start(&self, to: MemberId, urls: Arc<[String]>) -> Member {
+    /// Lets go of what is no member any more, once what was queued has left.
+    fn drop_later(&self, member: Member) {
+        self.shared.runtime.spawn(async move {
+            sleep(LINGER).await;
+            drop(member);
+        });
+    }
+
+    pub(super) fn start(&self, to: MemberId, urls: Arc<[String]>) -> Member {
         let config = self.shared.config;
         let queue = Queue::new(limits::PEER_QUEUE_MAX, limits::PEER_QUEUE_BYTES_MAX);
         let signals = Arc::new(Signals::default());
@@ -203,7 +233,8 @@ impl GrpcPeers {
         };
         let link = self.shared.runtime.spawn(link.run()).abort_handle();
         let renewals = Arc::new(RenewalLink::new(to, config));
-        Member { urls, queue, signals, metrics, channels, snapshot: Arc::default(), link, renewals }
+        let snapshot = Arc::default();
+        Member { unlisted: None, urls, queue, signals, metrics, channels, snapshot, link, renewals }
     }
 
     /// A client for questions to a member.
@@ -280,16 +311,24 @@ impl Peers for GrpcPeers {
             .map(|member| (member.id, Arc::from(member.peer_urls.as_slice())))
             .collect();
         let mut current = self.members.write().unwrap_or_else(PoisonError::into_inner);
-        current.retain(|id, member| {
-            let stays = others.contains_key(id);
-            if !stays {
-                self.metrics.forget(*id);
+        let gone = current.extract_if(.., |id, member| match others.get(id) {
+            Some(urls) => {
+                member.unlisted = None;
+                *urls != member.urls
             }
-            stays && others.get(id) == Some(&member.urls)
+            None => member.unlisted.is_none() || membership.is_removed(*id),
         });
+        for (id, member) in gone.collect::<Vec<_>>() {
+            if !others.contains_key(&id) {
+                self.metrics.forget(id);
+                self.drop_later(member);
+            }
+        }
         for (id, urls) in others {
             current.entry(id).or_insert_with(|| self.start(id, urls));
         }
+        drop(current);
+        self.membership.send_replace(Arc::new(membership.clone()));
     }
 
     fn connected_for(&self, member: MemberId) -> Option<Duration> {

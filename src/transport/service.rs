@@ -13,7 +13,7 @@ use tokio::{
     select,
     sync::{Semaphore, watch},
     task::spawn_blocking,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, info, warn};
@@ -30,8 +30,8 @@ use crate::{
     },
     proto::internal::{
         Handshake, LeaseRenewalAnswer, LeaseRenewalBatch, LeaseTimeLeftRequest,
-        LeaseTimeLeftResponse, PeerAck, PeerFrame, PromoteMemberRequest, PromoteMemberResponse,
-        SnapshotChunk,
+        LeaseTimeLeftResponse, MembersRequest, MembersResponse, PeerAck, PeerFrame,
+        PromoteMemberRequest, PromoteMemberResponse, SnapshotChunk,
         peer_server::{Peer, PeerServer},
     },
     types::{Fault, LeaseId, MemberId, limits},
@@ -39,6 +39,9 @@ use crate::{
 
 /// Who opens a call says who it is at once.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a member is heard after its removal.
+const REMOVED_HEARD_FOR: Duration = Duration::from_secs(1);
 
 /// A sender that is silent for this long within a snapshot has given up.
 const CHUNK_WITHIN: Duration = Duration::from_secs(30);
@@ -76,23 +79,54 @@ impl PeerService {
     /// The sender, if it may talk to us.
     fn sender(&self, handshake: Option<&Handshake>) -> Result<MemberId, Refusal> {
         let local = self.peers.config();
-        let checked = wire::check_handshake(handshake, local, |id| self.peers.is_member(id));
-        if let Err(refusal) = &checked {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.as_ref() == Some(refusal) {
-                debug!(reason = %refusal, "call of another member refused");
-            } else {
-                warn!(reason = %refusal, "call of another member refused");
-                *told = Some(refusal.clone());
+        let checked = wire::check_handshake(handshake, local).and_then(|from| {
+            // A sender that is in no list may be newer than the list. It must not have been in one.
+            if self.peers.membership().is_removed(from) {
+                return Err(Refusal::Removed(from, local.cluster));
             }
-        }
-        checked
+            Ok(from)
+        });
+        checked.inspect_err(|refusal| self.tell(refusal))
     }
 
-    async fn take_frames(&self, frames: &mut Streaming<PeerFrame>) -> Result<(), Status> {
+    fn tell(&self, refusal: &Refusal) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref() == Some(refusal) {
+            debug!(reason = %refusal, "call of another member refused");
+        } else {
+            warn!(reason = %refusal, "call of another member refused");
+            *told = Some(refusal.clone());
+        }
+    }
+
+    async fn take_messages(&self, frames: &mut Streaming<PeerFrame>) -> Result<(), Status> {
         let first = within(HANDSHAKE_WITHIN, frames.message()).await?;
-        let from = self.sender(first.as_ref().and_then(wire::greeting_of))?;
+        let greeting = first.as_ref().and_then(wire::greeting_of);
+        let from = self.sender(greeting)?;
+        let urls = greeting.map(wire::urls_of).unwrap_or_default();
+        let _admitted = self.peers.admit(from, urls).inspect_err(|refusal| self.tell(refusal))?;
         let _counts = self.peers.heard_of(from);
+        select! {
+            ended = self.take_frames(from, frames) => ended,
+            refusal = self.removal_of(from) => Err(refusal.into()),
+        }
+    }
+
+    /// Resolves some time after `from` was removed: until then it is heard, because it may have had
+    /// a part in its own removal that is not over yet.
+    async fn removal_of(&self, from: MemberId) -> Refusal {
+        self.peers.until_removed(from).await;
+        sleep(REMOVED_HEARD_FOR).await;
+        let refusal = Refusal::Removed(from, self.peers.config().cluster);
+        self.tell(&refusal);
+        refusal
+    }
+
+    async fn take_frames(
+        &self,
+        from: MemberId,
+        frames: &mut Streaming<PeerFrame>,
+    ) -> Result<(), Status> {
         let metrics = self.peers.member_metrics(from);
         while let Some(frame) = frames.message().await? {
             let Some(frame) = wire::from_proto(frame) else {
@@ -153,7 +187,7 @@ impl Peer for PeerService {
         request: Request<Streaming<PeerFrame>>,
     ) -> Result<Response<PeerAck>, Status> {
         let mut frames = request.into_inner();
-        self.until_closing(self.take_frames(&mut frames)).await?;
+        self.until_closing(self.take_messages(&mut frames)).await?;
         Ok(Response::new(PeerAck {}))
     }
 
@@ -221,6 +255,19 @@ impl Peer for PeerService {
         }
         Ok(Response::new(response))
     }
+
+    async fn members(
+        &self,
+        request: Request<MembersRequest>,
+    ) -> Result<Response<MembersResponse>, Status> {
+        wire::check_members_request(&request.into_inner(), self.peers.config())
+            .inspect_err(|refusal| self.tell(refusal))?;
+        let membership = self.peers.membership();
+        if membership.members.is_empty() {
+            return Err(Status::unavailable("this member has no state yet"));
+        }
+        Ok(Response::new(wire::members_response(self.peers.config().cluster, &membership)))
+    }
 }
 
 /// `None` when this member does not lead, which is an answer and not an error.
@@ -229,12 +276,6 @@ fn unless_not_leader<T>(answer: Result<T, Error>) -> Result<Option<T>, Status> {
         Ok(answer) => Ok(Some(answer)),
         Err(Error::NotLeader) => Ok(None),
         Err(error) => Err(Status::unavailable(error.to_string())),
-    }
-}
-
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        Self::failed_precondition(refusal.to_string())
     }
 }
 

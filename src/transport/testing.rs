@@ -50,6 +50,7 @@ pub(super) enum Happened {
     Reported(MemberId, CheckpointId, bool),
     Released(CheckpointId),
     StageDropped(StageId),
+    Removed(MemberId),
 }
 
 type Files = BTreeMap<String, Vec<u8>>;
@@ -114,6 +115,10 @@ impl Inbox for Recorder {
         // Here every member with an even id is a voter.
         let promotion = if learner.0 % 2 == 0 { Promotion::NotALearner } else { Promotion::Done };
         Box::pin(ready(if self.leads { Ok(promotion) } else { Err(Error::NotLeader) }))
+    }
+
+    fn report_removed(&self, by: MemberId) {
+        self.record(Happened::Removed(by));
     }
 }
 
@@ -247,6 +252,17 @@ impl TestMember {
         let own = member(self.id, "http://127.0.0.1:1".to_owned());
         let members = vec![own, member(other, format!("http://{address}"))];
         self.peers.set_members(&Membership { members, removed: Vec::new() });
+    }
+
+    /// Says where this member is reached.
+    pub(super) fn reached_at(&self, url: &str) {
+        self.peers.reached_at(&[url.to_owned()]);
+    }
+
+    /// Removes a member, here and nowhere else.
+    pub(super) fn removes(&self, member: MemberId) {
+        let own = Member { id: self.id, ..Member::default() };
+        self.peers.set_members(&Membership { members: vec![own], removed: vec![member] });
     }
 
     /// The next thing that happens and is accepted by `pick`; others are passed over.

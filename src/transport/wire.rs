@@ -1,15 +1,16 @@
 //! Our values as messages of `peer.proto` and back, and the check of the handshake.
 
 use bytes::Bytes;
+use tonic::Status;
 
-use super::{Config, Refusal};
+use super::{ClusterMembers, Config, Refusal};
 use crate::{
-    node::ports::{Frame, Promotion},
+    node::ports::{Frame, Member, Membership, Promotion},
     proto::internal::{
-        Forward, ForwardAnswer, Handshake, PeerFrame, Promotion as ProtoPromotion,
-        peer_frame::Frame as Kind,
+        Forward, ForwardAnswer, Handshake, MembersRequest, MembersResponse, PeerFrame, PeerMember,
+        Promotion as ProtoPromotion, peer_frame::Frame as Kind,
     },
-    types::{ClusterId, MemberId, Term},
+    types::{ClusterId, MemberId, Term, limits},
 };
 
 /// The version of the protocol that both sides must speak.
@@ -17,14 +18,20 @@ pub(super) const PROTOCOL: u32 = 1;
 
 /// What a call to `to` begins with.
 pub(super) fn handshake(config: Config, to: MemberId) -> Handshake {
-    Handshake { cluster: config.cluster.0, from: config.member.0, to: to.0, protocol: PROTOCOL }
+    Handshake {
+        cluster: config.cluster.0,
+        from: config.member.0,
+        to: to.0,
+        protocol: PROTOCOL,
+        ..Handshake::default()
+    }
 }
 
-/// The sender, if it may talk to us.
+/// The sender, if it means this member of this cluster. Whether it is a member itself is another
+/// question.
 pub(super) fn check_handshake(
     handshake: Option<&Handshake>,
     local: Config,
-    is_member: impl Fn(MemberId) -> bool,
 ) -> Result<MemberId, Refusal> {
     let handshake = handshake.ok_or(Refusal::NoHandshake)?;
     let (cluster, from, to) =
@@ -41,15 +48,97 @@ pub(super) fn check_handshake(
     if from == local.member {
         return Err(Refusal::Own(from));
     }
-    if !is_member(from) {
-        return Err(Refusal::NotMember(from, local.cluster));
-    }
     Ok(from)
 }
 
-/// The first frame of a stream.
-pub(super) fn greeting(config: Config, to: MemberId) -> PeerFrame {
-    PeerFrame { frame: Some(Kind::Handshake(handshake(config, to))) }
+/// The first frame of a stream, from a member that is reached at these URLs.
+pub(super) fn greeting(config: Config, to: MemberId, peer_urls: &[String]) -> PeerFrame {
+    let handshake = Handshake { peer_urls: peer_urls.to_vec(), ..handshake(config, to) };
+    PeerFrame { frame: Some(Kind::Handshake(handshake)) }
+}
+
+/// The URLs at which the sender of a greeting is reached; none, when they cannot be meant.
+pub(super) fn urls_of(handshake: &Handshake) -> &[String] {
+    let urls = handshake.peer_urls.as_slice();
+    let plausible = urls.len() <= limits::PEER_URLS_MAX
+        && urls.iter().all(|url| url.len() <= limits::PEER_URL_BYTES_MAX);
+    if plausible { urls } else { &[] }
+}
+
+/// The question who the members are, of this cluster if it is known.
+pub(super) fn members_request(cluster: Option<ClusterId>) -> MembersRequest {
+    MembersRequest { protocol: PROTOCOL, cluster: cluster.unwrap_or_default().0 }
+}
+
+/// Whether such a question is answered here.
+pub(super) fn check_members_request(
+    request: &MembersRequest,
+    local: Config,
+) -> Result<(), Refusal> {
+    if request.protocol != PROTOCOL {
+        return Err(Refusal::Protocol(request.protocol, PROTOCOL));
+    }
+    let cluster = ClusterId(request.cluster);
+    if cluster != ClusterId::default() && cluster != local.cluster {
+        return Err(Refusal::OtherCluster(cluster, local.cluster));
+    }
+    Ok(())
+}
+
+/// Under this name a refusal that says that its receiver was removed names it and its cluster.
+const REMOVED_KEY: &str = "quorate-removed";
+
+fn removed_value(member: MemberId, cluster: ClusterId) -> String {
+    format!("{member} of {cluster}")
+}
+
+/// Whether a member says that this one was removed from its cluster.
+pub(super) fn says_removed(status: &Status, local: Config) -> bool {
+    let said = status.metadata().get(REMOVED_KEY).and_then(|value| value.to_str().ok());
+    said == Some(removed_value(local.member, local.cluster).as_str())
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let mut status = Self::failed_precondition(refusal.to_string());
+        if let Refusal::Removed(member, cluster) = refusal
+            && let Ok(value) = removed_value(member, cluster).parse()
+        {
+            status.metadata_mut().insert(REMOVED_KEY, value);
+        }
+        status
+    }
+}
+
+/// Who the members are, as it is sent.
+pub(super) fn members_response(cluster: ClusterId, membership: &Membership) -> MembersResponse {
+    let member = |member: &Member| PeerMember {
+        id: member.id.0,
+        name: member.name.clone(),
+        peer_urls: member.peer_urls.clone(),
+        client_urls: member.client_urls.clone(),
+        learner: member.learner,
+    };
+    MembersResponse {
+        cluster: cluster.0,
+        members: membership.members.iter().map(member).collect(),
+        removed: membership.removed.iter().map(|id| id.0).collect(),
+    }
+}
+
+/// Who the members are, as it came.
+pub(super) fn cluster_members(response: MembersResponse) -> ClusterMembers {
+    let member = |member: PeerMember| Member {
+        id: MemberId(member.id),
+        name: member.name,
+        peer_urls: member.peer_urls,
+        client_urls: member.client_urls,
+        learner: member.learner,
+    };
+    let members = response.members.into_iter().map(member).collect();
+    let removed = response.removed.into_iter().map(MemberId).collect();
+    let membership = Membership { members, removed };
+    ClusterMembers { cluster: ClusterId(response.cluster), membership }
 }
 
 /// The handshake of a stream's first frame.
@@ -134,12 +223,13 @@ mod tests {
     };
 
     fn checked(change: impl FnOnce(&mut Handshake)) -> Result<MemberId, Refusal> {
-        let mut handshake = Handshake { cluster: 0xc, from: 0xb, to: 0xa, protocol: PROTOCOL };
+        let from_b = Config { member: MemberId(0xb), ..LOCAL };
+        let mut handshake = handshake(from_b, LOCAL.member);
         change(&mut handshake);
-        check_handshake(Some(&handshake), LOCAL, |member| member == MemberId(0xb))
+        check_handshake(Some(&handshake), LOCAL)
     }
 
-    /// A known member of this cluster that means this member is heard.
+    /// Whoever is of this cluster and means this member is heard.
     #[test]
     fn a_member_of_this_cluster_is_heard() {
         assert_eq!(checked(|_| ()), Ok(MemberId(0xb)));
@@ -160,8 +250,58 @@ mod tests {
         );
         assert_eq!(refusal(|it| it.to = 0xe), "call is for member e, but this is member a");
         assert_eq!(refusal(|it| it.from = 0xa), "sender has this member's own id a");
-        assert_eq!(refusal(|it| it.from = 0xf), "sender f is not a member of cluster c");
-        assert_eq!(check_handshake(None, LOCAL, |_| true), Err(Refusal::NoHandshake));
+        assert_eq!(check_handshake(None, LOCAL), Err(Refusal::NoHandshake));
+    }
+
+    /// Who the members are is told to members and to whoever does not know the cluster yet.
+    #[test]
+    fn the_members_are_told_to_their_own_and_to_newcomers() {
+        let told = |cluster| check_members_request(&members_request(cluster), LOCAL);
+        assert_eq!(told(None), Ok(()));
+        assert_eq!(told(Some(LOCAL.cluster)), Ok(()));
+        let other = ClusterId(0xd);
+        assert_eq!(told(Some(other)), Err(Refusal::OtherCluster(other, LOCAL.cluster)));
+        let newer = MembersRequest { protocol: PROTOCOL + 1, cluster: 0 };
+        let refusal = Refusal::Protocol(PROTOCOL + 1, PROTOCOL);
+        assert_eq!(check_members_request(&newer, LOCAL), Err(refusal));
+    }
+
+    /// Only who is meant takes itself for removed.
+    #[test]
+    fn a_removal_is_told_to_whom_it_concerns() {
+        let told = Status::from(Refusal::Removed(LOCAL.member, LOCAL.cluster));
+        assert!(says_removed(&told, LOCAL), "{told}");
+        assert!(!says_removed(&told, Config { member: MemberId(0xb), ..LOCAL }));
+        assert!(!says_removed(&told, Config { cluster: ClusterId(0xd), ..LOCAL }));
+        assert!(!says_removed(&Status::from(Refusal::Own(LOCAL.member)), LOCAL));
+    }
+
+    /// A member list arrives as it was sent.
+    #[test]
+    fn a_member_list_survives_the_way() {
+        let member = Member {
+            id: MemberId(1),
+            name: "a".into(),
+            peer_urls: vec!["http://a:2380".into()],
+            client_urls: vec!["http://a:2379".into()],
+            learner: true,
+        };
+        let sent = Membership {
+            members: vec![member, Member { id: MemberId(2), ..Member::default() }],
+            removed: vec![MemberId(3)],
+        };
+        let arrived = cluster_members(members_response(ClusterId(0xc), &sent));
+        assert_eq!(arrived, ClusterMembers { cluster: ClusterId(0xc), membership: sent });
+    }
+
+    /// Nobody makes this member keep more addresses than a member can have.
+    #[test]
+    fn implausible_addresses_are_none() {
+        let urls = |urls: Vec<String>| Handshake { peer_urls: urls, ..Handshake::default() };
+        let plausible = urls(vec!["http://a:1".into(); limits::PEER_URLS_MAX]);
+        assert_eq!(urls_of(&plausible).len(), limits::PEER_URLS_MAX);
+        assert!(urls_of(&urls(vec!["http://a:1".into(); limits::PEER_URLS_MAX + 1])).is_empty());
+        assert!(urls_of(&urls(vec!["x".repeat(limits::PEER_URL_BYTES_MAX + 1)])).is_empty());
     }
 
     /// Every outcome of a promotion arrives as it was.
@@ -188,7 +328,7 @@ mod tests {
         ] {
             assert_eq!(from_proto(to_proto(frame.clone())), Some(frame));
         }
-        assert_eq!(from_proto(greeting(LOCAL, MemberId(1))), None);
+        assert_eq!(from_proto(greeting(LOCAL, MemberId(1), &[])), None);
         assert_eq!(from_proto(PeerFrame { frame: None }), None);
     }
 }

@@ -178,6 +178,13 @@ pub const LEASE_COST: u64 = 64;
 /// as long as the lease lives that it gets when it brings none.
 pub const RECIPE_LEAVE_WITHIN: Millis = Millis(60_000);
 
+/// Peer URLs that one member may have.
+pub const PEER_URLS_MAX: usize = 16;
+/// Bytes of a peer URL.
+pub const PEER_URL_BYTES_MAX: usize = 1024;
+/// Senders that are in no list of members yet and are heard all the same, at a time.
+pub const UNLISTED_PEERS_MAX: usize = 16;
+
 /// Added to two election timeouts it bounds how long a request may take; etcd's figure.
 pub const REQUEST_TIMEOUT_BASE: Millis = Millis(5_000);
 /// After this time an unanswered read-index round is asked again with a new context.

@@ -13,13 +13,13 @@ use tokio::sync::oneshot;
 
 use crate::{
     node::{
-        Applier, ApplyTask, Chore, Clock, Initial, Input, LogTask, Metrics, Opened, Replica,
-        Settings, Shared, carry_out_log, housekeeper, open,
+        Applier, ApplyTask, Chore, Clock, Initial, Input, LogTask, Metrics, Replica, Settings,
+        Shared, carry_out_log, housekeeper, open,
         pending::Outcome,
         ports::{Checkpoint, DiskSpace, Frame, LogStore, StateStore},
         tests::disk::{MemoryLog, MemoryStore},
     },
-    raft::{Position, Role, Voters},
+    raft::Role,
     state::{Command, Member, mvcc, testing::get},
     types::{BootNumber, ClusterId, Fault, Index, KeyValue, MemberId, Millis},
 };
@@ -127,17 +127,16 @@ impl Cluster {
         let members = (1..=self.founders)
             .map(|id| Member { id: MemberId(id), ..Member::default() })
             .collect();
-        let initial = Initial { cluster: ClusterId(7), members };
         let member = &mut self.members[at(id)];
         member.boot += 1;
+        let initial = if id <= self.founders {
+            Initial::Founding { cluster: ClusterId(7), members }
+        } else {
+            Initial::Joining { again: member.boot > 1 }
+        };
         let (boot, log, store) =
             (BootNumber(member.boot), member.log.clone(), member.store.clone());
-        let opened = if id <= self.founders || store.has_state() {
-            open(&*log, &*store, &initial).unwrap()
-        } else {
-            let (voters, applied) = (Voters::default(), Position::default());
-            Opened { log: log.load().unwrap(), voters, applied }
-        };
+        let opened = open(&*log, &*store, &initial).unwrap();
         let mut settings = Settings::new(ClusterId(7), MemberId(id), boot);
         (self.tune)(&mut settings);
         let shared = Shared::new(settings, Metrics::default(), self.clock.clone(), store).unwrap();

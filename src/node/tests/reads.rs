@@ -79,7 +79,7 @@ impl Running {
     /// On this log and state.
     pub(super) fn start(log: Arc<MemoryLog>, store: Arc<MemoryStore>) -> Self {
         let first = Member { id: MemberId(1), ..Member::default() };
-        let initial = Initial { cluster: ClusterId(7), members: vec![first] };
+        let initial = Initial::Founding { cluster: ClusterId(7), members: vec![first] };
         let opened = open(&*log, &*store, &initial).unwrap();
         let settings = Settings {
             heartbeat: Millis(10),

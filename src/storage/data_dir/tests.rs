@@ -132,3 +132,23 @@ fn data_without_identity_are_refused() {
         assert!(refusal.contains("add it again"), "{refusal}");
     }
 }
+
+/// A member that joins is told apart until it has a state, and one that was removed for good.
+#[test]
+fn a_life_goes_forward() {
+    let dir = temporary();
+    let open = || DataDir::open(dir.path()).unwrap();
+    let life = || open().identity().unwrap().life;
+    open().begin_joining(CLUSTER, MEMBER, "one").unwrap();
+    assert_eq!(life(), Life::Joining);
+    open().next_boot().unwrap();
+    assert_eq!(life(), Life::Joining);
+
+    open().joined().unwrap();
+    assert_eq!(life(), Life::Member);
+
+    open().removed().unwrap();
+    open().joined().unwrap();
+    assert_eq!(life(), Life::Removed);
+    assert_eq!(open().identity().unwrap().boot, BootNumber(1));
+}
