@@ -90,6 +90,10 @@ bench-watch: release clients ## Measure what watches cost, beside etcd and a bar
 bench-lease: release clients ## Measure what leases cost, beside etcd (a quarter of an hour)
 	scripts/bench-lease.sh
 
+.PHONY: bench-snapshot
+bench-snapshot: release clients ## Measure what it costs that a member is sent the whole state, beside etcd (ten minutes)
+	scripts/bench-snapshot.sh
+
 .PHONY: ci
 ci: ## Run all that CI runs, with the time each step took
 	@+scripts/timed.sh check test doc deny

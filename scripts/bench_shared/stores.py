@@ -80,6 +80,7 @@ class Member:
         self.client = f"http://127.0.0.1:{free_port()}"
         self.peer = f"http://127.0.0.1:{free_port()}"
         self.process = None
+        self.flags = []  # more of them, for our own store
 
     def arguments(self, initial_cluster):
         program, data = self.programs.of(self.kind), os.path.join(self.folder, self.name)
@@ -97,7 +98,7 @@ class Member:
         }
         if self.programs.has_quota:
             given["quota-backend-bytes"] = str(QUOTA_BYTES)
-        return [program, "serve", *(f"--{name}={value}" for name, value in given.items())]
+        return [program, "serve", *(f"--{name}={value}" for name, value in given.items()), *self.flags]
 
     def start(self, initial_cluster):
         os.makedirs(self.folder, exist_ok=True)

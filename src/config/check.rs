@@ -26,6 +26,8 @@ const LEARNERS_MAX: u64 = 1_000;
 const BLOCK_CACHE_BYTES_MIN: u64 = 8 * 1024 * 1024;
 /// More is a mistake: it would be all of a large machine.
 const BLOCK_CACHE_BYTES_MAX: u64 = 1024 * 1024 * 1024 * 1024;
+/// Slower, a chunk would take so long that its receiver gives up.
+const SNAPSHOT_SEND_RATE_MIN: u64 = 1024 * 1024;
 
 /// Makes the configuration, or says all that is wrong.
 pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Vec<Problem>> {
@@ -72,6 +74,7 @@ pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Ve
             .duration("watch-progress-notify-interval", &settings.watch_progress_notify_interval),
         quota_backend_bytes: settings.quota_backend_bytes,
         block_cache_bytes: check.block_cache_bytes(settings.block_cache_bytes),
+        snapshot_send_rate: check.snapshot_send_rate(settings.snapshot_send_rate),
         listen_metrics_urls: check.distinct(
             "listen-metrics-urls",
             &settings.listen_metrics_urls,
@@ -312,6 +315,14 @@ impl Check<'_> {
             self.problem("block-cache-bytes", reason);
         }
         usize::try_from(value.min(BLOCK_CACHE_BYTES_MAX)).unwrap_or(usize::MAX)
+    }
+
+    fn snapshot_send_rate(&mut self, value: u64) -> u64 {
+        if (1..SNAPSHOT_SEND_RATE_MIN).contains(&value) {
+            let reason = format!("{value} is neither 0 nor at least {SNAPSHOT_SEND_RATE_MIN}");
+            self.problem("snapshot-send-rate", reason);
+        }
+        value
     }
 
     /// Two listeners on one address would fail only later, one after the other has opened.

@@ -74,6 +74,8 @@ pub struct Config {
     pub quota_backend_bytes: i64,
     /// Bytes of the state's files that are kept in memory; 0: by the memory of the machine.
     pub block_cache_bytes: usize,
+    /// Bytes of snapshots sent a second, to all members together; 0: as many as go.
+    pub snapshot_send_rate: u64,
     /// More listeners that serve only metrics and health.
     pub listen_metrics_urls: Vec<ListenUrl>,
     /// Refuse changes of members that would put the quorum at risk.

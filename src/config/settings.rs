@@ -96,6 +96,11 @@ pub const SETTINGS: &[Setting] = &[
         "BYTES",
         "Blocks of files kept in memory; 0: a 16th of it, 64 MiB to 1 GiB [default: 0]",
     ),
+    setting(
+        "snapshot-send-rate",
+        "BYTES",
+        "Bytes a second sent to members that fell behind; 0: no limit [default: 67108864]",
+    ),
     setting("listen-metrics-urls", "URLS", "More listeners, with metrics and health only"),
     switch(
         "strict-reconfig-check",
@@ -143,6 +148,7 @@ pub(super) struct Settings {
     pub(super) watch_progress_notify_interval: String,
     pub(super) quota_backend_bytes: i64,
     pub(super) block_cache_bytes: u64,
+    pub(super) snapshot_send_rate: u64,
     pub(super) listen_metrics_urls: List,
     pub(super) strict_reconfig_check: bool,
     pub(super) max_learners: u64,
@@ -175,6 +181,7 @@ impl Default for Settings {
             watch_progress_notify_interval: "10m".to_owned(),
             quota_backend_bytes: 0,
             block_cache_bytes: 0,
+            snapshot_send_rate: limits::SNAPSHOT_SEND_RATE,
             listen_metrics_urls: List(Vec::new()),
             strict_reconfig_check: true,
             max_learners: 1,

@@ -201,6 +201,22 @@ fn the_block_cache_has_a_size_or_follows_the_memory() {
     }
 }
 
+/// Snapshots are sent at a rate, at any that goes, or one at which they would never arrive is
+/// refused.
+#[test]
+fn snapshots_have_a_rate() {
+    let given = |rate: &'static str| flags(&[("snapshot-send-rate", rate)]);
+    assert_eq!(config(&Inputs::default()).snapshot_send_rate, 64 << 20);
+    assert_eq!(config(&given("0")).snapshot_send_rate, 0);
+    assert_eq!(config(&given("1048576")).snapshot_send_rate, 1 << 20);
+    assert_eq!(
+        refusals(&given("1048575")),
+        [
+            "snapshot-send-rate: 1048575 is neither 0 nor at least 1048576 (flag --snapshot-send-rate)"
+        ]
+    );
+}
+
 /// A file that is missing or broken is named.
 #[test]
 fn a_bad_file_is_refused_by_name() {

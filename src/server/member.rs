@@ -70,8 +70,13 @@ impl Member {
         let metrics = Metrics::new();
         let peer_metrics = PeerMetrics::default();
         metrics.register(|registry| peer_metrics.register(registry));
-        let identity =
-            transport::Config { cluster, member, election_timeout: config.election_timeout };
+        let identity = transport::Config {
+            cluster,
+            member,
+            boot,
+            election_timeout: config.election_timeout,
+            snapshot_send_rate: config.snapshot_send_rate,
+        };
         let out = GrpcPeers::new(identity, peer_runtime.clone(), store.clone(), peer_metrics);
         let settings = Settings {
             heartbeat: millis(config.heartbeat_interval),

@@ -63,6 +63,12 @@ pub enum ChunkError {
         /// Where the chunk begins.
         offset: u64,
     },
+    /// A file is not what its sender has, although each of its chunks is.
+    #[error("checksum of the whole file {0:?} differs")]
+    FileChecksum(String),
+    /// A chunk that brings nothing.
+    #[error("chunk of file {0:?} is empty and not its last one")]
+    Empty(String),
     /// A chunk above the limit.
     #[error("chunk of {0} bytes is too large")]
     ChunkTooLarge(usize),
@@ -78,4 +84,24 @@ pub enum ChunkError {
     /// The announcement came with data, or without any file before it.
     #[error("the announcing message came with data or without any file")]
     Announcement,
+    /// The announcement came before everything that was promised.
+    #[error("snapshot has {files} files of {bytes} bytes instead of {of_files} of {of_bytes}")]
+    Incomplete {
+        /// Files that came.
+        files: usize,
+        /// Their bytes.
+        bytes: u64,
+        /// Files that were promised.
+        of_files: usize,
+        /// Their bytes.
+        of_bytes: u64,
+    },
+}
+
+impl ChunkError {
+    /// Whether what came before the chunk is worth nothing any more. A byte that changed on the way
+    /// says nothing about those before it; whoever breaks another rule does not know what it sends.
+    pub(super) fn spoils(&self) -> bool {
+        !matches!(self, Self::Checksum { .. })
+    }
 }

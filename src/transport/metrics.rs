@@ -5,10 +5,11 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::snapshot_metrics::SnapshotMetrics;
 use crate::types::MemberId;
 
 /// One label: the other member's id in hex.
-type Labels = [(&'static str, String); 1];
+pub(super) type Labels = [(&'static str, String); 1];
 
 /// Bytes to and from each other member, and failures on the way.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,7 @@ pub struct PeerMetrics {
     sent_bytes: Family<Labels, Counter>,
     received_bytes: Family<Labels, Counter>,
     sent_failures: Family<Labels, Counter>,
+    pub(super) snapshots: SnapshotMetrics,
 }
 
 /// The counters of one other member.
@@ -43,6 +45,7 @@ impl PeerMetrics {
             "Frames and streams to a member that failed",
             &self.sent_failures,
         );
+        self.snapshots.register(registry);
     }
 
     pub(super) fn member(&self, member: MemberId) -> MemberMetrics {
@@ -58,13 +61,14 @@ impl PeerMetrics {
         self.sent_bytes.remove(&to(member));
         self.received_bytes.remove(&from(member));
         self.sent_failures.remove(&to(member));
+        self.snapshots.forget(member);
     }
 }
 
-fn to(member: MemberId) -> Labels {
+pub(super) fn to(member: MemberId) -> Labels {
     [("To", member.to_string())]
 }
 
-fn from(member: MemberId) -> Labels {
+pub(super) fn from(member: MemberId) -> Labels {
     [("From", member.to_string())]
 }

@@ -5,7 +5,7 @@
 //! streams of the others. Delivery is not promised: a frame is dropped when its member is away or
 //! its queue is full, and the node hears of it as [`report_unreachable`]. Frames that arrive keep
 //! their order while a stream lasts. A snapshot has a connection of its own, so that it never holds
-//! up a heartbeat, and its outcome is reported exactly once.
+//! up a heartbeat, and its outcome is reported exactly once; a broken one goes on where it ended.
 //!
 //! Nothing of a call is believed before its handshake names this cluster and this member. A sender
 //! that the list of members does not name may be newer than the list, and is heard; one that was
@@ -18,20 +18,25 @@
 
 use std::time::Duration;
 
-use crate::types::{ClusterId, MemberId};
+use crate::types::{BootNumber, ClusterId, MemberId};
 
 mod admission;
 mod assembly;
 mod contact;
 mod error;
+mod head;
 mod link;
 mod lookup;
 mod metrics;
 mod peers;
 mod queue;
+mod rate;
+mod receive;
 mod renewals;
 mod service;
 mod snapshot;
+mod snapshot_metrics;
+mod source;
 mod wire;
 
 #[cfg(test)]
@@ -54,6 +59,10 @@ pub struct Config {
     pub cluster: ClusterId,
     /// Its id.
     pub member: MemberId,
+    /// The start of its process: with it, what a start counts has a name for good.
+    pub boot: BootNumber,
     /// A member that says nothing for about this long is taken for away.
     pub election_timeout: Duration,
+    /// Bytes of snapshots that it sends a second, to all others together; 0: as many as it can.
+    pub snapshot_send_rate: u64,
 }

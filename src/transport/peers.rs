@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     future::{Future, ready},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -26,8 +26,10 @@ use super::{
     link::{Link, Signals, endpoint},
     metrics::MemberMetrics,
     queue::{Pushed, Queue},
+    rate::Rate,
     renewals::RenewalLink,
     snapshot::Sending,
+    snapshot_metrics::SnapshotMetrics,
     wire,
 };
 use crate::{
@@ -67,6 +69,8 @@ pub(super) struct Shared {
     pub(super) runtime: Handle,
     pub(super) store: Arc<dyn StateStore>,
     pub(super) contacts: Arc<Contacts>,
+    /// All snapshots that this member sends share it.
+    pub(super) snapshot_rate: Rate,
     inbox: RwLock<Option<Arc<dyn Inbox>>>,
     own_urls: RwLock<Arc<[String]>>,
 }
@@ -101,11 +105,17 @@ pub(super) struct Member {
     channels: Vec<Channel>,
     /// Whether a snapshot is on its way.
     snapshot: Arc<AtomicBool>,
+    /// The task of the last one.
+    snapshot_task: Mutex<Option<AbortHandle>>,
     link: AbortHandle,
     renewals: Arc<RenewalLink>,
 }
 
 impl Member {
+    fn sends_snapshot(&self, task: AbortHandle) {
+        *self.snapshot_task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
     fn push(&self, to: MemberId, frame: Frame) {
         let len = wire::payload_len(&frame);
         if len >= limits::PEER_MESSAGE_BYTES_MAX {
@@ -130,6 +140,9 @@ impl Member {
 impl Drop for Member {
     fn drop(&mut self) {
         self.link.abort();
+        if let Some(task) = self.snapshot_task.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            task.abort();
+        }
     }
 }
 
@@ -143,7 +156,9 @@ impl GrpcPeers {
         metrics: PeerMetrics,
     ) -> Arc<Self> {
         let (contacts, inbox, own_urls) = (Arc::default(), RwLock::default(), RwLock::default());
-        let shared = Arc::new(Shared { config, runtime, store, contacts, inbox, own_urls });
+        let snapshot_rate = Rate::new(config.snapshot_send_rate);
+        let shared =
+            Arc::new(Shared { config, runtime, store, contacts, snapshot_rate, inbox, own_urls });
         let membership = watch::Sender::default();
         Arc::new(Self { shared, members: RwLock::default(), metrics, membership })
     }
@@ -175,6 +190,10 @@ impl GrpcPeers {
 
     pub(super) fn runtime(&self) -> &Handle {
         &self.shared.runtime
+    }
+
+    pub(super) fn snapshot_metrics(&self) -> &SnapshotMetrics {
+        &self.metrics.snapshots
     }
 
     /// Who the members are, as far as this one knows.
@@ -233,8 +252,18 @@ impl GrpcPeers {
         };
         let link = self.shared.runtime.spawn(link.run()).abort_handle();
         let renewals = Arc::new(RenewalLink::new(to, config));
-        let snapshot = Arc::default();
-        Member { unlisted: None, urls, queue, signals, metrics, channels, snapshot, link, renewals }
+        Member {
+            unlisted: None,
+            urls,
+            queue,
+            signals,
+            metrics,
+            channels,
+            snapshot: Arc::default(),
+            snapshot_task: Mutex::default(),
+            link,
+            renewals,
+        }
     }
 
     /// A client for questions to a member.
@@ -298,9 +327,14 @@ impl Peers for GrpcPeers {
             // Without a URL it fails at once, and the outcome is reported like any other.
             Some(_) | None => (Arc::default(), None),
         };
-        let sending =
-            Sending { shared: Arc::clone(&self.shared), to, urls, checkpoint, message, busy };
-        self.shared.runtime.spawn(sending.run());
+        let (shared, metrics) = (Arc::clone(&self.shared), self.metrics.snapshots.clone());
+        let sending = Sending { shared, to, urls, checkpoint, message, metrics, busy };
+        let is_first = sending.busy.is_some();
+        let task = self.shared.runtime.spawn(sending.run()).abort_handle();
+        // The task of a member that is gone meanwhile ends by itself: nobody answers it for long.
+        if is_first {
+            self.with_member(to, |member| member.sends_snapshot(task));
+        }
     }
 
     fn set_members(&self, membership: &Membership) {

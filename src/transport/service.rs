@@ -6,35 +6,31 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tokio::{
-    runtime::Handle,
     select,
-    sync::{Semaphore, watch},
-    task::spawn_blocking,
+    sync::watch,
     time::{sleep, timeout},
 };
 use tonic::{Request, Response, Status, Streaming};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::{
     ChunkError, GrpcPeers, Refusal,
-    assembly::{Assembly, Step},
+    head::{self, Head, SnapshotName},
+    receive::{self, Reception},
     renewals, wire,
 };
 use crate::{
-    node::{
-        Error,
-        ports::{Inbox, StageId, StateStore},
-    },
+    node::{Error, ports::Inbox},
     proto::internal::{
         Handshake, LeaseRenewalAnswer, LeaseRenewalBatch, LeaseTimeLeftRequest,
         LeaseTimeLeftResponse, MembersRequest, MembersResponse, PeerAck, PeerFrame,
-        PromoteMemberRequest, PromoteMemberResponse, SnapshotChunk,
+        PromoteMemberRequest, PromoteMemberResponse, SnapshotChunk, SnapshotProgressRequest,
+        SnapshotProgressResponse,
         peer_server::{Peer, PeerServer},
     },
-    types::{Fault, LeaseId, MemberId, limits},
+    types::{LeaseId, MemberId, limits},
 };
 
 /// Who opens a call says who it is at once.
@@ -42,9 +38,6 @@ const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a member is heard after its removal.
 const REMOVED_HEARD_FOR: Duration = Duration::from_secs(1);
-
-/// A sender that is silent for this long within a snapshot has given up.
-const CHUNK_WITHIN: Duration = Duration::from_secs(30);
 
 /// What other members call. Cheap to clone.
 #[derive(Clone)]
@@ -55,8 +48,7 @@ pub struct PeerService {
     closing: watch::Receiver<bool>,
     /// The last refusal that was told: callers try again and again.
     told: Arc<Mutex<Option<Refusal>>>,
-    /// One snapshot at a time: a second one would only fill the disk.
-    snapshots: Arc<Semaphore>,
+    reception: Arc<Reception>,
 }
 
 impl PeerService {
@@ -67,7 +59,17 @@ impl PeerService {
         inbox: Arc<dyn Inbox>,
         closing: watch::Receiver<bool>,
     ) -> Self {
-        Self { peers, inbox, closing, told: Arc::default(), snapshots: Arc::new(Semaphore::new(1)) }
+        let (to, end) = (Arc::clone(&inbox), closing.clone());
+        let reception = Reception::new(Arc::clone(&peers), to, end, receive::KEPT_FOR);
+        Self { peers, inbox, closing, told: Arc::default(), reception }
+    }
+
+    /// Keeps what broken snapshots brought for so long.
+    #[cfg(test)]
+    pub(super) fn keeping_for(mut self, kept_for: Duration) -> Self {
+        let (peers, inbox) = (Arc::clone(&self.peers), Arc::clone(&self.inbox));
+        self.reception = Reception::new(peers, inbox, self.closing.clone(), kept_for);
+        self
     }
 
     /// The service with its limits, for a router.
@@ -141,28 +143,13 @@ impl PeerService {
         Ok(())
     }
 
-    async fn take_snapshot(&self, chunks: &mut Streaming<SnapshotChunk>) -> Result<(), Status> {
-        let mut chunk = next_chunk(chunks).await?;
-        let from = self.sender(chunk.handshake.as_ref())?;
-        let _turn = self
-            .snapshots
-            .try_acquire()
-            .map_err(|_| Status::resource_exhausted("another snapshot is being received"))?;
-        info!(peer = %from, "receiving snapshot");
-        let stage = Stage::open(&self.peers).await?;
-        let mut assembly = Assembly::default();
-        let message = loop {
-            match assembly.take(chunk)? {
-                Step::Write { file, offset, data } => {
-                    stage.write(file, offset, data).await?;
-                }
-                Step::Announce(message) => break message,
-            }
-            chunk = next_chunk(chunks).await?;
-        };
-        info!(peer = %from, "snapshot received");
-        self.inbox.deliver_snapshot(from, message, stage.keep());
-        Ok(())
+    async fn take_snapshot(&self, mut chunks: Streaming<SnapshotChunk>) -> Result<(), Status> {
+        let first = self.until_closing(within(HANDSHAKE_WITHIN, chunks.message())).await?;
+        let mut first = first.unwrap_or_default();
+        let from = self.sender(first.handshake.as_ref())?;
+        let head = Head::of_proto(from, first.head.take());
+        let head = head.ok_or_else(|| Status::invalid_argument("a snapshot without a head"))?;
+        Arc::clone(&self.reception).take(head, first, chunks).await
     }
 
     /// Runs a call until this member stops.
@@ -195,12 +182,26 @@ impl Peer for PeerService {
         &self,
         request: Request<Streaming<SnapshotChunk>>,
     ) -> Result<Response<PeerAck>, Status> {
-        let mut chunks = request.into_inner();
-        let taken = self.until_closing(self.take_snapshot(&mut chunks)).await;
+        let taken = self.take_snapshot(request.into_inner()).await;
         if let Err(status) = &taken {
             warn!(reason = status.message(), "snapshot refused");
         }
         taken.map(|()| Response::new(PeerAck {}))
+    }
+
+    async fn snapshot_progress(
+        &self,
+        request: Request<SnapshotProgressRequest>,
+    ) -> Result<Response<SnapshotProgressResponse>, Status> {
+        let request = request.into_inner();
+        let from = self.sender(request.handshake.as_ref())?;
+        let name = SnapshotName::of_proto(from, request.name)
+            .ok_or_else(|| Status::invalid_argument("a snapshot without a name"))?;
+        let place = self.reception.progress(name).await?;
+        Ok(Response::new(SnapshotProgressResponse {
+            arrived: place.is_none(),
+            place: place.map(head::place_to_proto),
+        }))
     }
 
     type LeaseRenewalsStream = BoxStream<'static, Result<LeaseRenewalAnswer, Status>>;
@@ -292,67 +293,4 @@ async fn within<T>(
     timeout(patience, step)
         .await
         .unwrap_or_else(|_| Err(Status::deadline_exceeded("nothing was sent in time")))
-}
-
-async fn next_chunk(chunks: &mut Streaming<SnapshotChunk>) -> Result<SnapshotChunk, Status> {
-    let chunk = within(CHUNK_WITHIN, chunks.message()).await?;
-    chunk.ok_or_else(|| Status::data_loss("the snapshot ended before its announcing message"))
-}
-
-/// A place where a snapshot comes in; emptied unless the snapshot is kept.
-struct Stage {
-    runtime: Handle,
-    store: Arc<dyn StateStore>,
-    id: StageId,
-    kept: bool,
-    /// A call may end while its last write is still on its way: dropping waits for it.
-    turn: Arc<Mutex<()>>,
-}
-
-impl Stage {
-    async fn open(peers: &GrpcPeers) -> Result<Self, Status> {
-        let store = Arc::clone(peers.store());
-        let opener = Arc::clone(&store);
-        let id = on_disk(move || opener.stage()).await?;
-        Ok(Self { runtime: peers.runtime().clone(), store, id, kept: false, turn: Arc::default() })
-    }
-
-    async fn write(&self, file: String, offset: u64, data: Bytes) -> Result<(), Status> {
-        let (store, id, turn) = (Arc::clone(&self.store), self.id, Arc::clone(&self.turn));
-        on_disk(move || {
-            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-            store.stage_write(id, &file, offset, &data)
-        })
-        .await
-    }
-
-    /// From here on the stage is somebody else's.
-    fn keep(mut self) -> StageId {
-        self.kept = true;
-        self.id
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        if !self.kept {
-            let (store, id, turn) = (Arc::clone(&self.store), self.id, Arc::clone(&self.turn));
-            self.runtime.spawn_blocking(move || {
-                let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-                store.stage_drop(id);
-            });
-        }
-    }
-}
-
-/// Runs what waits for the disk on a thread that may. That this member cannot store a snapshot
-/// does not stop it: it serves on with what it has, and the leader tries again.
-async fn on_disk<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Fault> + Send + 'static,
-) -> Result<T, Status> {
-    match spawn_blocking(work).await {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(fault)) => Err(Status::internal(fault.to_string())),
-        Err(_) => Err(Status::internal("the disk's thread ended")),
-    }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{
     net::TcpListener,
     runtime::Handle,
@@ -22,7 +23,7 @@ use tokio::{
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
-use super::{Config, GrpcPeers, PeerMetrics, PeerService};
+use super::{Config, GrpcPeers, PeerMetrics, PeerService, receive::KEPT_FOR};
 use crate::{
     node::{
         Error,
@@ -33,7 +34,7 @@ use crate::{
         },
     },
     raft::Position,
-    types::{ClusterId, Fault, LeaseId, MemberId, Revision, Seconds},
+    types::{BootNumber, ClusterId, Fault, LeaseId, MemberId, Revision, Seconds},
 };
 
 /// Long enough for the slowest machine; a test that waits for it has failed.
@@ -53,7 +54,7 @@ pub(super) enum Happened {
     Removed(MemberId),
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
+pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
 /// A member without consensus: it records what comes in.
 pub(super) struct Recorder {
@@ -62,10 +63,28 @@ pub(super) struct Recorder {
     pub(super) files: Files,
     pub(super) stages: Mutex<BTreeMap<StageId, Files>>,
     next_stage: AtomicU64,
+    /// Bytes that the disk has left.
+    pub(super) free: AtomicU64,
     pub(super) leads: bool,
 }
 
 impl Recorder {
+    /// One that nobody listens to.
+    pub(super) fn with(files: Files) -> Arc<Self> {
+        Self::telling(mpsc::unbounded_channel().0, true, files)
+    }
+
+    fn telling(events: mpsc::UnboundedSender<Happened>, leads: bool, files: Files) -> Arc<Self> {
+        Arc::new(Self {
+            events,
+            files,
+            stages: Mutex::default(),
+            next_stage: AtomicU64::new(1),
+            free: AtomicU64::new(1 << 40),
+            leads,
+        })
+    }
+
     fn record(&self, event: Happened) {
         // A test that is over does not listen any more.
         let _ = self.events.send(event);
@@ -148,7 +167,8 @@ impl StateStore for Recorder {
     }
 
     fn disk_space(&self) -> Result<DiskSpace, Fault> {
-        unreachable!("transport does not look after the disk")
+        let free = self.free.load(Ordering::Relaxed);
+        Ok(DiskSpace { used: 0, free, total: free })
     }
 
     fn garbage(&self) -> Result<u64, Fault> {
@@ -230,16 +250,15 @@ impl TestMember {
 
     pub(super) fn with(id: u64, leads: bool, files: Files) -> Self {
         let (events, happened) = mpsc::unbounded_channel();
-        let recorder = Arc::new(Recorder {
-            events,
-            files,
-            stages: Mutex::default(),
-            next_stage: AtomicU64::new(1),
-            leads,
-        });
+        let recorder = Recorder::telling(events, leads, files);
         let id = MemberId(id);
-        let config =
-            Config { cluster: CLUSTER, member: id, election_timeout: Duration::from_secs(1) };
+        let config = Config {
+            cluster: CLUSTER,
+            member: id,
+            boot: BootNumber(1),
+            election_timeout: Duration::from_secs(1),
+            snapshot_send_rate: 0,
+        };
         let store: Arc<dyn StateStore> = recorder.clone();
         let peers = GrpcPeers::new(config, Handle::current(), store, PeerMetrics::default());
         peers.attach(recorder.clone());
@@ -286,16 +305,35 @@ impl TestMember {
         self.next(frame).await
     }
 
+    /// The counters of snapshots as their text.
+    pub(super) fn snapshot_figures(&self) -> String {
+        let mut registry = Registry::default();
+        self.peers.snapshot_metrics().register(&mut registry);
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        text
+    }
+
     /// Serves what others call, on a free port.
     pub(super) async fn serve(&self) -> Served {
         self.serve_at("127.0.0.1:0".parse().unwrap()).await
     }
 
     pub(super) async fn serve_at(&self, address: SocketAddr) -> Served {
+        self.serve_with(address, KEPT_FOR).await
+    }
+
+    /// Serves, and keeps what broken snapshots brought for so long.
+    pub(super) async fn serve_keeping(&self, kept_for: Duration) -> Served {
+        self.serve_with("127.0.0.1:0".parse().unwrap(), kept_for).await
+    }
+
+    async fn serve_with(&self, address: SocketAddr, kept_for: Duration) -> Served {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (closing, closed) = watch::channel(false);
-        let service = PeerService::new(self.peers.clone(), self.recorder.clone(), closed.clone());
+        let service = PeerService::new(self.peers.clone(), self.recorder.clone(), closed.clone())
+            .keeping_for(kept_for);
         let task = tokio::spawn(async move {
             let mut stop = closed;
             Server::builder()

@@ -1,5 +1,7 @@
 //! Members of this room talking to each other over real sockets.
 
+mod snapshots;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +14,10 @@ use super::{
 use crate::{
     node::{
         Error, TimeoutCause,
-        ports::{Checkpoint, CheckpointId, Frame, Peers, Promotion, Renewed, TimeLeft},
+        ports::{Frame, Peers, Promotion, Renewed, TimeLeft},
     },
-    proto::internal::{
-        Handshake, PeerFrame, SnapshotChunk, peer_client::PeerClient, peer_frame::Frame as Kind,
-    },
-    raft::Position,
-    types::{Index, LeaseId, MemberId, Seconds, Term, limits},
+    proto::internal::{Handshake, PeerFrame, peer_client::PeerClient, peer_frame::Frame as Kind},
+    types::{LeaseId, MemberId, Seconds, Term, limits},
 };
 
 pub(super) const A: u64 = 0xa;
@@ -237,75 +236,4 @@ async fn the_leader_promotes() {
     let follower = TestMember::with(0xc, false, std::collections::BTreeMap::new());
     let _served = introduce(&a, &follower).await;
     assert_eq!(a.peers.promote(follower.id, MemberId(3)).await, Err(Error::NotLeader));
-}
-
-const CHECKPOINT: Checkpoint =
-    Checkpoint { id: CheckpointId(3), applied: Position { index: Index(9), term: Term(2) } };
-
-/// All files arrive whole before the message; the outcome is reported, the checkpoint released.
-#[tokio::test]
-async fn a_snapshot_arrives_whole() {
-    let pattern = |len: usize| (0..=250).cycle().take(len).collect::<Vec<u8>>();
-    let files = std::collections::BTreeMap::from([
-        ("empty".to_owned(), Vec::new()),
-        ("exact".to_owned(), pattern(limits::SNAPSHOT_CHUNK_BYTES)),
-        ("large".to_owned(), pattern(3 * limits::SNAPSHOT_CHUNK_BYTES + 17)),
-    ]);
-    let (mut a, mut b) = (TestMember::with(A, true, files.clone()), TestMember::new(B));
-    let _served = introduce(&a, &b).await;
-
-    a.peers.send_snapshot(b.id, CHECKPOINT, Bytes::from_static(b"announce"));
-
-    let (from, message, stage) = b
-        .next(|it| {
-            let Happened::Snapshot(from, message, stage) = it else { return None };
-            Some((from, message, stage))
-        })
-        .await;
-    assert_eq!((from, message.as_ref()), (MemberId(A), b"announce".as_slice()));
-    assert_eq!(b.recorder.stages.lock().unwrap().get(&stage), Some(&files));
-    a.next(|it| (it == Happened::Reported(MemberId(B), CHECKPOINT.id, true)).then_some(())).await;
-    a.next(|it| (it == Happened::Released(CHECKPOINT.id)).then_some(())).await;
-}
-
-/// A failure is reported too, and the checkpoint released.
-#[tokio::test]
-async fn a_snapshot_to_nobody_is_reported_as_failed() {
-    let mut a = TestMember::new(A);
-
-    a.peers.send_snapshot(MemberId(B), CHECKPOINT, Bytes::from_static(b"announce"));
-
-    a.next(|it| (it == Happened::Reported(MemberId(B), CHECKPOINT.id, false)).then_some(())).await;
-    a.next(|it| (it == Happened::Released(CHECKPOINT.id)).then_some(())).await;
-}
-
-/// A chunk that changed on the way ends the transfer, and what was staged goes.
-#[tokio::test]
-async fn a_corrupt_chunk_is_refused_and_the_stage_dropped() {
-    let (_a, mut b, served) = pair().await;
-    let chunk = |offset: u64, crc32: u32| SnapshotChunk {
-        handshake: (offset == 0).then(handshake),
-        file: "f".to_owned(),
-        offset,
-        data: Bytes::from_static(b"data"),
-        crc32,
-        ..SnapshotChunk::default()
-    };
-    let good = crc32fast::hash(b"data");
-
-    let mut client = PeerClient::connect(format!("http://{}", served.address)).await.unwrap();
-    let chunks = tokio_stream::iter([chunk(0, good), chunk(4, good ^ 1)]);
-    let status = client.snapshot(chunks).await.unwrap_err();
-
-    assert_eq!(status.code(), Code::DataLoss);
-    assert_eq!(status.message(), "checksum of file \"f\" at 4 differs");
-    let is_dropped = |it| matches!(it, Happened::StageDropped(_)).then_some(());
-    b.next(is_dropped).await;
-    assert!(b.recorder.stages.lock().unwrap().is_empty());
-
-    // A transfer that just ends leaves nothing either.
-    let status = client.snapshot(tokio_stream::iter([chunk(0, good)])).await.unwrap_err();
-    assert_eq!(status.message(), "the snapshot ended before its announcing message");
-    b.next(is_dropped).await;
-    assert!(b.recorder.stages.lock().unwrap().is_empty());
 }

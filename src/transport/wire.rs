@@ -215,11 +215,14 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::types::BootNumber;
 
     const LOCAL: Config = Config {
         cluster: ClusterId(0xc),
         member: MemberId(0xa),
+        boot: BootNumber(1),
         election_timeout: Duration::from_secs(1),
+        snapshot_send_rate: 0,
     };
 
     fn checked(change: impl FnOnce(&mut Handshake)) -> Result<MemberId, Refusal> {

@@ -77,6 +77,9 @@ pub const PEER_MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 /// Bytes of messages that wait for one member; further ones are dropped.
 pub const PEER_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of snapshots that a member sends a second unless it is told otherwise: a gigabyte in a
+/// quarter of a minute, and a fraction of what a disk and a network take.
+pub const SNAPSHOT_SEND_RATE: u64 = 64 * 1024 * 1024;
 /// Files of one snapshot; the engine makes files of 8 MiB and more.
 pub const SNAPSHOT_FILES_MAX: usize = 65_536;
 /// Bytes of one snapshot: far above what a store like this holds, so that only a sender gone wrong

@@ -13,6 +13,7 @@
     reason = "a test may panic, and what it says is for whoever reads its output"
 )]
 
+mod behind;
 mod cli;
 mod clients;
 #[allow(dead_code, reason = "it is shared, and no one test target needs all of it")]

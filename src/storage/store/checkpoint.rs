@@ -15,7 +15,7 @@ use std::{
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -41,6 +41,9 @@ const STAGED_FILES_MAX: usize = 65_536;
 /// first is given up.
 const STAGES_MAX: usize = 4;
 const FILE_NAME_LEN_MAX: usize = 64;
+/// Bytes of a staged checkpoint after which they are brought to disk: at once, a gigabyte of them
+/// would hold up the syncs of others for seconds.
+const SYNC_EVERY_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The copies of the state that are being sent.
 pub(super) struct Checkpoints {
@@ -123,8 +126,46 @@ pub(super) struct Staging {
 #[derive(Default)]
 struct Stages {
     last: u64,
-    /// The files of each stage, and how long they are so far.
-    open: BTreeMap<StageId, BTreeMap<String, u64>>,
+    /// Each with a lock of its own, so that nobody waits for a disk who only asks for another one.
+    open: BTreeMap<StageId, Arc<Mutex<Stage>>>,
+}
+
+/// A checkpoint that is being received.
+#[derive(Default)]
+struct Stage {
+    /// Its files, and how long they are so far.
+    files: BTreeMap<String, u64>,
+    /// The one that was written last.
+    open: Option<(String, File)>,
+    /// Bytes of it that were not brought to disk yet.
+    unsynced: u64,
+}
+
+impl Stage {
+    /// Brings the open file to disk.
+    fn sync(&mut self) -> io::Result<()> {
+        if let Some((_, file)) = self.open.as_ref().filter(|_| self.unsynced > 0) {
+            file.sync_data()?;
+        }
+        self.unsynced = 0;
+        Ok(())
+    }
+
+    fn append(&mut self, folder: &Path, name: &str, data: &[u8]) -> io::Result<()> {
+        if self.open.as_ref().is_none_or(|(open, _)| open != name) {
+            self.sync()?;
+            let new = !self.files.contains_key(name);
+            let file = OpenOptions::new().append(true).create_new(new).open(folder.join(name))?;
+            self.open = Some((name.to_owned(), file));
+        }
+        if let Some((_, file)) = &mut self.open {
+            file.write_all(data)?;
+        }
+        fail_points::pass_io("stage-written")?;
+        *self.files.entry(name.to_owned()).or_default() += data.len() as u64;
+        self.unsynced += data.len() as u64;
+        if self.unsynced >= SYNC_EVERY_BYTES { self.sync() } else { Ok(()) }
+    }
 }
 
 impl Staging {
@@ -143,7 +184,7 @@ impl Staging {
         let path = self.path(id);
         files::empty_dir(&path).map_err(|error| fault(&path, "make", &error))?;
         stages.last = id.0;
-        stages.open.insert(id, BTreeMap::new());
+        stages.open.insert(id, Arc::default());
         Ok(id)
     }
 
@@ -154,35 +195,30 @@ impl Staging {
         offset: u64,
         data: &[u8],
     ) -> Result<(), Fault> {
-        let mut stages = self.lock();
-        let files = stages.open.get_mut(&id).ok_or_else(|| unknown(id))?;
-        let path = self.path(id).join(checked(name)?);
-        let new = !files.contains_key(name);
-        if new && files.len() >= STAGED_FILES_MAX {
+        let stage = self.lock().open.get(&id).map(Arc::clone).ok_or_else(|| unknown(id))?;
+        let folder = self.path(id);
+        let path = folder.join(checked(name)?);
+        let mut stage = stage.lock().unwrap_or_else(PoisonError::into_inner);
+        let len = stage.files.get(name).copied();
+        if len.is_none() && stage.files.len() >= STAGED_FILES_MAX {
             return Err(Fault::new(format!("{}: too many files", path.display())));
         }
-        let len = files.entry(name.to_owned()).or_default();
-        if offset != *len {
-            let (path, len) = (path.display(), *len);
+        let len = len.unwrap_or_default();
+        if offset != len {
+            let path = path.display();
             return Err(Fault::new(format!("{path}: offset {offset}, but {len} bytes so far")));
         }
-        OpenOptions::new()
-            .append(true)
-            .create_new(new)
-            .open(&path)
-            .and_then(|mut file| file.write_all(data))
-            .and_then(|()| fail_points::pass_io("stage-written"))
-            .map_err(|error| fault(&path, "write", &error))?;
-        *len += data.len() as u64;
-        Ok(())
+        stage.append(&folder, name, data).map_err(|error| fault(&path, "write", &error))
     }
 
     /// Syncs a stage and moves it to `target`. The stage is gone afterwards, also when this fails.
     pub(super) fn finish(&self, id: StageId, target: &Path) -> Result<(), Fault> {
-        let names = self.lock().open.remove(&id).ok_or_else(|| unknown(id))?;
+        let stage = self.lock().open.remove(&id).ok_or_else(|| unknown(id))?;
+        let stage = std::mem::take(&mut *stage.lock().unwrap_or_else(PoisonError::into_inner));
         let path = self.path(id);
         let finish = || -> io::Result<()> {
-            for name in names.keys() {
+            // Most of it is on disk already.
+            for name in stage.files.keys() {
                 File::open(path.join(name))?.sync_all()?;
             }
             files::sync_dir(&path)?;

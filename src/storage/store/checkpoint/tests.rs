@@ -200,3 +200,56 @@ fn copies_do_not_outlive_the_process() {
     }
     assert_eq!(everywhere(&*store.view().unwrap(), "a").as_deref(), Some("1"));
 }
+
+/// rr_52: checkpoints that are received one after the other, each before the one before is
+/// installed, keep their files apart, and each is whole when its turn comes.
+#[test]
+fn rr_52_a_second_checkpoint_leaves_the_first_alone() {
+    let (leader_dir, follower_dir) = (temporary(), temporary());
+    let (leader, follower) = (open(&leader_dir), open(&follower_dir));
+    let mut before: Option<StageId> = None;
+    let values = ["10", "20", "30", "40", "50", "60", "70", "80", "90", "100"];
+    for (index, value) in (10..).step_by(10).zip(values) {
+        leader.commit(writes("a", value, index)).unwrap();
+        let checkpoint = leader.checkpoint().unwrap();
+        let stage = send(&leader, checkpoint, &follower);
+        leader.checkpoint_release(checkpoint.id);
+        if let Some(before) = before.replace(stage) {
+            assert_eq!(follower.install(before).unwrap(), position(index - 10));
+            let held = everywhere(&*follower.view().unwrap(), "a");
+            assert_eq!(held, Some((index - 10).to_string()));
+        }
+    }
+    let last = before.unwrap();
+    assert_eq!(follower.install(last).unwrap(), position(100));
+    assert_eq!(fs::read_dir(follower_dir.path().join("staging")).unwrap().count(), 0);
+    drop(follower);
+    assert_eq!(open(&follower_dir).flushed().unwrap(), position(100));
+}
+
+/// A stage that is large is brought to disk as it comes, and its files can be gone on with after
+/// others: what is installed is what was written.
+#[test]
+fn a_large_stage_is_synced_as_it_comes() {
+    let dir = temporary();
+    let store = open(&dir);
+    let stage = store.stage().unwrap();
+    let data = vec![7; 1 << 20];
+    let len = SYNC_EVERY_BYTES + (1 << 20);
+    for offset in (0..len).step_by(1 << 20) {
+        store.stage_write(stage, "large", offset, &data).unwrap();
+    }
+    store.stage_write(stage, "small", 0, b"x").unwrap();
+    store.stage_write(stage, "large", len, b"y").unwrap();
+    let staged = dir.path().join("staging").join(stage.0.to_string());
+    assert_eq!(fs::metadata(staged.join("large")).unwrap().len(), len + 1);
+    assert_eq!(fs::read(staged.join("small")).unwrap(), b"x");
+    let unsynced = |store: &Store| {
+        let stage = store.staging.lock().open[&stage].clone();
+        let unsynced = stage.lock().unwrap().unsynced;
+        unsynced
+    };
+    assert_eq!(unsynced(&store), 1);
+    store.stage_drop(stage);
+    assert!(!staged.exists());
+}
