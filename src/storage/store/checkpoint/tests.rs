@@ -211,7 +211,7 @@ fn rr_52_a_second_checkpoint_leaves_the_first_alone() {
     let values = ["10", "20", "30", "40", "50", "60", "70", "80", "90", "100"];
     for (index, value) in (10..).step_by(10).zip(values) {
         leader.commit(writes("a", value, index)).unwrap();
-        let checkpoint = leader.checkpoint().unwrap();
+        let (checkpoint, _) = leader.checkpoint().unwrap();
         let stage = send(&leader, checkpoint, &follower);
         leader.checkpoint_release(checkpoint.id);
         if let Some(before) = before.replace(stage) {
@@ -246,8 +246,7 @@ fn a_large_stage_is_synced_as_it_comes() {
     assert_eq!(fs::read(staged.join("small")).unwrap(), b"x");
     let unsynced = |store: &Store| {
         let stage = store.staging.lock().open[&stage].clone();
-        let unsynced = stage.lock().unwrap().unsynced;
-        unsynced
+        stage.lock().unwrap().unsynced
     };
     assert_eq!(unsynced(&store), 1);
     store.stage_drop(stage);
