@@ -181,8 +181,6 @@ pub const LEASE_COST: u64 = 64;
 /// as long as the lease lives that it gets when it brings none.
 pub const RECIPE_LEAVE_WITHIN: Millis = Millis(60_000);
 
-/// Peer URLs that one member may have.
-pub const PEER_URLS_MAX: usize = 16;
 /// Bytes of a peer URL.
 pub const PEER_URL_BYTES_MAX: usize = 1024;
 /// Senders that are in no list of members yet and are heard all the same, at a time.

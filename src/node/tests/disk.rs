@@ -148,13 +148,6 @@ fn applied(view: &MapView) -> Result<Position, Fault> {
     meta::applied(view).map(|(index, term)| Position { index, term })
 }
 
-impl MemoryStore {
-    /// Whether there is more than an empty place.
-    pub(super) fn has_state(&self) -> bool {
-        meta::cluster(&self.lock().current).unwrap().is_some()
-    }
-}
-
 impl StateStore for MemoryStore {
     fn view(&self) -> Result<OwnedView, Fault> {
         Ok(Box::new(self.lock().current.clone()))

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    node::ports::{Checkpoint, CheckpointId, StageId},
+    node::ports::{Checkpoint, CheckpointId, Membership, StageId},
     proto::internal::{SnapshotChunk, SnapshotProgressRequest},
     raft::Position,
     transport::{
@@ -400,7 +400,7 @@ async fn a_sender_that_comes_again_ends_its_old_stream() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(crate::transport::testing::PATIENCE, written).await.unwrap();
+    tokio::time::timeout(PATIENCE, written).await.unwrap();
 
     let place = sender.progress(NAME).await;
 
