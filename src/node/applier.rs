@@ -104,7 +104,9 @@ impl Applier {
 
         fail_points::pass("apply-before-commit")?;
         let started = self.shared.clock.now_micros();
+        self.shared.set_storing(Some(self.applied.index));
         self.shared.store.commit(writes)?;
+        self.shared.set_storing(None);
         let took = self.shared.clock.now_micros().saturating_sub(started);
         self.shared.metrics.backend_commit_seconds.observe(seconds(took));
         self.mirror = Some(mirror);

@@ -25,6 +25,8 @@ pub struct Metrics {
     pub proposals_failed: Counter,
     /// Seconds that a write and sync of the log took.
     pub wal_fsync_seconds: Histogram,
+    /// Whether the disk has not answered for too long to lead with it.
+    pub disk_hangs: Gauge,
     /// Seconds that a commit of the state took.
     pub backend_commit_seconds: Histogram,
     /// The size up to which something is stored; negative: without limit.
@@ -63,6 +65,7 @@ impl Default for Metrics {
             proposals_pending: Gauge::default(),
             proposals_failed: Counter::default(),
             wal_fsync_seconds: seconds(),
+            disk_hangs: Gauge::default(),
             backend_commit_seconds: seconds(),
             quota_bytes: Gauge::default(),
             disk_used_bytes: Gauge::default(),

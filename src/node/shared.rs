@@ -37,6 +37,8 @@ pub struct Shared {
     lessor: Mutex<Lessor>,
     applied: AtomicU64,
     committed: AtomicU64,
+    /// The last entry of the batch that is being committed to the state; 0 between batches.
+    storing: AtomicU64,
     term: AtomicU64,
     /// Readers of history check it after reading, because garbage below it may be gone by then.
     compacted: AtomicI64,
@@ -85,6 +87,7 @@ impl Shared {
             renewals: renewals::Queue::default(),
             applied: AtomicU64::new(applied.0),
             committed: AtomicU64::new(applied.0),
+            storing: AtomicU64::new(0),
             term: AtomicU64::new(0),
             compacted: AtomicI64::new(stored.compacted.0),
             leader: watch::Sender::new(None),
@@ -108,6 +111,16 @@ impl Shared {
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
+    }
+
+    /// Which batch is being committed, by its last entry: nobody is answered until that is done.
+    pub(super) fn storing(&self) -> Option<Index> {
+        let last = self.storing.load(Ordering::Relaxed);
+        (last != 0).then_some(Index(last))
+    }
+
+    pub(super) fn set_storing(&self, last: Option<Index>) {
+        self.storing.store(last.map_or(0, |last| last.0), Ordering::Relaxed);
     }
 
     pub(super) fn applied(&self) -> Index {

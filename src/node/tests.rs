@@ -4,6 +4,7 @@ mod cluster;
 mod disk;
 mod fan_out;
 mod force;
+mod hang;
 mod hub;
 mod leases;
 mod members;

@@ -188,6 +188,15 @@ impl RaftCore {
         self.node.transfer_leader(to.0);
     }
 
+    /// Stops leading, without a successor: the others elect one when they miss heartbeats.
+    pub fn step_down(&mut self) {
+        if self.role() == Role::Leader {
+            let term = self.node.raft.term;
+            self.node.raft.become_follower(term, raft_rs::INVALID_ID);
+            self.spread_election_timeout();
+        }
+    }
+
     /// The voter whose log is longest, other than this member: whom to hand leadership to.
     pub fn best_successor(&self) -> Option<MemberId> {
         let prs = self.node.raft.prs();
@@ -376,7 +385,8 @@ impl RaftCore {
         &mut self.node
     }
 
-    fn is_single_voter(&self) -> bool {
+    /// Whether nobody else votes.
+    pub fn is_single_voter(&self) -> bool {
         let voters = self.node.raft.prs().conf().voters();
         voters.ids().len() == 1 && voters.contains(self.config.id.0)
     }

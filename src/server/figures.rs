@@ -27,6 +27,7 @@ pub(super) fn of_node(metrics: &Metrics) -> node::Metrics {
         proposals_pending: metrics.proposals_pending.clone(),
         proposals_failed: metrics.proposals_failed.clone(),
         wal_fsync_seconds: metrics.wal_fsync_seconds.clone(),
+        disk_hangs: metrics.disk_hangs.clone(),
         backend_commit_seconds: metrics.backend_commit_seconds.clone(),
         quota_bytes: metrics.quota_bytes.clone(),
         disk_used_bytes: metrics.disk_used_bytes.clone(),

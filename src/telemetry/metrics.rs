@@ -44,6 +44,8 @@ pub struct Metrics {
 
     /// Seconds a synced write to the log takes.
     pub wal_fsync_seconds: Histogram,
+    /// 1 while the disk has not answered for too long to lead with it.
+    pub disk_hangs: Gauge,
     /// Seconds a commit of applied writes takes.
     pub backend_commit_seconds: Histogram,
 
@@ -117,6 +119,7 @@ impl Metrics {
             proposals_failed: new.one("etcd_server_proposals_failed", "Proposals that failed"),
             wal_fsync_seconds: new
                 .seconds("etcd_disk_wal_fsync_duration_seconds", "Synced log writes"),
+            disk_hangs: new.one("quorate_node_disk_hangs", "Whether the disk does not answer"),
             backend_commit_seconds: new
                 .seconds("etcd_disk_backend_commit_duration_seconds", "Commits of applied writes"),
             quota_bytes: new.one("etcd_server_quota_backend_bytes", "Size up to which is stored"),

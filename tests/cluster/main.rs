@@ -18,6 +18,7 @@ mod cli;
 mod clients;
 #[allow(dead_code, reason = "it is shared, and no one test target needs all of it")]
 mod harness;
+mod hung;
 mod kv;
 mod kv_cases;
 mod lease;

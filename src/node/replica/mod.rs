@@ -4,6 +4,7 @@
 //! round of work: requests that waited become one entry, reads that waited share one round, and
 //! whatever consensus wants sent, written and applied comes out as an [`Output`].
 
+mod hang;
 mod members;
 mod own;
 mod persist;
@@ -25,7 +26,7 @@ use crate::{
     types::{Fault, Index, MemberId, Millis, Term},
 };
 
-use self::{own::Own, persist::Writing, snapshot::Snapshots};
+use self::{hang::Hang, own::Own, persist::Writing, snapshot::Snapshots};
 
 /// One member's consensus and everything that hangs on it.
 pub struct Replica {
@@ -39,6 +40,7 @@ pub struct Replica {
     forwarded: Forwarded,
     reads: ReadIndex,
     writing: Writing,
+    hang: Hang,
     snapshots: Snapshots,
     retention: Retention,
     applied: Position,
@@ -84,6 +86,7 @@ impl Replica {
             forwarded: Forwarded::default(),
             reads: ReadIndex::new(settings.member, settings.boot),
             writing: Writing::default(),
+            hang: Hang::default(),
             snapshots: Snapshots::default(),
             retention: Retention::of_log(log.truncated.index, log.last.index, log.bytes),
             core,
@@ -152,7 +155,12 @@ impl Replica {
     }
 
     fn tick(&mut self, now: Millis) {
-        self.core.tick(self.writing.is_busy());
+        self.writing.tick();
+        self.look_at_disk();
+        // Whoever cannot write must not try to lead.
+        if self.core.role() == Role::Leader || !self.hang.is_known() {
+            self.core.tick(self.writing.is_busy());
+        }
         self.output.sends.extend(self.forwards.tick(now));
         self.reads.forget_closed();
         self.forget_abandoned();
@@ -231,7 +239,9 @@ impl Replica {
         let follows = leader.filter(|leader| *leader != member);
         self.forwards.follow(term, follows);
         self.forwarded.keep_term(term);
-        if leader != Some(member) {
+        if leader == Some(member) {
+            self.hang.led_anew(self.shared.storing());
+        } else {
             self.own = Own::default();
             self.drop_prepared();
             self.shared.lessor().demote();

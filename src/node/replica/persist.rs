@@ -25,11 +25,15 @@ pub(super) struct Writing {
     rounds: VecDeque<Round>,
     applying: usize,
     hard_state: HardState,
+    /// Whether a round may be taken although there are too many.
+    one_more: bool,
 }
 
 #[derive(Debug)]
 struct Round {
     number: u64,
+    /// The last of the rounds after it that have nothing to write: they are done with it.
+    last: u64,
     has_entries: bool,
 }
 
@@ -39,9 +43,18 @@ impl Writing {
         !self.rounds.is_empty()
     }
 
+    /// The round that has been on its way to disk for longest.
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.rounds.front().map(|round| round.number)
+    }
+
     /// Rounds with entries that are on their way to disk.
     pub(super) fn entries_unsynced(&self) -> usize {
         self.rounds.iter().filter(|round| round.has_entries).count()
+    }
+
+    fn push(&mut self, number: u64, has_entries: bool) {
+        self.rounds.push_back(Round { number, last: number, has_entries });
     }
 
     /// The hard state of the newest round.
@@ -53,12 +66,22 @@ impl Writing {
     pub(super) fn is_full(&self) -> bool {
         self.rounds.len() >= ROUNDS_MAX || self.applying >= ROUNDS_MAX
     }
+
+    /// Lets a round pass at each tick all the same: heartbeats wait for no disk, nor does what a
+    /// leader sends to hand over because of it.
+    pub(super) fn tick(&mut self) {
+        self.one_more = true;
+    }
+
+    fn takes_round(&mut self) -> bool {
+        !self.is_full() || std::mem::take(&mut self.one_more)
+    }
 }
 
 impl Replica {
     /// Takes out of consensus whatever it wants done.
     pub(super) fn drain_ready(&mut self) {
-        while !self.snapshots.is_installing() && !self.writing.is_full() {
+        while !self.snapshots.is_installing() && self.writing.takes_round() {
             match self.core.ready() {
                 Some(ready) => self.take_ready(ready),
                 None => return,
@@ -94,7 +117,7 @@ impl Replica {
         if let Some(position) = ready.snapshot {
             assert!(ready.write.entries.is_empty(), "entries come with a snapshot");
             self.install(ready.number, position, after_sync);
-            self.writing.rounds.push_back(Round { number: ready.number, has_entries: false });
+            self.writing.push(ready.number, false);
             return;
         }
         if !ready.must_sync && !self.writing.is_busy() {
@@ -103,12 +126,22 @@ impl Replica {
             self.core.persisted(ready.number);
             return;
         }
+        let write = &ready.write;
+        let has_entries = !write.entries.is_empty();
+        let writes = ready.must_sync || has_entries || write.hard_state.is_some();
+        if !writes
+            && after_sync.is_empty()
+            && let Some(round) = self.writing.rounds.back_mut()
+        {
+            // Heartbeats and reads go on while the disk takes its time, and must not fill the bound.
+            round.last = ready.number;
+            return;
+        }
         if let Some(last) = ready.write.entries.last() {
             let bytes = ready.write.entries.iter().map(|entry| entry.data.len() as u64 + 32).sum();
             self.retention.appended(Index(last.index), bytes);
         }
-        let has_entries = !ready.write.entries.is_empty();
-        self.writing.rounds.push_back(Round { number: ready.number, has_entries });
+        self.writing.push(ready.number, has_entries);
         self.output.log.push(LogTask::Write {
             number: ready.number,
             write: ready.write,
@@ -132,11 +165,12 @@ impl Replica {
     }
 
     pub(super) fn persisted(&mut self, number: u64) {
-        while self.writing.rounds.front().is_some_and(|round| round.number <= number) {
-            self.writing.rounds.pop_front();
+        let mut done = number;
+        while let Some(round) = self.writing.rounds.pop_front_if(|round| round.number <= number) {
+            done = done.max(round.last);
         }
         let installed = self.snapshots.persisted(number);
-        self.core.persisted(number);
+        self.core.persisted(done);
         if let Some(position) = installed {
             self.core.applied(position.index);
         }
