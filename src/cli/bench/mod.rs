@@ -16,6 +16,7 @@ use super::{Client, Error, Output, duration};
 mod call;
 mod compact;
 mod cpu;
+mod failover;
 mod fill;
 mod grpc;
 mod histogram;
@@ -143,6 +144,11 @@ pub(super) enum BenchCommand {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:2379")]
         listen: SocketAddr,
     },
+    /// Strike the leader again and again, and measure how long no put is acknowledged
+    Failover {
+        #[command(flatten)]
+        failover: failover::FailoverArgs,
+    },
     /// Grant, renew and hold leases, and let them run out
     Lease {
         #[command(subcommand)]
@@ -258,6 +264,7 @@ impl BenchCommand {
             | Self::Compact { load, .. }
             | Self::Watch { load, .. } => load.json,
             Self::Lease { command } => command.json(),
+            Self::Failover { failover } => failover.json,
             Self::Page { page, .. } => page.json,
             Self::CatchUp { catch_up } => catch_up.json,
             Self::Ready { json } => *json,
@@ -291,6 +298,7 @@ async fn perform(
         BenchCommand::Watch { load, fan_out } => watch::run(load, fan_out, client).await,
         BenchCommand::CatchUp { catch_up } => catch_up::run(catch_up, client).await,
         BenchCommand::Lease { command } => lease::run(command, client).await,
+        BenchCommand::Failover { failover } => failover::run(failover, client, output).await,
         BenchCommand::Hold { hold } => {
             return hold::run(hold, client, output).await.map(|()| None);
         }
