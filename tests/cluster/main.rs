@@ -16,6 +16,7 @@
 mod behind;
 mod cli;
 mod clients;
+mod failover;
 #[allow(dead_code, reason = "it is shared, and no one test target needs all of it")]
 mod harness;
 mod hung;
@@ -33,6 +34,7 @@ mod maintenance;
 mod membership;
 mod quota;
 mod renewals;
+mod rolling;
 mod scenario;
 mod startup;
 mod watch;
