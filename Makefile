@@ -93,6 +93,7 @@ bench-lease: release clients ## Measure what leases cost, beside etcd (a quarter
 .PHONY: bench-snapshot
 bench-snapshot: release clients ## Measure what it costs that a member is sent the whole state, beside etcd (ten minutes)
 	scripts/bench-snapshot.sh
+
 .PHONY: bench-failover
 bench-failover: release clients ## Measure what clients notice when the leader goes, beside etcd (a dozen minutes)
 	scripts/bench-failover.sh
