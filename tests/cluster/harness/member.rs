@@ -21,6 +21,8 @@ pub(crate) struct Member {
     dir: PathBuf,
     log: PathBuf,
     arguments: Vec<String>,
+    /// What starts it, with arguments before the binary; nothing as a rule.
+    launcher: Vec<String>,
     fail_points: String,
     environment: Vec<(String, String)>,
     process: Option<Child>,
@@ -56,6 +58,7 @@ impl Member {
             dir: data_dir,
             log,
             arguments,
+            launcher: Vec::new(),
             fail_points: String::new(),
             environment: Vec::new(),
             process: None,
@@ -66,6 +69,11 @@ impl Member {
     /// Adds flags; a later one wins over an earlier one.
     pub(crate) fn flags<'a>(&mut self, flags: impl IntoIterator<Item = &'a str>) {
         self.arguments.extend(flags.into_iter().map(str::to_owned));
+    }
+
+    /// Has another program start it, which becomes it.
+    pub(crate) fn launched_by(&mut self, launcher: Vec<String>) {
+        self.launcher = launcher;
     }
 
     /// What `FAILPOINTS` says from the next start on.
@@ -102,7 +110,10 @@ impl Member {
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name);
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
-        let mut command = quorate();
+        let mut command = match self.launcher.split_first() {
+            Some((program, arguments)) => super::launched(program, arguments),
+            None => quorate(),
+        };
         command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

@@ -80,7 +80,16 @@ impl Cluster {
 
     /// A cluster that does not run yet, with its files in `dir`.
     pub(crate) fn prepare(dir: tempfile::TempDir, size: usize, timing: Timing) -> Self {
-        let ports: Vec<(Port, Port)> = (0..size).map(|_| (Port::free(), Port::free())).collect();
+        let ports = (0..size).map(|_| (Port::free(), Port::free())).collect();
+        Self::prepare_at(dir, ports, timing)
+    }
+
+    /// The same with the client port and the peer port of each member.
+    pub(crate) fn prepare_at(
+        dir: tempfile::TempDir,
+        ports: Vec<(Port, Port)>,
+        timing: Timing,
+    ) -> Self {
         let name = |index: usize| format!("n{}", index + 1);
         let entry =
             |(index, (_, peer)): (usize, &(Port, Port))| format!("{}={}", name(index), peer.url());
@@ -262,6 +271,14 @@ impl Following {
 pub(crate) fn quorate() -> Command {
     let mut command = Command::new(QUORATE);
     without_settings(&mut command);
+    command
+}
+
+/// The same, started by another program that takes the binary and its arguments last.
+pub(crate) fn launched(program: &str, arguments: &[String]) -> Command {
+    let mut command = Command::new(program);
+    without_settings(&mut command);
+    command.args(arguments).arg(QUORATE);
     command
 }
 

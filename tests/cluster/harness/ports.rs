@@ -11,14 +11,15 @@ const COUNT: u16 = 20_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// A TCP port on the loopback interface, free until whoever asked for it binds it.
+/// A TCP port, as a rule on the loopback interface, free until whoever asked for it binds it.
 ///
 /// The UDP port of the same number is held as a claim: other test processes see it, it goes with
 /// this process however that ends, and it is in nobody's way.
 #[derive(Debug)]
 pub(crate) struct Port {
+    host: Ipv4Addr,
     number: u16,
-    _claim: UdpSocket,
+    _claim: Option<UdpSocket>,
 }
 
 impl Port {
@@ -31,10 +32,15 @@ impl Port {
             let number = FIRST + u16::try_from(place).unwrap();
             let Ok(claim) = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)) else { continue };
             if TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok() {
-                return Self { number, _claim: claim };
+                return Self { host: Ipv4Addr::LOCALHOST, number, _claim: Some(claim) };
             }
         }
         panic!("there is no free port from {FIRST} on");
+    }
+
+    /// A port of a host that nobody else is on.
+    pub(crate) fn of(host: Ipv4Addr, number: u16) -> Self {
+        Self { host, number, _claim: None }
     }
 
     /// So many ports in a row.
@@ -55,7 +61,7 @@ impl Port {
     }
 
     pub(crate) fn authority(&self) -> String {
-        format!("127.0.0.1:{}", self.number)
+        format!("{}:{}", self.host, self.number)
     }
 
     pub(crate) fn url(&self) -> String {
