@@ -91,7 +91,13 @@ fn search(steps: &[Step]) -> Result<(), Outcome> {
             return Ok(());
         }
         longest = longest.max(taken.below + taken.above.len());
-        for next in taken.candidates(steps) {
+        let mut candidates = taken.candidates(steps);
+        // A read that fits is taken at once: it changes nothing, so whatever order there is without
+        // it here there is with it, too.
+        if let Some(read) = candidates.iter().copied().find(|at| taken.fits_read(*at, steps)) {
+            candidates = vec![read];
+        }
+        for next in candidates {
             if let Some(after) = taken.take(next, steps)
                 && seen.insert(after.clone())
             {
@@ -130,6 +136,11 @@ impl Taken {
         candidates.retain(|at| steps.get(*at).is_some_and(|step| step.called <= first_return));
         candidates.reverse();
         candidates
+    }
+
+    /// Whether a step only looked, and saw what there is.
+    fn fits_read(&self, at: usize, steps: &[Step]) -> bool {
+        steps.get(at).is_some_and(|step| step.wrote.is_none() && step.saw == Some(self.content))
     }
 
     /// Where the search stands after `next`, unless that saw something else than there is.
