@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     lease::Renewal,
-    node::{Error, membership::config_change, pending::Outcome, shared::Shared},
+    node::{Error, Stop, membership::config_change, pending::Outcome, shared::Shared},
     state::{Command, Request, codec},
     types::{Identity, LeaseId, MemberId, Millis, RequestId, Term},
     watch::Hub,
@@ -38,6 +38,11 @@ impl Shared {
     /// The current term and its leader, as far as known.
     pub fn leadership(&self) -> (Term, Option<MemberId>) {
         (self.term(), self.leader())
+    }
+
+    /// Whether this member has found that it was removed, and is about to end.
+    pub fn was_removed(&self) -> bool {
+        *self.why_stopped() == Some(Stop::Removed)
     }
 
     /// Where watchers of this member learn of changes.

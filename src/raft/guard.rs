@@ -49,7 +49,8 @@ impl RaftCore {
                 only(message.entries.len() == 1, StepError::Malformed)
             }
             MessageType::MsgTimeoutNow => {
-                only(self.may_campaign(), StepError::Contradiction("still replaying"))
+                let may = self.may_campaign() && !self.would_lead_unsynced();
+                only(may, StepError::Contradiction("still replaying or writing"))
             }
             MessageType::MsgRequestVote
             | MessageType::MsgRequestVoteResponse
@@ -64,6 +65,13 @@ impl RaftCore {
             | MessageType::MsgCheckQuorum
             | MessageType::MsgTransferLeader => Err(StepError::Unexpected),
         }
+    }
+
+    /// Whether a campaign would be won at once, with entries that are not synced: a member that others
+    /// need waits for its sync before it asks them, but whoever is alone asks nobody.
+    fn would_lead_unsynced(&self) -> bool {
+        let log = &self.node().raft.raft_log;
+        self.is_single_voter() && log.persisted < log.last_index()
     }
 
     fn guard_append(&self, message: &Message) -> Result<(), StepError> {

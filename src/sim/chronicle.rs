@@ -124,7 +124,7 @@ pub fn compact(members: &mut BTreeMap<MemberId, Member>, ctx: &mut Context) {
     ctx.schedule.after(delay, Event::Compaction);
     let kept = i64::try_from(ctx.rng.below(KEPT_MAX)).expect("it is a small number");
     let to = Revision(ctx.chronicle.revision.0 - kept);
-    let member = *ctx.rng.pick(&ctx.config.members);
+    let member = *ctx.rng.pick(&ctx.roster);
     let Some(member) = members.get_mut(&member).filter(|_| to > ctx.chronicle.compacted) else {
         return;
     };

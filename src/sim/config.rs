@@ -44,6 +44,14 @@ pub enum Planted {
     ExpiriesLostForGood,
     /// The ends of leases wait behind all that clients have asked for.
     ExpiriesInLine,
+    /// Consensus does not hear that a member was removed.
+    RemovedAreCounted,
+    /// Consensus hears of a change when it is appended, before it is committed.
+    EarlyChanges,
+    /// A checkpoint travels with a configuration that lacks a voter.
+    WrongConfiguration,
+    /// Nobody makes a checkpoint for whoever needs one.
+    NoCheckpoints,
 }
 
 impl Planted {
@@ -63,7 +71,11 @@ impl Planted {
             | Self::UnclearedCheckpoints
             | Self::ForgottenCheckpoints
             | Self::ExpiriesLostForGood
-            | Self::ExpiriesInLine => LogFault::None,
+            | Self::ExpiriesInLine
+            | Self::RemovedAreCounted
+            | Self::EarlyChanges
+            | Self::WrongConfiguration
+            | Self::NoCheckpoints => LogFault::None,
         }
     }
 }
@@ -111,6 +123,14 @@ pub struct Config {
     pub flood_bytes: usize,
     /// Whether the leader crashes when the first lease has run out.
     pub crashes_amid_ends: bool,
+    /// Shortest and longest time from one turn of the operator to the next; 0 for none at all.
+    pub operator_turn: (u64, u64),
+    /// Of a thousand steps of changes and installations, at how many the member crashes.
+    pub step_crashes: u64,
+    /// Of a thousand crashes, how many take the disk along.
+    pub wipes: u64,
+    /// Whether some members stay away for a while when nothing breaks any more.
+    pub leaves_some_away: bool,
     /// Longest time from one compaction to the next; 0 for none at all.
     pub compaction_interval_max: u64,
     /// What the world is about.
@@ -166,10 +186,26 @@ impl Config {
             housekeeping: 1_000_000,
             flood_bytes: 0,
             crashes_amid_ends: false,
+            operator_turn: (0, 0),
+            step_crashes: 0,
+            wipes: 0,
+            leaves_some_away: false,
             scene: options.scene,
             planted: options.planted,
             seed: options.seed,
         }
+    }
+
+    /// Whether somebody changes who the members are.
+    #[must_use]
+    pub fn has_operator(&self) -> bool {
+        self.operator_turn.1 > 0
+    }
+
+    /// Chance for one part of the world.
+    #[must_use]
+    pub fn chance(&self, part: u64) -> Rng {
+        Rng::new(self.seed).fork(part)
     }
 
     /// The cluster's id.

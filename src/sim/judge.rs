@@ -75,7 +75,10 @@ pub fn leases(holders: &Holders, history: &[Event], ctx: &Context) -> Result<End
             | Scene::LeaderChanges
             | Scene::LostExpiries
             | Scene::Races
-            | Scene::BulkExpiry => {}
+            | Scene::BulkExpiry
+            | Scene::Members
+            | Scene::Checkpoints
+            | Scene::Losses => {}
         }
     }
     Ok(ended)

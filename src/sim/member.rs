@@ -1,30 +1,27 @@
 //! [`Member`]: a member of the cluster, running or crashed, with the workers around its replica.
 //!
-//! The replica, the applier and the log writer's step are those of a real member. What stands here
-//! in for its threads is a queue for each of them, and a time that each piece of work takes.
+//! What it does while it runs is its [`Process`]; what is left when it does not is its disk.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     node::{
-        Applier, ApplyTask, Chore, Input, LogTask, Metrics, Opened, Output, Replica, Settings,
-        Shared, carry_out_log, open,
+        Input, Opened, carry_out_log, open,
         ports::{LogStore, StateStore},
     },
-    raft::Position,
+    raft::{Position, Voters},
     sim::{
         checks::Violation,
         config::Planted,
         disk::{LogFault, SimLog, SimStore},
+        process::{Part, Pause, Process, carry_out_chore},
         schedule::{Event, Life},
         world::Context,
     },
-    state::{Command, RevokeCause, lease, meta, testing::inconsistencies},
-    types::{BootNumber, Fault, Index, MemberId, Seconds, Term},
+    state::{Command, ConfState, RevokeCause, lease, meta, testing::inconsistencies},
+    types::{Fault, Index, MemberId, Seconds},
 };
 
-/// Log tasks that a step takes at most, as in a real member.
-const LOG_TASKS_PER_STEP_MAX: usize = 256;
 /// Of a thousand looks of a housekeeper, after how many the whole state is looked through.
 const INSPECTIONS: u64 = 50;
 
@@ -35,60 +32,8 @@ pub struct Member {
     log: Arc<SimLog>,
     store: Arc<SimStore>,
     process: Option<Process>,
-}
-
-/// The running process of a member.
-pub struct Process {
-    /// What its threads and callers share.
-    pub shared: Arc<Shared>,
-    life: Life,
-    replica: Replica,
-    applier: Applier,
-    inbox: Vec<Input>,
-    round_is_due: bool,
-    log_waiting: VecDeque<LogTask>,
-    log_step: Vec<LogTask>,
-    apply_waiting: VecDeque<ApplyTask>,
-    apply_task: Option<ApplyTask>,
-    tick: u64,
-    pause: Option<Pause>,
-    /// The term and the leader as last noted.
-    seen: (Term, Option<MemberId>),
-}
-
-/// What of a member stands still. Its clock goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// The whole process, as a stopped one.
-    Process,
-    /// The thread that drives consensus.
-    Driver,
-    /// The thread that applies.
-    Applier,
-    /// The thread that writes the log.
-    LogWriter,
-}
-
-/// A pause of a member.
-#[derive(Clone, Copy, Debug)]
-pub struct Pause {
-    /// What stands still.
-    pub part: Part,
-    /// Until when, in microseconds.
-    pub until: u64,
-    /// Whether what is sent to it meanwhile is lost; else it waits.
-    pub deaf: bool,
-}
-
-impl Pause {
-    fn holds_up(&self, event: &Event) -> bool {
-        match self.part {
-            Part::Process => true,
-            Part::Driver => matches!(event, Event::Round(_) | Event::Tick(_)),
-            Part::Applier => matches!(event, Event::Applied(_)),
-            Part::LogWriter => matches!(event, Event::LogWritten(_)),
-        }
-    }
+    /// Whether it is added to a cluster that exists, instead of being one of its first members.
+    joins: bool,
 }
 
 impl Member {
@@ -96,7 +41,33 @@ impl Member {
     #[must_use]
     pub fn new(id: MemberId, fault: LogFault) -> Self {
         let (log, store) = (Arc::new(SimLog::new(fault)), Arc::new(SimStore::default()));
-        Self { id, boot: 0, log, store, process: None }
+        Self { id, boot: 0, log, store, process: None, joins: false }
+    }
+
+    /// A member that never ran, and gets its first state from the others.
+    #[must_use]
+    pub fn joining(id: MemberId, fault: LogFault) -> Self {
+        Self { joins: true, ..Self::new(id, fault) }
+    }
+
+    /// Whether it has a state: one that joins begins without.
+    #[must_use]
+    pub fn has_state(&self) -> bool {
+        let view = self.store.view();
+        view.is_ok_and(|view| matches!(meta::cluster(&*view), Ok(Some(_))))
+    }
+
+    /// Who decides, by its state.
+    #[must_use]
+    pub fn conf(&self) -> Option<ConfState> {
+        if self.has_state() { meta::conf_state(&*self.store.view().ok()?).ok() } else { None }
+    }
+
+    /// Whether its state says that it was removed.
+    #[must_use]
+    pub fn was_removed(&self) -> bool {
+        let membership = self.store.view().and_then(|view| meta::membership(&*view));
+        membership.is_ok_and(|membership| membership.is_removed(self.id))
     }
 
     /// Its name.
@@ -122,8 +93,16 @@ impl Member {
         self.boot += 1;
         let life = Life { member: self.id, boot: self.boot };
         let broken = |fault: Fault| Violation(format!("{} cannot start: {fault}", self.id));
-        let opened = open(&*self.log, &*self.store, &ctx.config.initial()).map_err(broken)?;
-        ctx.agreement.applied(self.id, opened.applied, self.store.hash())?;
+        let opened = if self.joins && !self.has_state() {
+            let (voters, applied) = (Voters::default(), Position::default());
+            Opened { log: self.log.load().map_err(broken)?, voters, applied }
+        } else {
+            let opened = open(&*self.log, &*self.store, &ctx.config.initial()).map_err(broken)?;
+            ctx.agreement.applied(self.id, opened.applied, self.store.hash())?;
+            let conf = self.conf().unwrap_or_default();
+            ctx.configurations.applied(self.id, opened.applied.index, &conf)?;
+            opened
+        };
         let process = Process::new(life, &opened, &self.log, &self.store, ctx);
         self.process = Some(process.map_err(broken)?);
         ctx.note(
@@ -140,7 +119,7 @@ impl Member {
     /// have reached the disk, in part or whole.
     pub fn crash(&mut self, ctx: &mut Context) {
         let Some(process) = self.process.take() else { return };
-        let mut step = process.log_step;
+        let mut step = process.into_log_step();
         let written = ctx.rng.below(step.len() as u64 + 1);
         step.truncate(usize::try_from(written).unwrap_or(usize::MAX));
         // Nobody hears of it; a fault here would have shown at the next step anyway.
@@ -159,7 +138,7 @@ impl Member {
         let Some(process) = self.process.as_mut().filter(|p| p.held_up(now).is_none()) else {
             return;
         };
-        process.pause = Some(pause);
+        process.set_pause(pause);
         ctx.pauses += 1;
         let ms = (pause.until - now) / 1_000;
         ctx.note(
@@ -167,7 +146,7 @@ impl Member {
             format_args!("the {:?} of {} stands still for {ms} ms", pause.part, self.id),
         );
         if pause.part == Part::Process && ctx.config.planted == Planted::StaleExpiries {
-            ctx.schedule.after(pause.until - now, Event::StaleExpiries(process.life));
+            ctx.schedule.after(pause.until - now, Event::StaleExpiries(process.life()));
         }
     }
 
@@ -179,20 +158,21 @@ impl Member {
         match event {
             Event::Round(_) => {
                 process.meddle(ctx);
-                let output = process.round();
+                let output = process.round(&self.store, ctx)?;
                 let fault = process.hand_out(output, &self.store, ctx);
                 fault.map_err(faulty)?;
                 process.check_leadership(ctx)
             }
             Event::Tick(life) => {
                 process.post(Input::Tick, ctx);
-                ctx.schedule.after(process.tick, Event::Tick(life));
+                ctx.schedule.after(process.tick(), Event::Tick(life));
                 Ok(())
             }
-            Event::LogWritten(_) => process.finish_log_step(&self.log, ctx).map_err(faulty),
+            Event::LogWritten(_) => process.finish_log_step(&self.log, &self.store, ctx),
             Event::Applied(_) => process.finish_apply_task(&self.store, ctx),
             Event::ChoreDone(_, chore) => {
-                let input = carry_out_chore(&self.store, chore).map_err(faulty)?;
+                let planted = ctx.config.planted;
+                let input = carry_out_chore(&self.store, chore, planted).map_err(faulty)?;
                 process.post(input, ctx);
                 Ok(())
             }
@@ -225,6 +205,8 @@ impl Member {
             | Event::Flood
             | Event::Compaction
             | Event::Fault
+            | Event::OperatorTurn
+            | Event::SwitchOff(_)
             | Event::Restart(_) => Ok(()), // the world's business
         }
     }
@@ -238,6 +220,9 @@ impl Member {
 
     /// Looks whether its state makes sense.
     pub fn inspect(&self) -> Result<(), Violation> {
+        if !self.has_state() {
+            return Ok(());
+        }
         let view = self.store.view().map_err(|fault| Violation(fault.to_string()))?;
         let wrong = inconsistencies(&*view).map_err(|fault| Violation(fault.to_string()))?;
         match wrong.first() {
@@ -264,229 +249,5 @@ impl Member {
         let view = self.store.view().map_err(|fault| Violation(fault.to_string()))?;
         let (index, term) = meta::applied(&*view).map_err(|fault| Violation(fault.to_string()))?;
         Ok(Position { index, term })
-    }
-}
-
-impl Process {
-    fn new(
-        life: Life,
-        opened: &Opened,
-        log: &Arc<SimLog>,
-        store: &Arc<SimStore>,
-        ctx: &mut Context,
-    ) -> Result<Self, Fault> {
-        let mut settings = Settings::new(ctx.config.cluster(), life.member, BootNumber(life.boot));
-        ctx.config.apply_to(&mut settings);
-        let tick = settings.heartbeat.0 * 1_000_000 / ctx.clock_speed(life.member);
-        let clock = Arc::new(ctx.clock(life.member));
-        let shared = Shared::new(settings, Metrics::default(), clock, store.clone())?;
-        let reader: Arc<dyn LogStore> = log.clone();
-        let replica =
-            Replica::new(shared.clone(), &opened.log, &opened.voters, opened.applied, reader)?;
-        let applier = Applier::new(shared.clone(), opened.applied);
-        let start = ctx.rng.below(tick);
-        ctx.schedule.after(start, Event::Tick(life));
-        ctx.schedule.after(start + 1_000_000, Event::Housekeeping(life));
-        let mut process = Self {
-            shared,
-            life,
-            replica,
-            applier,
-            inbox: Vec::new(),
-            round_is_due: false,
-            log_waiting: VecDeque::new(),
-            log_step: Vec::new(),
-            apply_waiting: VecDeque::new(),
-            apply_task: None,
-            tick,
-            pause: None,
-            seen: (Term(0), None),
-        };
-        process.order_round(ctx);
-        Ok(process)
-    }
-
-    /// Until when it cannot carry on with `event`, if it cannot now.
-    #[must_use]
-    pub fn holds_up(&self, event: &Event, now: u64) -> Option<u64> {
-        self.held_up(now).filter(|pause| pause.holds_up(event)).map(|pause| pause.until)
-    }
-
-    /// Whether the whole process stands still.
-    #[must_use]
-    pub fn is_paused(&self, now: u64) -> bool {
-        self.held_up(now).is_some_and(|pause| pause.part == Part::Process)
-    }
-
-    /// Whether what is sent to it is lost.
-    #[must_use]
-    pub fn is_deaf(&self, now: u64) -> bool {
-        self.held_up(now).is_some_and(|pause| pause.part == Part::Process && pause.deaf)
-    }
-
-    fn held_up(&self, now: u64) -> Option<&Pause> {
-        self.pause.as_ref().filter(|pause| now < pause.until)
-    }
-
-    /// What becomes of leases that ran out before the replica looks: in some worlds nobody hears of
-    /// them for a while.
-    fn meddle(&mut self, ctx: &mut Context) {
-        if ctx.loses_expiries() {
-            ctx.lost_expiries += self.shared.take_expired().len() as u64;
-        } else if ctx.config.planted == Planted::ExpiriesInLine {
-            let (term, _) = self.shared.leadership();
-            for id in self.shared.take_expired() {
-                let cause = RevokeCause::Expiry { term, known: Index(u64::MAX) };
-                self.propose(Command::LeaseRevoke { id, cause }, ctx);
-            }
-        }
-    }
-
-    /// Proposes as clients do.
-    fn propose(&mut self, command: Command, ctx: &mut Context) {
-        if let Ok((sequence, _)) = self.shared.submit(command) {
-            self.post(Input::Proposal(sequence), ctx);
-        }
-    }
-
-    /// Which start of which member it is.
-    #[must_use]
-    pub fn life(&self) -> Life {
-        self.life
-    }
-
-    fn post(&mut self, input: Input, ctx: &mut Context) {
-        self.inbox.push(input);
-        self.order_round(ctx);
-    }
-
-    /// What comes in until the round shares it.
-    fn order_round(&mut self, ctx: &mut Context) {
-        if !self.round_is_due {
-            self.round_is_due = true;
-            let delay = ctx.rng.below(ctx.config.round_delay_max) + 1;
-            ctx.schedule.after(delay, Event::Round(self.life));
-        }
-    }
-
-    fn round(&mut self) -> Output {
-        self.round_is_due = false;
-        let now = self.shared.now();
-        for input in std::mem::take(&mut self.inbox) {
-            self.replica.handle(now, input);
-        }
-        self.replica.finish_round(now)
-    }
-
-    /// Gives every worker its part.
-    fn hand_out(
-        &mut self,
-        output: Output,
-        store: &SimStore,
-        ctx: &mut Context,
-    ) -> Result<(), Fault> {
-        for (to, frame) in output.sends {
-            ctx.send(self.life.member, to, frame);
-        }
-        for (to, checkpoint, message) in output.snapshots {
-            ctx.send_checkpoint(self.life, to, checkpoint, message);
-        }
-        self.log_waiting.extend(output.log);
-        self.start_log_step(ctx);
-        self.apply_waiting.extend(output.apply);
-        self.start_apply_task(ctx);
-        for chore in output.chores {
-            let delay = ctx.disk_delay();
-            ctx.schedule.after(delay, Event::ChoreDone(self.life, chore));
-        }
-        output.dropped_stages.into_iter().for_each(|stage| store.stage_drop(stage));
-        output.released_checkpoints.into_iter().for_each(|id| store.checkpoint_release(id));
-        output.fault.map_or(Ok(()), Err)
-    }
-
-    fn start_log_step(&mut self, ctx: &mut Context) {
-        if self.log_step.is_empty() && !self.log_waiting.is_empty() {
-            let count = self.log_waiting.len().min(LOG_TASKS_PER_STEP_MAX);
-            self.log_step = self.log_waiting.drain(..count).collect();
-            let delay = ctx.disk_delay();
-            ctx.schedule.after(delay, Event::LogWritten(self.life));
-        }
-    }
-
-    fn finish_log_step(&mut self, log: &SimLog, ctx: &mut Context) -> Result<(), Fault> {
-        let done = carry_out_log(log, std::mem::take(&mut self.log_step))?;
-        for (to, frame) in done.sends {
-            ctx.send(self.life.member, to, frame);
-        }
-        done.inputs.into_iter().for_each(|input| self.post(input, ctx));
-        self.start_log_step(ctx);
-        Ok(())
-    }
-
-    fn start_apply_task(&mut self, ctx: &mut Context) {
-        if self.apply_task.is_none() && !self.apply_waiting.is_empty() {
-            self.apply_task = self.apply_waiting.pop_front();
-            let delay = ctx.rng.below(ctx.config.apply_delay_max) + 1;
-            ctx.schedule.after(delay, Event::Applied(self.life));
-        }
-    }
-
-    fn finish_apply_task(&mut self, store: &SimStore, ctx: &mut Context) -> Result<(), Violation> {
-        let member = self.life.member;
-        let Some(task) = self.apply_task.take() else { return Ok(()) };
-        if let ApplyTask::Entries(entries) = &task {
-            for entry in entries {
-                ctx.agreement.committed(member, entry)?;
-            }
-        }
-        if matches!(task, ApplyTask::Install(..)) {
-            ctx.installed_checkpoints += 1;
-        }
-        let input = self.applier.carry_out(task);
-        let input = input.map_err(|fault| Violation(format!("{member} stops: {fault}")))?;
-        if let Some(Input::Applied(position, _) | Input::Installed(position)) = &input {
-            let hash = store.hash();
-            ctx.agreement.applied(member, *position, hash)?;
-            let view = store.view().map_err(|fault| Violation(fault.to_string()))?;
-            ctx.chronicle.record(&*view)?;
-            ctx.note_applied(self.shared.watch_hub().current());
-            ctx.note(
-                &[3, member.0, position.index.0, hash],
-                format_args!("{member} has applied {}, state {hash:x}", position.index),
-            );
-        }
-        if let Some(input) = input {
-            self.post(input, ctx);
-        }
-        self.start_apply_task(ctx);
-        Ok(())
-    }
-
-    fn check_leadership(&mut self, ctx: &mut Context) -> Result<(), Violation> {
-        let (term, leader) = self.shared.leadership();
-        if self.seen != (term, leader) {
-            self.seen = (term, leader);
-            let (member, leader) = (self.life.member, leader.map_or(0, |leader| leader.0));
-            ctx.note(
-                &[14, member.0, term.0, leader],
-                format_args!("{member} is in term {term} under {leader}"),
-            );
-        }
-        if leader == Some(self.life.member) {
-            ctx.agreement.leads(self.life.member, term)?;
-            let now = ctx.schedule.now();
-            ctx.led_at.entry(term).or_insert(now);
-        }
-        Ok(())
-    }
-}
-
-fn carry_out_chore(store: &SimStore, chore: Chore) -> Result<Input, Fault> {
-    match chore {
-        Chore::Flush => {
-            store.flush()?;
-            store.flushed().map(Input::Flushed)
-        }
-        Chore::Checkpoint => Ok(Input::CheckpointMade(store.checkpoint())),
     }
 }

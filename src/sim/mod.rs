@@ -18,6 +18,7 @@ pub mod chronicle;
 pub mod clock;
 pub mod config;
 pub mod disk;
+mod ending;
 pub mod faults;
 pub mod flood;
 pub mod frames;
@@ -27,12 +28,15 @@ pub mod judge;
 pub mod member;
 pub mod network;
 pub mod observers;
+pub mod operator;
 pub mod plan;
+pub mod process;
 pub mod rng;
 pub mod scene;
 pub mod schedule;
 pub mod stream;
 pub mod trace;
+pub mod turnover;
 pub mod workload;
 pub mod world;
 
@@ -40,7 +44,7 @@ use crate::types::Millis;
 
 use self::{
     checks::Violation, config::Planted, judge::Ended, observers::Delivered, scene::Scene,
-    world::World,
+    turnover::Turnover, world::World,
 };
 
 /// Which world to run, and how.
@@ -77,6 +81,8 @@ pub struct Report {
     pub crashes: u64,
     /// Checkpoints that members installed because they had fallen behind the log.
     pub installed_checkpoints: u64,
+    /// What came of members that came, went and fell behind.
+    pub turnover: Turnover,
     /// What came of watching.
     pub delivered: Delivered,
     /// Pauses of members, or of threads of them.

@@ -16,8 +16,9 @@ use crate::{
             watched::{Wanted, Watched},
         },
         config::Planted,
-        member::{Member, Process},
+        member::Member,
         plan,
+        process::Process,
         rng::Rng,
         schedule::{Event, Life},
         stream::{Stream, Told, What},
@@ -158,12 +159,13 @@ impl Observer {
 
     fn look(&mut self, members: &Members, ctx: &mut Context) -> Result<(), Violation> {
         let runs = |at: Life| {
-            let member = members.get(&at.member)?;
+            let member = members.get(&at.member).filter(|_| !ctx.away.contains(&at.member))?;
             member.process().filter(|process| process.life() == at).map(|p| (member, p))
         };
         let Some((member, process)) = self.stream.as_ref().and_then(|s| runs(s.life())) else {
             self.leave();
-            let member = members.get(ctx.rng.pick(&ctx.config.members));
+            let id = *ctx.rng.pick(&ctx.roster);
+            let member = members.get(&id).filter(|m| m.has_state() && !ctx.away.contains(&id));
             self.stream = member.and_then(Member::process).map(Stream::open);
             return Ok(());
         };

@@ -2,7 +2,7 @@
 
 use crate::{
     sim::{config::Config, network::Quality, rng::Rng},
-    types::Millis,
+    types::{MemberId, Millis},
 };
 
 const SECOND: u64 = 1_000_000;
@@ -27,6 +27,12 @@ pub enum Scene {
     BulkExpiry,
     /// The log has more to take than it can while leases run out.
     Overload,
+    /// Members come, are given votes and go, and crash at every step of it.
+    Members,
+    /// The log keeps few entries, so that members fall behind it again and again.
+    Checkpoints,
+    /// Members lose their disks for good, and others take their places.
+    Losses,
 }
 
 /// How leases are held in a world. Times are microseconds.
@@ -134,6 +140,15 @@ const LOST_EXPIRIES: &[(Breakage, u64)] = &[
     (Breakage::CrashLeader, 10),
     (Breakage::Heal, 15),
 ];
+const CHECKPOINTS: &[(Breakage, u64)] = &[
+    (Breakage::Crash, 25),
+    (Breakage::CrashLeader, 15),
+    (Breakage::Isolate, 25),
+    (Breakage::CutSome, 5),
+    (Breakage::HandOver, 5),
+    (Breakage::Pause, 10),
+    (Breakage::Heal, 30),
+];
 const NOTHING: &[(Breakage, u64)] = &[(Breakage::Heal, 1)];
 
 impl Holding {
@@ -163,7 +178,7 @@ impl Breaking {
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Everyday,
         Self::Pauses,
         Self::LeaderChanges,
@@ -172,11 +187,34 @@ impl Scene {
         Self::Races,
         Self::BulkExpiry,
         Self::Overload,
+        Self::Members,
+        Self::Checkpoints,
+        Self::Losses,
     ];
+
+    /// Whether it is about the life of a cluster.
+    #[must_use]
+    pub fn is_about_members(self) -> bool {
+        match self {
+            Self::Members | Self::Checkpoints | Self::Losses => true,
+            Self::Everyday
+            | Self::Pauses
+            | Self::LeaderChanges
+            | Self::LostExpiries
+            | Self::LongLives
+            | Self::Races
+            | Self::BulkExpiry
+            | Self::Overload => false,
+        }
+    }
 
     /// Turns a world of every day into one of this scene.
     pub fn set(self, config: &mut Config, rng: &mut Rng) {
         if self == Self::Everyday {
+            return;
+        }
+        if self.is_about_members() {
+            self.set_life(config, rng);
             return;
         }
         // What is not about leases is kept small.
@@ -220,6 +258,52 @@ impl Scene {
             }
             Self::BulkExpiry => bulk_expiry(config, rng),
             Self::Overload => overload(config),
+            Self::Members | Self::Checkpoints | Self::Losses => {}
+        }
+    }
+
+    /// A world of every day in which members come and go, and the log keeps few entries.
+    fn set_life(self, config: &mut Config, rng: &mut Rng) {
+        let founders =
+            if self == Self::Members { rng.between(1, 5) } else { *rng.pick(&[3, 3, 5]) };
+        config.members = (1..=founders).map(MemberId).collect();
+        config.election_timeout = Millis(*rng.pick(&[300, 500, 1_000]));
+        let timeout = config.election_timeout.0 * 1_000;
+        config.chaos = timeout * rng.between(10, 20) + 8 * SECOND;
+        config.breaking = Breaking { interval: (timeout / 4, timeout * 3), odds: EVERYDAY };
+        config.quality.lost = config.quality.lost.min(30);
+        config.clients = rng.between(3, 5);
+        config.holding = Holding::everyday(rng.below(3));
+        config.observers = 2;
+        config.leaves_some_away = true;
+        config.step_crashes = *rng.pick(&[0, 30, 100]);
+        config.log_kept_bytes = 16 * 1024 * 1024;
+        config.value_bytes = 0;
+        // The log is cut in pieces of 64 KiB: this is 10 to 1,000 entries.
+        if self == Self::Checkpoints || rng.chance(600) {
+            config.log_kept_bytes = 1;
+            config.value_bytes = *rng.pick(&[64, 600, 3_000, 6_500, 6_500]);
+            config.think_max = config.think_max.min(30_000);
+        }
+        match self {
+            Self::Checkpoints => {
+                config.breaking =
+                    Breaking { interval: (timeout / 4, timeout * 2), odds: CHECKPOINTS };
+                config.step_crashes = *rng.pick(&[0, 100, 300]);
+            }
+            Self::Members => config.operator_turn = (50_000, rng.between(100_000, 800_000)),
+            Self::Losses => {
+                config.operator_turn = (50_000, rng.between(100_000, 500_000));
+                config.wipes = 300;
+            }
+            Self::Everyday
+            | Self::Pauses
+            | Self::LeaderChanges
+            | Self::LostExpiries
+            | Self::LongLives
+            | Self::Races
+            | Self::BulkExpiry
+            | Self::Overload => {}
         }
     }
 }

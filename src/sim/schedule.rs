@@ -74,6 +74,10 @@ pub enum Event {
     Compaction,
     /// Something breaks, or is repaired.
     Fault,
+    /// The operator looks at the cluster.
+    OperatorTurn,
+    /// The machine of a member that was removed is switched off for good.
+    SwitchOff(MemberId),
     /// A crashed member starts again.
     Restart(MemberId),
 }

@@ -8,7 +8,7 @@ use crate::{
     sim::{
         checks::{Violation, watched::Wanted},
         disk::SimStore,
-        member::Process,
+        process::Process,
         schedule::Life,
     },
     types::{Event as Change, Fault, Key, Revision},

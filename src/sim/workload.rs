@@ -62,7 +62,7 @@ impl Workload {
     pub fn new(ctx: &mut Context) -> Self {
         let mut clients = Vec::new();
         for number in 0..ctx.config.clients {
-            let pinned = ctx.rng.chance(500).then(|| *ctx.rng.pick(&ctx.config.members));
+            let pinned = ctx.rng.chance(500).then(|| *ctx.rng.pick(&ctx.roster));
             clients.push(Client { pinned, calls: 0, call: None });
             let delay = ctx.rng.below(ctx.config.think_max);
             ctx.schedule.after(delay, Event::ClientTurn(number));
@@ -92,7 +92,8 @@ impl Workload {
         let Some(client) = at(&mut self.clients, number) else { return Ok(()) };
         client.calls += 1;
         let (calls, pinned) = (client.calls, client.pinned);
-        let to = pinned.unwrap_or_else(|| *ctx.rng.pick(&ctx.config.members));
+        let pinned = pinned.filter(|member| ctx.roster.contains(member));
+        let to = pinned.unwrap_or_else(|| *ctx.rng.pick(&ctx.roster));
         let plan = self.plan(ctx);
         match self.call(number, to, plan, members, ctx)? {
             Some(call) => {
@@ -173,6 +174,26 @@ impl Workload {
         Ok(())
     }
 
+    /// The number that the next call made directly will have.
+    #[must_use]
+    pub fn next_call(&self) -> u64 {
+        self.clients.len() as u64
+    }
+
+    /// Whether a call made directly waits no more.
+    #[must_use]
+    pub fn has_ended(&self, call: u64) -> bool {
+        let client = usize::try_from(call).ok().and_then(|at| self.clients.get(at));
+        client.is_none_or(|client| client.call.is_none())
+    }
+
+    /// Whether a call made directly was answered.
+    #[must_use]
+    pub fn was_done(&self, call: u64) -> bool {
+        let mut latest = self.operations.iter().rev();
+        latest.any(|op| op.client == call && op.returned().is_some())
+    }
+
     fn plan(&mut self, ctx: &mut Context) -> Plan {
         let rng = &mut ctx.rng;
         let key = KeyId(u8::try_from(rng.below(u64::from(ctx.config.keys))).expect("keys are few"));
@@ -208,7 +229,10 @@ impl Workload {
     ) -> Made {
         let called = ctx.schedule.now();
         let Some(member) = members.get_mut(&to) else { return Ok(None) };
-        let Some(process) = member.process() else { return Ok(None) };
+        // One that joins serves nobody before it has a state.
+        let Some(process) = member.process().filter(|_| member.has_state()) else {
+            return Ok(None);
+        };
         let (waiting, input) = match plan.ask(ctx.config.value_bytes) {
             Ask::Propose(command) => {
                 let Ok((sequence, outcome)) = process.shared.submit(command) else {
@@ -246,7 +270,7 @@ impl Workload {
             },
             Waiting::Barrier(range, woken) => match woken.try_recv() {
                 Ok(()) => {
-                    let member = members.get(&call.member).expect("members never go");
+                    let member = members.get(&call.member).expect("calls end with their member");
                     self.read(number, call.called, call.plan, range, member, ctx)?;
                 }
                 Err(TryRecvError::Closed) => {}

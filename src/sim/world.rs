@@ -1,7 +1,7 @@
 //! [`World`]: a cluster, its clients, its network and its time, run from a seed to a verdict.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
         Arc,
@@ -18,7 +18,7 @@ use crate::{
     },
     sim::{
         Options, Report,
-        checks::{Violation, agreement::Agreement, linearizable, revisions},
+        checks::{Violation, agreement::Agreement, configurations::Configurations},
         chronicle::{self, Chronicle},
         clock::SimClock,
         config::{Config, Planted},
@@ -26,16 +26,17 @@ use crate::{
         flood::Flood,
         frames::{Shown, frame_hash},
         holders::Holders,
-        judge::{self, Ended},
+        judge::Ended,
         member::Member,
         network::Network,
         observers::{Delivered, Observers},
+        operator::Operator,
         rng::Rng,
         schedule::{Event, Life, Schedule},
         trace::Trace,
+        turnover::{Reached, Step, Turnover},
         workload::Workload,
     },
-    state::lease,
     types::{Fault, MemberId, Millis, Revision, Term},
 };
 
@@ -76,19 +77,33 @@ pub struct Context {
     pub crashes: u64,
     /// Checkpoints installed so far.
     pub installed_checkpoints: u64,
+    /// The members that exist, whether they are up or not.
+    pub roster: Vec<MemberId>,
+    /// Those of them whose disks are lost.
+    pub lost: BTreeSet<MemberId>,
+    /// Those of them that stay away while the others settle.
+    pub away: BTreeSet<MemberId>,
+    /// Whether nothing may break for now.
+    pub is_undisturbed: bool,
+    /// All configurations that were ever in force.
+    pub configurations: Configurations,
+    /// What came of members that came, went and fell behind.
+    pub turnover: Turnover,
+    reached: Reached,
     trace: Trace,
 }
 
 /// A cluster, its clients, its network and its time.
 pub struct World {
-    ctx: Context,
-    members: BTreeMap<MemberId, Member>,
-    workload: Workload,
-    holders: Holders,
-    observers: Observers,
+    pub(super) ctx: Context,
+    pub(super) members: BTreeMap<MemberId, Member>,
+    pub(super) workload: Workload,
+    pub(super) holders: Holders,
+    pub(super) observers: Observers,
+    pub(super) operator: Operator,
     flood: Flood,
-    delivered: Delivered,
-    ended: Ended,
+    pub(super) delivered: Delivered,
+    pub(super) ended: Ended,
 }
 
 impl Context {
@@ -110,6 +125,13 @@ impl Context {
             chronicle: Chronicle::default(),
             crashes: 0,
             installed_checkpoints: 0,
+            roster: config.members.clone(),
+            lost: BTreeSet::new(),
+            away: BTreeSet::new(),
+            is_undisturbed: false,
+            configurations: Configurations::new(&config.members),
+            turnover: Turnover::default(),
+            reached: Reached::new(),
             trace: Trace::new(options.with_lines),
             config,
         }
@@ -118,6 +140,19 @@ impl Context {
     /// Notes what happens.
     pub fn note(&mut self, numbers: &[u64], line: fmt::Arguments<'_>) {
         self.trace.note(self.schedule.now(), numbers, line);
+    }
+
+    /// Those who exist, are not away, and have a disk.
+    pub fn here(&self) -> impl Iterator<Item = MemberId> {
+        let here = |id: &&MemberId| !self.away.contains(id) && !self.lost.contains(id);
+        self.roster.iter().filter(here).copied()
+    }
+
+    /// A member has come to a step at which it may crash.
+    pub fn reached(&mut self, member: MemberId, step: Step) {
+        if self.is_open && self.config.step_crashes > 0 && !self.is_undisturbed {
+            self.reached.push((member, step));
+        }
     }
 
     /// How long a write to disk takes this time.
@@ -201,12 +236,14 @@ impl World {
         let workload = Workload::new(&mut ctx);
         let holders = Holders::new(&mut ctx);
         let observers = Observers::new(&mut ctx);
+        let operator = Operator::new(&mut ctx);
         let mut world = Self {
             ctx,
             members,
             workload,
             holders,
             observers,
+            operator,
             flood: Flood::default(),
             delivered: Delivered::default(),
             ended: Ended::default(),
@@ -230,59 +267,11 @@ impl World {
         }
         self.run_until(self.ctx.config.chaos)?;
 
-        self.ctx.is_open = false;
-        self.holders.fall_silent(self.ctx.schedule.now());
-        faults::repair(&mut self.ctx);
-        for member in self.ctx.config.members.clone() {
-            self.ctx.schedule.after(0, Event::Restart(member));
-        }
-        self.demand("a leader that all follow", 20, Self::all_follow_one)?;
-        let led = self.ctx.schedule.now();
-        // Clients give up after five seconds.
-        self.demand("an end of every call", 30, |world| !world.workload.is_busy())?;
-        for member in self.ctx.config.members.clone() {
-            self.workload.call_directly(member, true, &mut self.members, &mut self.ctx)?;
-            self.workload.call_directly(member, false, &mut self.members, &mut self.ctx)?;
-        }
-        self.demand("answers from every member", 20, |world| !world.workload.is_busy())?;
-        let bound = judge::last_end(&self.ctx, led);
-        self.demand_until("an end of every lease", bound, Self::no_lease_lives)?;
-        self.demand("the same state on all members", 20, Self::all_agree)?;
-        self.demand("an end of what watchers are shown", 20, Self::watchers_have_seen_all)?;
-        self.judge()
+        self.end()
     }
 
-    /// Lets time pass until a demand is met, at most so many election timeouts.
-    fn demand(
-        &mut self,
-        what: &str,
-        timeouts: u64,
-        is_met: impl Fn(&Self) -> bool,
-    ) -> Result<(), Violation> {
-        let timeout = self.ctx.config.election_timeout.0 * 1_000;
-        let deadline = self.ctx.schedule.now() + timeout * timeouts + 5_000_000;
-        self.demand_until(what, deadline, is_met)
-    }
-
-    /// Lets time pass until a demand is met, at most until `deadline`.
-    fn demand_until(
-        &mut self,
-        what: &str,
-        deadline: u64,
-        is_met: impl Fn(&Self) -> bool,
-    ) -> Result<(), Violation> {
-        let step = self.ctx.config.election_timeout.0 * 100;
-        while !is_met(self) {
-            let now = self.ctx.schedule.now();
-            if now >= deadline {
-                return Err(Violation(format!("there is no {what} long after all was repaired")));
-            }
-            self.run_until(now + step)?;
-        }
-        Ok(())
-    }
-
-    fn run_until(&mut self, until: u64) -> Result<(), Violation> {
+    /// Lets time pass.
+    pub(super) fn run_until(&mut self, until: u64) -> Result<(), Violation> {
         while let Some(event) = self.ctx.schedule.next_until(until) {
             self.ctx.micros.store(self.ctx.schedule.now(), Ordering::Relaxed);
             self.step(event)?;
@@ -301,8 +290,8 @@ impl World {
             | Event::Housekeeping(life)
             | Event::StaleExpiries(life) => self.go_on(life, event),
             Event::Arrival { from, to, frame } => {
-                if ctx.network.connects(from, to) {
-                    let member = members.get_mut(&to).expect("members never go");
+                let receiver = members.get_mut(&to).filter(|_| ctx.network.connects(from, to));
+                if let Some(member) = receiver {
                     let now = ctx.schedule.now();
                     if !member.process().is_some_and(|process| process.is_deaf(now)) {
                         member.post(Input::Frame(from, frame), ctx);
@@ -354,9 +343,15 @@ impl World {
                 }
                 Ok(())
             }
-            Event::Restart(member) => {
-                let member = members.get_mut(&member).expect("members never go");
-                if member.process().is_none() { member.start(ctx) } else { Ok(()) }
+            Event::OperatorTurn => self.operator.turn(members, ctx),
+            Event::SwitchOff(member) => self.retire(member),
+            Event::Restart(id) => {
+                let gone = ctx.lost.contains(&id) || ctx.away.contains(&id);
+                match members.get_mut(&id).filter(|m| !gone && m.process().is_none()) {
+                    Some(member) if member.was_removed() => self.retire(id),
+                    Some(member) => member.start(ctx),
+                    None => Ok(()),
+                }
             }
         }
     }
@@ -364,7 +359,7 @@ impl World {
     /// A member carries on with what has come due, or when it no longer stands still.
     fn go_on(&mut self, life: Life, event: Event) -> Result<(), Violation> {
         let (members, ctx) = (&mut self.members, &mut self.ctx);
-        let member = members.get_mut(&life.member).expect("members never go");
+        let Some(member) = members.get_mut(&life.member) else { return Ok(()) };
         let Some(process) = member.process().filter(|process| process.life() == life) else {
             return Ok(());
         };
@@ -376,11 +371,33 @@ impl World {
         member.handle(event, ctx)?;
         self.workload.poll(life.member, members, ctx)?;
         self.holders.poll(life.member, members, ctx)?;
+        for reached in std::mem::take(&mut ctx.reached) {
+            if ctx.rng.chance(ctx.config.step_crashes) {
+                faults::crash_at(reached, members, &mut self.workload, ctx);
+            }
+        }
+        let process = members.get(&life.member).and_then(Member::process);
+        if process.is_some_and(|process| process.shared.was_removed()) {
+            ctx.turnover.left += 1;
+            return self.retire(life.member);
+        }
+        let (members, ctx) = (&mut self.members, &mut self.ctx);
         if ctx.config.crashes_amid_ends && ctx.chronicle.has_expiry() {
             ctx.config.crashes_amid_ends = false;
             faults::crash_leader(members, &mut self.workload, ctx);
         }
         Ok(())
+    }
+
+    /// A member is gone for good.
+    pub(super) fn retire(&mut self, id: MemberId) -> Result<(), Violation> {
+        if self.members.remove(&id).is_none() {
+            return Ok(());
+        }
+        self.ctx.note(&[26, id.0], format_args!("{id} is gone for good"));
+        self.ctx.roster.retain(|member| *member != id);
+        self.workload.crashed(id, &mut self.ctx);
+        self.holders.poll(id, &mut self.members, &mut self.ctx)
     }
 
     /// Copies a checkpoint from disk to disk, and tells both sides.
@@ -392,14 +409,15 @@ impl World {
         message: Bytes,
         arrived: bool,
     ) -> Result<(), Fault> {
-        let sender = self.members.get(&from.member).expect("members never go");
+        let Some(sender) = self.members.get(&from.member) else { return Ok(()) };
         if sender.process().is_none_or(|process| process.life() != from) {
             return Ok(()); // it died with its sender
         }
         let source = sender.store().clone();
-        let receiver = self.members.get_mut(&to).expect("members never go");
-        let arrived = arrived && receiver.process().is_some();
-        if arrived {
+        let receiver = self.members.get_mut(&to).filter(|receiver| receiver.process().is_some());
+        let receiver = receiver.filter(|_| arrived);
+        let arrived = receiver.is_some();
+        if let Some(receiver) = receiver {
             let target = receiver.store().clone();
             let stage = target.stage()?;
             for file in source.checkpoint_files(checkpoint.id)? {
@@ -416,50 +434,10 @@ impl World {
         }
         source.checkpoint_release(checkpoint.id);
         let input = Input::SnapshotSent { to, id: checkpoint.id, arrived };
-        self.members.get_mut(&from.member).expect("members never go").post(input, &mut self.ctx);
+        if let Some(sender) = self.members.get_mut(&from.member) {
+            sender.post(input, &mut self.ctx);
+        }
         Ok(())
-    }
-
-    fn all_follow_one(&self) -> bool {
-        let leaders = self.members.values().map(|m| m.process().map(|p| p.shared.leadership()));
-        let leaders: Vec<_> = leaders.collect();
-        let first = leaders.first().copied().flatten();
-        first.is_some_and(|(_, leader)| leader.is_some()) && leaders.iter().all(|l| *l == first)
-    }
-
-    fn no_lease_lives(&self) -> bool {
-        let lives = |member: &Member| {
-            let view = member.store().view().ok()?;
-            Some(!lease::list(&*view).ok()?.is_empty())
-        };
-        self.members.values().all(|member| lives(member) == Some(false))
-    }
-
-    fn watchers_have_seen_all(&self) -> bool {
-        let newest = self.members.values().next().and_then(Member::process);
-        newest.is_some_and(|p| self.observers.have_seen(p.shared.watch_hub().current()))
-    }
-
-    fn all_agree(&self) -> bool {
-        let states = self.members.values().map(|m| (m.applied().ok(), m.store().hash()));
-        let states: Vec<_> = states.collect();
-        states.windows(2).all(|pair| pair.first() == pair.last())
-    }
-
-    /// The checks that need the whole run.
-    fn judge(&mut self) -> Result<(), Violation> {
-        let chronicle = &self.ctx.chronicle;
-        // All members have the same by now.
-        let member = self.members.values().next().expect("there are members");
-        member.inspect()?;
-        let view = member.store().view().map_err(|fault| Violation(fault.to_string()))?;
-        chronicle.check(&*view)?;
-        let history = chronicle.changes();
-        self.delivered = self.observers.check(history, chronicle.compacted())?;
-        self.ended = judge::leases(&self.holders, history, &self.ctx)?;
-        let operations = self.workload.operations();
-        revisions::check(operations, &judge::survived(history)?)?;
-        linearizable::check(operations)
     }
 
     fn report(self, seed: u64, verdict: Result<(), Violation>) -> Report {
@@ -474,6 +452,7 @@ impl World {
             elections: self.ctx.agreement.elections(),
             crashes: self.ctx.crashes,
             installed_checkpoints: self.ctx.installed_checkpoints,
+            turnover: self.ctx.turnover,
             delivered: self.delivered,
             pauses: self.ctx.pauses,
             lost_expiries: self.ctx.lost_expiries,

@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test may")]
 
 mod leases;
+mod members;
 mod runs;
 
 use std::env;
@@ -75,13 +76,22 @@ fn many_seeds() {
         | Scene::Races
         | Scene::BulkExpiry
         | Scene::Overload => leases::assert_eventful(scene, &reports, 5),
+        Scene::Members | Scene::Checkpoints | Scene::Losses => {
+            members::assert_eventful(scene, &reports);
+        }
     }
 }
 
 /// A seed is the whole report: run twice, it gives the same trace, line by line.
 #[test]
 fn a_seed_gives_the_same_trace_twice() {
-    for (seed, scene) in [(7, Scene::Everyday), (8, Scene::Everyday), (7, Scene::Pauses)] {
+    for (seed, scene) in [
+        (7, Scene::Everyday),
+        (8, Scene::Everyday),
+        (7, Scene::Pauses),
+        (7, Scene::Members),
+        (7, Scene::Losses),
+    ] {
         let options = Options { seed, scene, with_lines: true, ..Options::default() };
         let (first, second) = (sim::run(&options), sim::run(&options));
         assert_eq!(first.lines, second.lines, "seed {seed}");

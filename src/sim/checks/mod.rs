@@ -5,10 +5,11 @@
 //! explains everything clients were told; [`linearizable`] knows nothing of revisions and searches
 //! for an order of its own. They look at the same promise from three sides, so a fault in one of
 //! them, or in the revisions, shows as a disagreement. A fourth, [`watched`], holds what every watcher
-//! was shown against what happened, and a fifth, [`leases`], how leases ended against what their holders
-//! were told.
+//! was shown against what happened, a fifth, [`leases`], how leases ended against what their holders
+//! were told, and a sixth, [`configurations`], who decides against what was changed of it.
 
 pub mod agreement;
+pub mod configurations;
 pub mod leases;
 pub mod linearizable;
 pub mod revisions;

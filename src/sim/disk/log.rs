@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     node::ports::LogStore,
-    raft::{HardState, LogEntry, LogState, LogWrite, Position},
+    raft::{HardState, LogEntry, LogState, LogWrite, Payload, Position, payload},
     types::{Fault, Index, Term},
 };
 
@@ -56,6 +56,14 @@ impl SimLog {
     pub fn crash(&self) {
         let mut images = self.lock();
         images.visible = images.durable.clone();
+    }
+
+    /// How many entries after `index` change the configuration.
+    #[must_use]
+    pub fn changes_after(&self, index: Index) -> usize {
+        let images = self.lock();
+        let after = images.visible.entries.range(index.next().0..);
+        after.filter(|(_, entry)| matches!(payload(entry), Ok(Payload::Change(..)))).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, Images> {

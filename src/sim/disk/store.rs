@@ -50,6 +50,11 @@ impl SimStore {
         inner.staged.clear();
     }
 
+    /// Lets go of all checkpoints.
+    pub fn release_all(&self) {
+        self.lock().checkpoints.clear();
+    }
+
     /// A hash of every record as last committed, to compare members that applied the same entries.
     #[must_use]
     pub fn hash(&self) -> u64 {

@@ -20,8 +20,9 @@ use crate::{
     sim::{
         checks::Violation,
         config::Planted,
-        member::{Member, Process},
+        member::Member,
         plan,
+        process::Process,
         schedule::{Event, Life},
         world::Context,
     },
