@@ -20,6 +20,7 @@ mod failover;
 #[allow(dead_code, reason = "it is shared, and no one test target needs all of it")]
 mod harness;
 mod hung;
+mod joining;
 mod kv;
 mod kv_cases;
 mod lease;

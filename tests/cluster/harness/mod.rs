@@ -126,6 +126,22 @@ impl Cluster {
         (cluster, proxies)
     }
 
+    /// A further member that does not run yet, and is to join those there are. Returns its index.
+    pub(crate) fn enlist(&mut self, timing: Timing) -> usize {
+        let index = self.members.len();
+        let name = |index: usize| format!("n{}", index + 1);
+        let (client, peer) = (Port::free(), Port::free());
+        let urls = self.members.iter().map(Member::peer_url).chain([peer.url()]);
+        let entries = urls.enumerate().map(|(index, url)| format!("{}={url}", name(index)));
+        let initial: Vec<String> = entries.collect();
+        let mut member =
+            Member::new(self.dir.path(), &name(index), client, peer, &initial.join(","));
+        member.flags(timing.flags());
+        member.flags(["--initial-cluster-state=existing"]);
+        self.members.push(member);
+        index
+    }
+
     pub(crate) fn member(&mut self, index: usize) -> &mut Member {
         &mut self.members[index]
     }
