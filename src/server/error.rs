@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::JoinError;
+use super::{DiscoveryError, JoinError};
 use crate::{
     storage::DataDirError,
     types::{Fault, MemberId},
@@ -49,6 +49,9 @@ pub enum Error {
         /// The member.
         member: MemberId,
     },
+    /// The DNS names no cluster for this member.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
     /// A cluster was to be made of data that are not there.
     #[error("force-new-cluster is set, but data directory {0} is empty")]
     NothingToForce(String),

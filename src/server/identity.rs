@@ -6,10 +6,10 @@
 //! anything: without an initial cluster, or with the state `existing`, they say nothing. An identity
 //! that was removed from its cluster is never used again.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    Error,
+    Error, discovery,
     join::{self, Place},
 };
 use crate::{
@@ -36,8 +36,26 @@ pub(super) struct Prepared {
     pub(super) members: Option<Membership>,
 }
 
-/// Finds out who a member is that has no state, by asking others. Nothing is written yet.
-pub(super) async fn look_up(config: &Config, dir: &DataDir) -> Result<Option<Place>, Error> {
+/// Finds out who a member is that has no state, by asking others: the settings as they are then, and
+/// the place of a member that joins. Nothing is written yet.
+pub(super) async fn look_up<'a>(
+    config: &'a Config,
+    dir: &DataDir,
+) -> Result<(Cow<'a, Config>, Option<Place>), Error> {
+    let started = |it: &IdentityRecord| it.boot > BootNumber(0) && it.life != Life::Joining;
+    let config = match &config.discovery_srv {
+        Some(domain) if !dir.identity().as_ref().is_some_and(started) => Cow::Owned(Config {
+            initial_cluster: discovery::initial_cluster(config, domain).await?,
+            initial_cluster_is_set: true,
+            ..config.clone()
+        }),
+        Some(_) | None => Cow::Borrowed(config),
+    };
+    let place = find_place(&config, dir).await?;
+    Ok((config, place))
+}
+
+async fn find_place(config: &Config, dir: &DataDir) -> Result<Option<Place>, Error> {
     match dir.identity() {
         Some(identity) if identity.life == Life::Joining => {
             Ok(Some(join::rejoin(config, identity.cluster, identity.member).await?))

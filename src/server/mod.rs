@@ -17,6 +17,8 @@ use crate::{config::Config, node::fail_points, storage::DataDir};
 mod bind;
 mod call;
 mod connection;
+mod discovery;
+mod dns;
 mod error;
 mod face;
 mod figures;
@@ -32,6 +34,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
+pub use discovery::DiscoveryError;
 pub use error::Error;
 pub use join::JoinError;
 
@@ -71,10 +74,11 @@ async fn run_on(config: &Config, peer_runtime: &RuntimeHandle) -> Result<(), Err
     let mut requests = Requests::listen(config.exit_with_parent)?;
     let dir = DataDir::open(&config.data_dir)?;
     // Before this member listens: founders that start together would wait for each other's answers.
-    let place = select! {
-        place = identity::look_up(config, &dir) => place?,
+    let (config, place) = select! {
+        found = identity::look_up(config, &dir) => found?,
         () = requests.first() => return Ok(()),
     };
+    let config = &*config;
     let sockets = Sockets::bind(config)?;
     let prepared = identity::prepare(config, dir, place)?;
     let member = Member::start(config, prepared, sockets, peer_runtime)?;

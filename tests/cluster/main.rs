@@ -16,6 +16,7 @@
 mod behind;
 mod cli;
 mod clients;
+mod discovery;
 mod failover;
 #[allow(dead_code, reason = "it is shared, and no one test target needs all of it")]
 mod harness;

@@ -76,6 +76,11 @@ impl Member {
         self.launcher = launcher;
     }
 
+    /// Takes the initial cluster away: the member is to find it by itself.
+    pub(crate) fn no_initial_cluster(&mut self) {
+        self.arguments.retain(|argument| !argument.starts_with("--initial-cluster="));
+    }
+
     /// What `FAILPOINTS` says from the next start on.
     pub(crate) fn fail_points(&mut self, text: impl Into<String>) {
         self.fail_points = text.into();
