@@ -41,9 +41,9 @@ const STAGED_FILES_MAX: usize = 65_536;
 /// first is given up.
 const STAGES_MAX: usize = 4;
 const FILE_NAME_LEN_MAX: usize = 64;
-/// Bytes of a staged checkpoint after which they are brought to disk: at once, a gigabyte of them
-/// would hold up the syncs of others for seconds.
-const SYNC_EVERY_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of a staged checkpoint after which they are brought to disk: the syncs of the log wait behind
+/// them, the longer the more they are.
+const SYNC_EVERY_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The copies of the state that are being sent.
 pub(super) struct Checkpoints {
