@@ -170,7 +170,7 @@ impl Handle {
     /// Whether this member receives the log and has no vote.
     #[must_use]
     pub fn is_learner(&self) -> bool {
-        self.membership().is_learner(self.member_id())
+        self.shared().is_learner()
     }
 
     /// Returns when this member's state shows every write that was acknowledged, by whichever

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-    atomic::{AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 use tokio::sync::watch;
@@ -44,6 +44,8 @@ pub struct Shared {
     compacted: AtomicI64,
     leader: watch::Sender<Option<MemberId>>,
     membership: watch::Sender<Arc<Membership>>,
+    /// Beside the membership, because every call asks for it.
+    learner: AtomicBool,
     stopped: watch::Sender<Option<Stop>>,
 }
 
@@ -70,7 +72,7 @@ impl Shared {
         let (stored, (applied, _)) = (meta::store(&*view)?, meta::applied(&*view)?);
         let mut lessor = Lessor::new(settings.request_timeout(), settings.lease_ttl_min());
         lessor.load(known_leases(&*view)?);
-        let membership = meta::membership(&*view)?;
+        let (membership, member) = (meta::membership(&*view)?, settings.member);
         drop(view);
         let quota = Quota::new(settings.quota_backend_bytes, store.disk_space()?);
         quota.applied(&stored);
@@ -91,6 +93,7 @@ impl Shared {
             term: AtomicU64::new(0),
             compacted: AtomicI64::new(stored.compacted.0),
             leader: watch::Sender::new(None),
+            learner: AtomicBool::new(membership.is_learner(member)),
             membership: watch::Sender::new(Arc::new(membership)),
             stopped: watch::Sender::new(None),
         }))
@@ -192,7 +195,13 @@ impl Shared {
         self.membership.subscribe()
     }
 
+    /// Whether this member has no vote.
+    pub(super) fn is_learner(&self) -> bool {
+        self.learner.load(Ordering::Acquire)
+    }
+
     pub(super) fn set_membership(&self, membership: Membership) {
+        self.learner.store(membership.is_learner(self.settings.member), Ordering::Release);
         self.membership.send_if_modified(|known| {
             let changed = **known != membership;
             if changed {
