@@ -426,7 +426,7 @@ impl Inbox for Handle {
     }
 
     fn promote_here(&self, learner: MemberId) -> Asked<Promotion> {
-        self.promote_for_member(learner)
+        self.promote_if_leader(learner)
     }
 
     fn report_removed(&self, by: MemberId) {

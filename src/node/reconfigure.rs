@@ -115,7 +115,7 @@ impl Handle {
     pub async fn promote_member(&self, id: MemberId) -> Changed {
         let patience = Duration::from_millis(self.settings().request_timeout().0);
         match timeout(patience, self.have_promoted(id)).await {
-            Ok(result) => self.told("promotion", id, result),
+            Ok(result) => result,
             Err(_) => Err(Error::TimedOut(TimeoutCause::Unknown).into()),
         }
     }
@@ -128,32 +128,18 @@ impl Handle {
         loop {
             let leader = *leadership.borrow_and_update();
             let asked = match leader {
-                Some(leader) if leader == self.member_id() => {
-                    let promoted = self.promote_as_leader(id).await;
-                    if promoted != Err(Error::NotLeader.into()) {
-                        return promoted;
-                    }
-                    Err(Error::NotLeader)
-                }
+                Some(leader) if leader == self.member_id() => self.promote_if_leader(id).await,
                 Some(leader) => self.peers().promote(leader, id).await,
                 None => Err(Error::NoLeader),
             };
-            match asked {
-                Ok(Promotion::NotALearner) if uncertain => return self.members_now().await,
-                Ok(Promotion::Done) => return self.members_now().await,
-                Ok(Promotion::NotALearner) => return Err(refused(Refused::NotALearner(id))),
-                Ok(Promotion::NotFound) => return Err(refused(Refused::MemberNotFound)),
-                Ok(Promotion::NotReady) => return Err(MembershipError::LearnerNotReady),
-                Ok(Promotion::NotEnoughStarted) => return Err(MembershipError::NotEnoughStarted),
-                Err(error) if !self.serving() => return Err(error.into()),
-                Err(Error::NotLeader | Error::NoLeader | Error::LeaderChanged) => {}
-                Err(
-                    Error::TimedOut(_)
-                    | Error::TooManyRequests
-                    | Error::TooLarge(_)
-                    | Error::Stopped
-                    | Error::Fault(_),
-                ) => uncertain = true,
+            match heard(asked, id, uncertain) {
+                Next::Done => return self.members_now().await,
+                Next::Refused(error) => return Err(error),
+                Next::Ask => {}
+                Next::AskUncertain => uncertain = true,
+            }
+            if !self.serving() {
+                return Err(Error::Stopped.into());
             }
             select! {
                 _ = leadership.changed() => {}
@@ -174,8 +160,8 @@ impl Handle {
         self.change(MemberChange::Promote(id)).await
     }
 
-    /// The same for another member.
-    pub(super) fn promote_for_member(&self, id: MemberId) -> Asked<Promotion> {
+    /// The same, for this member or another, with what came of it on the log.
+    pub(super) fn promote_if_leader(&self, id: MemberId) -> Asked<Promotion> {
         let node = self.clone();
         Box::pin(async move {
             let promoted = node.promote_as_leader(id).await;
@@ -235,6 +221,34 @@ impl Handle {
             warn!(member = %self.member_id(), "{what} of member {id} refused: {reason}");
         }
         result
+    }
+}
+
+/// What becomes of a promotion after the leader was asked for it.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// The member has its vote.
+    Done,
+    /// It does not get one.
+    Refused(MembershipError),
+    /// Nothing was done: to be asked for again.
+    Ask,
+    /// The same, but it may have been done.
+    AskUncertain,
+}
+
+/// `uncertain`: an attempt before this one may have succeeded.
+fn heard(asked: Result<Promotion, Error>, id: MemberId, uncertain: bool) -> Next {
+    match asked {
+        Ok(Promotion::Done) => Next::Done,
+        Ok(Promotion::NotALearner) if uncertain => Next::Done,
+        Ok(Promotion::NotALearner) => Next::Refused(refused(Refused::NotALearner(id))),
+        Ok(Promotion::NotFound) => Next::Refused(refused(Refused::MemberNotFound)),
+        Ok(Promotion::NotReady) => Next::Refused(MembershipError::LearnerNotReady),
+        Ok(Promotion::NotEnoughStarted) => Next::Refused(MembershipError::NotEnoughStarted),
+        Err(Error::NotLeader | Error::NoLeader | Error::LeaderChanged) => Next::Ask,
+        Err(error @ (Error::TooManyRequests | Error::TooLarge(_))) => Next::Refused(error.into()),
+        Err(Error::TimedOut(_) | Error::Stopped | Error::Fault(_)) => Next::AskUncertain,
     }
 }
 

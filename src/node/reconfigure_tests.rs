@@ -106,3 +106,22 @@ fn a_learner_must_be_in_sync() {
         Err(refused(Refused::MemberNotFound))
     );
 }
+
+/// A leader that is lost while it promotes may have done so: then a voter is what was wanted.
+#[test]
+fn a_promotion_is_asked_for_again() {
+    let id = MemberId(2);
+    let lost = Err(Error::TimedOut(TimeoutCause::ConnectionLost));
+    assert_eq!(heard(lost.clone(), id, false), Next::AskUncertain);
+    assert_eq!(heard(Ok(Promotion::NotALearner), id, true), Next::Done);
+    let voter = Next::Refused(refused(Refused::NotALearner(id)));
+    assert_eq!(heard(Ok(Promotion::NotALearner), id, false), voter);
+    for uncertain in [false, true] {
+        assert_eq!(heard(Ok(Promotion::Done), id, uncertain), Next::Done);
+        assert_eq!(heard(Err(Error::NotLeader), id, uncertain), Next::Ask);
+        let not_ready = Next::Refused(MembershipError::LearnerNotReady);
+        assert_eq!(heard(Ok(Promotion::NotReady), id, uncertain), not_ready);
+        let busy = Next::Refused(Error::TooManyRequests.into());
+        assert_eq!(heard(Err(Error::TooManyRequests), id, uncertain), busy);
+    }
+}

@@ -32,7 +32,11 @@ pub fn peer_urls(texts: &[String]) -> Result<Vec<Url>, Invalid> {
     if texts.is_empty() || texts.len() > limits::PEER_URLS_MAX {
         return Err(Invalid::MemberUrls);
     }
-    texts.iter().map(|text| Url::parse(text).map_err(|_| Invalid::MemberUrls)).collect()
+    let url = |text: &String| match Url::parse(text) {
+        Ok(url) if text.len() <= limits::PEER_URL_BYTES_MAX => Ok(url),
+        Ok(_) | Err(_) => Err(Invalid::MemberUrls),
+    };
+    texts.iter().map(url).collect()
 }
 
 #[cfg(test)]
@@ -72,6 +76,8 @@ mod tests {
         for texts in bad {
             assert_eq!(parsed(texts), Err(Invalid::MemberUrls), "{texts:?}");
         }
+        let long = format!("http://{}:1", "a".repeat(limits::PEER_URL_BYTES_MAX));
+        assert_eq!(parsed(&[&long]), Err(Invalid::MemberUrls));
         let many = vec!["http://a:1"; limits::PEER_URLS_MAX + 1];
         assert_eq!(parsed(&many), Err(Invalid::MemberUrls));
     }
