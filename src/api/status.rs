@@ -129,6 +129,7 @@ pub fn of_node(error: Error) -> Status {
         // A member with a fault is about to be gone; what is wrong with it stands in its log.
         Error::Stopped | Error::Fault(_) => (Unavailable, "etcdserver: server stopped"),
         Error::TimedOut(cause) => timed_out(cause),
+        Error::NotCapable(_) => (FailedPrecondition, "etcdserver: not capable"),
         Error::NotLeader => (FailedPrecondition, "etcdserver: not leader"),
     };
     Status::new(code, message)

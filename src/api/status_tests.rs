@@ -1,7 +1,10 @@
 //! Codes and messages against a table, byte for byte.
 
 use super::*;
-use crate::types::{LeaseId, Revision, Seconds};
+use crate::{
+    state::Level,
+    types::{LeaseId, Revision, Seconds},
+};
 
 fn looks_like(status: &Status, code: i32, message: &str) {
     assert_eq!((i32::from(status.code()), status.message()), (code, message));
@@ -104,6 +107,7 @@ fn not_now() {
         (Error::TooLarge(1_600_000), 3, "etcdserver: request is too large"),
         (Error::Stopped, 14, "etcdserver: server stopped"),
         (Error::Fault(Fault::new("disk full")), 14, "etcdserver: server stopped"),
+        (Error::NotCapable(Level(2)), 9, "etcdserver: not capable"),
         (Error::NotLeader, 9, "etcdserver: not leader"),
         (Error::TimedOut(TimeoutCause::Unknown), 14, "etcdserver: request timed out"),
         (Error::TimedOut(TimeoutCause::NoLeader), 4, "context deadline exceeded"),

@@ -75,6 +75,7 @@ pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Ve
         quota_backend_bytes: settings.quota_backend_bytes,
         block_cache_bytes: check.block_cache_bytes(settings.block_cache_bytes),
         snapshot_send_rate: check.snapshot_send_rate(settings.snapshot_send_rate),
+        corrupt_check_time: check.period("corrupt-check-time", &settings.corrupt_check_time),
         listen_metrics_urls: check.distinct(
             "listen-metrics-urls",
             &settings.listen_metrics_urls,
@@ -109,6 +110,11 @@ impl Check<'_> {
             self.problem(setting, reason);
             Duration::ZERO
         })
+    }
+
+    /// A duration of something that can be switched off.
+    fn period(&mut self, setting: &str, text: &str) -> Duration {
+        if matches!(text, "0" | "0s") { Duration::ZERO } else { self.duration(setting, text) }
     }
 
     fn name(&mut self, name: &str) -> String {

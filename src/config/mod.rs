@@ -76,6 +76,8 @@ pub struct Config {
     pub block_cache_bytes: usize,
     /// Bytes of snapshots sent a second, to all members together; 0: as many as go.
     pub snapshot_send_rate: u64,
+    /// How often members compare their data; zero: never.
+    pub corrupt_check_time: Duration,
     /// More listeners that serve only metrics and health.
     pub listen_metrics_urls: Vec<ListenUrl>,
     /// Refuse changes of members that would put the quorum at risk.

@@ -101,6 +101,11 @@ pub const SETTINGS: &[Setting] = &[
         "BYTES",
         "Bytes a second sent to members that fell behind; 0: no limit [default: 67108864]",
     ),
+    setting(
+        "corrupt-check-time",
+        "DURATION",
+        "How often members compare their data; 0: never [default: 5m]",
+    ),
     setting("listen-metrics-urls", "URLS", "More listeners, with metrics and health only"),
     switch(
         "strict-reconfig-check",
@@ -149,6 +154,7 @@ pub(super) struct Settings {
     pub(super) quota_backend_bytes: i64,
     pub(super) block_cache_bytes: u64,
     pub(super) snapshot_send_rate: u64,
+    pub(super) corrupt_check_time: String,
     pub(super) listen_metrics_urls: List,
     pub(super) strict_reconfig_check: bool,
     pub(super) max_learners: u64,
@@ -182,6 +188,7 @@ impl Default for Settings {
             quota_backend_bytes: 0,
             block_cache_bytes: 0,
             snapshot_send_rate: limits::SNAPSHOT_SEND_RATE,
+            corrupt_check_time: "5m".to_owned(),
             listen_metrics_urls: List(Vec::new()),
             strict_reconfig_check: true,
             max_learners: 1,

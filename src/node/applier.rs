@@ -13,6 +13,7 @@ use crate::{
         ports::StageId,
         shared::Shared,
         task::{ApplyTask, Changed, Input},
+        version,
     },
     raft::{self, ConfigChange, LogEntry, Payload, Position},
     state::{
@@ -96,6 +97,7 @@ impl Applier {
         let (key, value) = meta::applied_record(self.applied.index, self.applied.term);
         overlay.put(Family::Meta, key, value);
         let stored = meta::store(&overlay)?;
+        version::check(&stored)?;
         let membership = batch.members.then(|| meta::membership(&overlay)).transpose()?;
         let conf = batch.members.then(|| meta::conf_state(&overlay)).transpose()?;
         let changes = std::mem::take(&mut batch.changes);
@@ -111,7 +113,7 @@ impl Applier {
         self.shared.metrics.backend_commit_seconds.observe(seconds(took));
         self.mirror = Some(mirror);
         fail_points::pass("apply-committed")?;
-        self.shared.quota.applied(&stored);
+        self.shared.take_numbers(&stored);
         if let Some(membership) = membership {
             self.shared.set_membership(membership);
         }
@@ -205,7 +207,8 @@ impl Applier {
         let view = shared.view()?;
         check_format(&*view)?;
         let stored = meta::store(&*view)?;
-        shared.quota.applied(&stored);
+        version::check(&stored)?;
+        shared.take_numbers(&stored);
         shared.set_membership(meta::membership(&*view)?);
         shared.set_compacted(stored.compacted);
         shared.hub.reset(stored.revision, stored.compacted);

@@ -5,6 +5,7 @@ use crate::{
         fail_points,
         membership::to_voters,
         ports::{LogStore, StateStore},
+        version,
     },
     raft::{HardState, LogState, LogWrite, Position, Voters},
     state::{self, FORMAT_VERSION, Member, View, meta},
@@ -77,6 +78,7 @@ pub fn open(
     }
     let view = store.view()?;
     check_format(&*view)?;
+    version::check(&meta::store(&*view)?)?;
     let (index, term) = meta::applied(&*view)?;
     let applied = Position { index, term };
     let voters = to_voters(&meta::conf_state(&*view)?);

@@ -1,6 +1,9 @@
 //! Why a member cannot answer now.
 
-use crate::{state::Refused, types::Fault};
+use crate::{
+    state::{Level, Refused},
+    types::Fault,
+};
 
 /// Why a member cannot answer now. `may_have_happened` tells the two kinds of failure apart that a
 /// client must treat differently.
@@ -18,6 +21,9 @@ pub enum Error {
     /// The encoded request is larger than the limit. Nothing was proposed.
     #[error("request of {0} bytes is too large")]
     TooLarge(usize),
+    /// Some member does not understand the request. Nothing was proposed.
+    #[error("not all members understand {0}")]
+    NotCapable(Level),
     /// The member is shutting down.
     #[error("server stopped")]
     Stopped,
@@ -42,7 +48,7 @@ impl Error {
             | Self::LeaderChanged
             | Self::TooManyRequests
             | Self::TimedOut(_) => true,
-            Self::TooLarge(_) | Self::Stopped | Self::Fault(_) => false,
+            Self::TooLarge(_) | Self::NotCapable(_) | Self::Stopped | Self::Fault(_) => false,
         }
     }
 }

@@ -61,7 +61,8 @@ pub const PLACES: &[&str] = &[
     "state-installed",
 ];
 
-/// Bounds that a test makes small, so that a member soon comes by the places of maintenance.
+/// Bounds that a test makes small, so that a member soon comes by the places of maintenance; and the
+/// level of another release.
 pub const SIZES: &[&str] = &[
     "unflushed-bytes",
     "log-kept-bytes",
@@ -70,6 +71,7 @@ pub const SIZES: &[&str] = &[
     "log-prefill-bytes",
     "write-buffer-bytes",
     "garbage-bytes",
+    "level",
 ];
 
 /// Comes by a place.

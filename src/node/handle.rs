@@ -19,8 +19,8 @@ use crate::{
         driver::Mailbox,
         membership::config_change,
         ports::{
-            Asked, CheckpointId, Frame, Inbox, OwnedView, Peers, Promotion, Renewed, StageId,
-            StateStore, TimeLeft,
+            Asked, CheckpointId, Frame, Hashed, Inbox, OwnedView, Peers, Promotion, Renewed, Span,
+            StageId, StateStore, TimeLeft,
         },
         sentry::Sentry,
         shared::Shared,
@@ -48,6 +48,7 @@ struct Inner {
     leases_named: AtomicU64,
     large_reads: Arc<Semaphore>,
     slow_reads: Arc<Semaphore>,
+    state_hashes: Arc<Semaphore>,
     retiring: watch::Sender<bool>,
 }
 
@@ -79,6 +80,7 @@ impl Handle {
             leases_named: AtomicU64::new(0),
             large_reads: Arc::new(Semaphore::new(limits::LARGE_READS_MAX)),
             slow_reads: Arc::new(Semaphore::new(limits::SLOW_READS_MAX)),
+            state_hashes: Arc::new(Semaphore::new(1)),
             retiring: watch::Sender::new(false),
         };
         Self { inner: Arc::new(inner) }
@@ -116,6 +118,7 @@ impl Handle {
     ) -> Result<Answer, RequestError> {
         let shared = self.shared();
         shared.check_apply_lag()?;
+        self.ensure_understood(&command)?;
         let sequence = shared.pending.next_sequence();
         let settings = self.settings();
         let id = RequestId { member: settings.member, boot: settings.boot, sequence };
@@ -370,6 +373,11 @@ impl Handle {
         &self.inner.slow_reads
     }
 
+    /// The place for the checksum that is made for a comparison: each reads the whole state.
+    pub(super) fn state_hashes(&self) -> &Arc<Semaphore> {
+        &self.inner.state_hashes
+    }
+
     /// Bounds what may take long by the request timeout.
     pub(super) async fn in_time<T>(
         &self,
@@ -433,6 +441,10 @@ impl Inbox for Handle {
         tracing::warn!(peer = %by, "told that this member was removed from the cluster");
         // The sender is of the same cluster, and a removal is for good: its word is enough.
         self.shared().stop(Stop::Removed);
+    }
+
+    fn state_hash_here(&self, span: Span) -> Asked<Option<Hashed>> {
+        Box::pin(self.clone().hash_for_member(span))
     }
 }
 

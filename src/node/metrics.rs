@@ -51,6 +51,12 @@ pub struct Metrics {
     pub renewals_failed: Counter,
     /// Leases that the clock was held for at a time.
     pub renewals_per_lock: Histogram,
+    /// Members' answers that were compared, by the leader.
+    pub states_compared: Counter,
+    /// Members that could not be compared in a round.
+    pub states_not_compared: Counter,
+    /// Rounds in which members held different data.
+    pub states_differed: Counter,
 }
 
 impl Default for Metrics {
@@ -78,6 +84,9 @@ impl Default for Metrics {
             leases_not_found: Counter::default(),
             renewals_failed: Counter::default(),
             renewals_per_lock: Histogram::new(exponential_buckets(1.0, 4.0, 6)),
+            states_compared: Counter::default(),
+            states_not_compared: Counter::default(),
+            states_differed: Counter::default(),
         }
     }
 }

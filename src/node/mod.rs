@@ -10,7 +10,8 @@
 //! - the *compactor* rids the disk of history that was given up.
 //!
 //! Events go on from the applier to watchers by [`Handle::fan_out`], a task on the runtime that serves
-//! them, because it wakes tasks of that runtime. So is [`Handle::renew_leases`], which gathers renewals.
+//! them, because it wakes tasks of that runtime. So is [`Handle::renew_leases`], which gathers renewals,
+//! and [`Handle::compare_states`], which finds members whose data differ.
 //!
 //! [`Replica`], [`Applier`] and the log writer's step are plain structs and functions over the
 //! traits in [`ports`], so the simulator runs the same code on one thread in virtual time.
@@ -21,6 +22,7 @@
 //!
 //! Absent on purpose: engines, sockets, and what commands mean.
 
+mod agreement;
 mod applier;
 mod bootstrap;
 mod changes;
@@ -57,6 +59,7 @@ mod shared;
 mod task;
 #[cfg(test)]
 mod tests;
+mod version;
 
 #[cfg(test)]
 pub(crate) use self::tests::Running;
@@ -80,4 +83,5 @@ pub use self::{
     settings::Settings,
     shared::{Shared, Stop},
     task::{ApplyTask, Changed, Chore, Input, LogTask, Output, Proposed},
+    version::understood,
 };

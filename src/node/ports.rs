@@ -227,6 +227,10 @@ pub trait Peers: Send + Sync {
     /// Has the member that is thought to lead give a learner a vote. `Error::NotLeader` when it does
     /// not lead.
     fn promote(&self, leader: MemberId, learner: MemberId) -> Asked<Promotion>;
+
+    /// Asks a member for the checksum of a part of its history, for as long as that takes. `None`:
+    /// it cannot be compared now.
+    fn state_hash(&self, member: MemberId, span: Span) -> Asked<Option<Hashed>>;
 }
 
 /// The answer of another member, or why there is none.
@@ -267,6 +271,27 @@ pub enum Promotion {
     NotEnoughStarted,
 }
 
+/// How checksums of a member's history are made; others do not compare with them.
+pub use crate::state::hash::FORMULA as HASH_FORMULA;
+
+/// A part of the store's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// What a reader of an older revision alone can see does not count.
+    pub floor: Revision,
+    /// What came later does not count.
+    pub revision: Revision,
+}
+
+/// The checksum of a part of a member's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hashed {
+    /// The checksum.
+    pub hash: u32,
+    /// Microseconds of work that it took.
+    pub worked_micros: u64,
+}
+
 /// What the other members have for this one. Fulfilled by the node itself, for whoever carries its
 /// messages; none of the calls waits.
 pub trait Inbox: Send + Sync {
@@ -295,4 +320,7 @@ pub trait Inbox: Send + Sync {
 
     /// Another member says that this one was removed.
     fn report_removed(&self, by: MemberId);
+
+    /// The checksum of a part of this member's history; `None` when it cannot be compared now.
+    fn state_hash_here(&self, span: Span) -> Asked<Option<Hashed>>;
 }

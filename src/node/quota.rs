@@ -139,7 +139,11 @@ impl Quota {
     }
 
     pub(super) fn is_alarmed(&self, member: MemberId) -> bool {
-        lock(&self.alarms).contains(&Alarm { member, kind: AlarmKind::NoSpace })
+        self.is_raised(Alarm { member, kind: AlarmKind::NoSpace })
+    }
+
+    pub(super) fn is_raised(&self, alarm: Alarm) -> bool {
+        lock(&self.alarms).contains(&alarm)
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Settings {
     pub strict_reconfig_check: bool,
     /// With so many learners in the cluster, this member adds no further one.
     pub learners_max: u32,
+    /// How often members compare their data, while this one leads; `None`: never.
+    pub compare_states_every: Option<Millis>,
     /// Spreads election timeouts.
     pub seed: u64,
 }
@@ -61,6 +63,7 @@ impl Settings {
             garbage_bytes_min: fail_points::size("garbage-bytes", limits::GARBAGE_BYTES_MIN),
             strict_reconfig_check: true,
             learners_max: 1,
+            compare_states_every: Some(limits::COMPARE_STATES_EVERY),
             seed: member.0 ^ boot.0,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
 };
 
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use crate::{
         quota::Quota,
         renewals,
     },
-    state::{Membership, meta},
+    state::{Alarm, AlarmKind, Level, Membership, meta},
     types::{Fault, Index, MemberId, Revision, Term, limits},
     watch::Hub,
 };
@@ -46,6 +46,10 @@ pub struct Shared {
     membership: watch::Sender<Arc<Membership>>,
     /// Beside the membership, because every call asks for it.
     learner: AtomicBool,
+    /// Whether the alarm CORRUPT names this member.
+    corrupt: AtomicBool,
+    /// What all members understand.
+    level: AtomicU32,
     stopped: watch::Sender<Option<Stop>>,
 }
 
@@ -75,8 +79,7 @@ impl Shared {
         let (membership, member) = (meta::membership(&*view)?, settings.member);
         drop(view);
         let quota = Quota::new(settings.quota_backend_bytes, store.disk_space()?);
-        quota.applied(&stored);
-        Ok(Arc::new(Self {
+        let shared = Self {
             lessor: Mutex::new(lessor),
             settings,
             metrics,
@@ -95,8 +98,37 @@ impl Shared {
             leader: watch::Sender::new(None),
             learner: AtomicBool::new(membership.is_learner(member)),
             membership: watch::Sender::new(Arc::new(membership)),
+            corrupt: AtomicBool::new(false),
+            level: AtomicU32::new(0),
             stopped: watch::Sender::new(None),
-        }))
+        };
+        shared.take_numbers(&stored);
+        Ok(Arc::new(shared))
+    }
+
+    /// Takes over the numbers of the state as last committed.
+    pub(super) fn take_numbers(&self, stored: &meta::Store) {
+        self.quota.applied(stored);
+        let corrupt = Alarm { member: self.settings.member, kind: AlarmKind::Corrupt };
+        if self.level.swap(stored.level.0, Ordering::AcqRel) != stored.level.0 {
+            tracing::info!("all members understand {}", stored.level);
+        }
+        self.corrupt.store(stored.alarms.contains(&corrupt), Ordering::Release);
+    }
+
+    /// What all members understand.
+    pub(super) fn level(&self) -> Level {
+        Level(self.level.load(Ordering::Acquire))
+    }
+
+    /// Whether the alarm CORRUPT names this member.
+    pub(super) fn is_corrupt(&self) -> bool {
+        self.corrupt.load(Ordering::Acquire)
+    }
+
+    /// Whether it names some member.
+    pub(super) fn is_named_corrupt(&self, member: MemberId) -> bool {
+        self.quota.is_raised(Alarm { member, kind: AlarmKind::Corrupt })
     }
 
     pub(super) fn view(&self) -> Result<OwnedView, Fault> {

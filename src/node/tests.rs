@@ -1,5 +1,6 @@
 //! What a member promises, on a cluster in memory that is driven step by step.
 
+mod agreement;
 mod cluster;
 mod disk;
 mod fan_out;
@@ -11,6 +12,7 @@ mod members;
 mod quota;
 mod reads;
 mod renewals;
+mod version;
 
 use tokio::sync::oneshot;
 

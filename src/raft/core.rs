@@ -18,6 +18,10 @@ use crate::{
     types::{Fault, Index, MemberId, Term, limits},
 };
 
+/// Election timeouts that a reluctant member leaves to the others: each of them may need two, and a
+/// second attempt.
+const RELUCTANCE: usize = 3;
+
 /// How a core is set up.
 #[derive(Clone, Debug)]
 pub struct CoreConfig {
@@ -69,6 +73,8 @@ pub struct RaftCore {
     campaigns: u64,
     /// The commit index that the others were last told.
     told: Index,
+    /// Whether it stands for election only when nobody else does.
+    reluctant: bool,
     /// Who is to lead after this member, which was removed while it led.
     successor: Option<MemberId>,
 }
@@ -84,6 +90,7 @@ impl RaftCore {
         let settings = Config {
             id: config.id.0,
             election_tick: config.election_ticks,
+            max_election_tick: config.election_ticks.saturating_mul(2 + RELUCTANCE),
             heartbeat_tick: config.heartbeat_ticks,
             applied: config.applied.0,
             max_size_per_msg: limits::APPEND_MESSAGE_BYTES_MAX,
@@ -107,6 +114,7 @@ impl RaftCore {
             unsynced_terms: Vec::new(),
             campaigns: 0,
             told: Index(0),
+            reluctant: false,
             successor: None,
         };
         core.spread_election_timeout();
@@ -131,6 +139,12 @@ impl RaftCore {
             self.campaigns += 1;
         }
         self.spread_election_timeout();
+    }
+
+    /// Says whether this member waits with standing for election until all others had their turn. It
+    /// takes part in their elections as ever.
+    pub fn set_reluctant(&mut self, reluctant: bool) {
+        self.reluctant = reluctant;
     }
 
     /// Takes a message that `from` delivered.
@@ -199,11 +213,16 @@ impl RaftCore {
 
     /// The voter whose log is longest, other than this member: whom to hand leadership to.
     pub fn best_successor(&self) -> Option<MemberId> {
+        self.best_successor_among(|_| true)
+    }
+
+    /// The same of those who may lead.
+    pub fn best_successor_among(&self, may_lead: impl Fn(MemberId) -> bool) -> Option<MemberId> {
         let prs = self.node.raft.prs();
         let voters = prs.conf().voters().ids();
         let best = voters
             .iter()
-            .filter(|id| *id != self.config.id.0)
+            .filter(|id| *id != self.config.id.0 && may_lead(MemberId(*id)))
             .filter_map(|id| {
                 prs.get(id).map(|progress| (progress.recent_active, progress.matched, id))
             })
@@ -448,7 +467,8 @@ impl RaftCore {
             ^ self.node.raft.term.rotate_left(34)
             ^ self.campaigns.rotate_left(51);
         let span = self.config.election_ticks as u64;
-        let ticks = span + split_mix(mix) % span;
+        let turn = if self.reluctant { span * RELUCTANCE as u64 } else { 0 };
+        let ticks = span + turn + split_mix(mix) % span;
         self.node
             .raft
             .set_randomized_election_timeout(usize::try_from(ticks).unwrap_or(usize::MAX));

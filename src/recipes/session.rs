@@ -219,7 +219,10 @@ async fn carry_out(node: Handle, identity: Identity, command: Command, repeats: 
                 | node::Error::NotLeader
                 | node::Error::TooManyRequests
                 | node::Error::TimedOut(_) => time::sleep(RETRY).await,
-                node::Error::TooLarge(_) | node::Error::Stopped | node::Error::Fault(_) => return,
+                node::Error::TooLarge(_)
+                | node::Error::NotCapable(_)
+                | node::Error::Stopped
+                | node::Error::Fault(_) => return,
             }
         }
     };

@@ -9,6 +9,7 @@ use prometheus_client::{
 };
 
 use crate::{
+    api::version,
     node::{self, Handle},
     state::{member, meta},
     telemetry::Metrics,
@@ -40,6 +41,9 @@ pub(super) fn of_node(metrics: &Metrics) -> node::Metrics {
         leases_not_found: metrics.leases_not_found.clone(),
         renewals_failed: metrics.renewals_failed.clone(),
         renewals_per_lock: metrics.renewals_per_lock.clone(),
+        states_compared: metrics.states_compared.clone(),
+        states_not_compared: metrics.states_not_compared.clone(),
+        states_differed: metrics.states_differed.clone(),
     }
 }
 
@@ -73,6 +77,19 @@ impl Collector for StoreFigures {
         for (name, help, value) in self.read().into_iter().flatten() {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let mut version = |name, help, label, version: &str| {
+            let gauge = ConstGauge::new(1_i64);
+            let kind = gauge.metric_type();
+            let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+            gauge.encode(family.encode_family(&[(label, version)])?)
+        };
+        let server = version::SERVER;
+        version("etcd_server_version", "The version of the API", "server_version", server)?;
+        if let Some(agreed) = self.0.cluster_version() {
+            let agreed = version::cluster(Some(agreed)).trim_end_matches(".0");
+            let help = "What all members understand";
+            version("etcd_cluster_version", help, "cluster_version", agreed)?;
         }
         Ok(())
     }

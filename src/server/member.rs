@@ -85,6 +85,9 @@ impl Member {
             quota_backend_bytes: config.quota_backend_bytes,
             strict_reconfig_check: config.strict_reconfig_check,
             learners_max: config.max_learners,
+            compare_states_every: Some(config.corrupt_check_time)
+                .filter(|period| !period.is_zero())
+                .map(millis),
             ..Settings::new(cluster, member, boot)
         };
         let (figures, clock) = (figures::of_node(&metrics), Arc::new(MonotonicClock::default()));
@@ -103,6 +106,7 @@ impl Member {
         let (mut tasks, runtime) = (Tasks::default(), RuntimeHandle::current());
         tasks.start("the fan-out to watchers", &runtime, node.clone().fan_out());
         tasks.start("the renewal of leases", &runtime, node.clone().renew_leases());
+        tasks.start("the comparison of states", &runtime, node.clone().compare_states());
 
         let (closing, closed) = watch::channel(false);
         let service = PeerService::new(Arc::clone(&out), Arc::new(node.clone()), closed);

@@ -7,8 +7,8 @@ use tracing::{info, warn};
 
 use crate::{
     config::{Config, Url},
-    node::{Error, Handle, RequestError},
-    state::{Command, member},
+    node::{self, Error, Handle, RequestError},
+    state::{Command, Member, member},
     types::Identity,
 };
 
@@ -49,11 +49,15 @@ async fn attempt(node: &Handle, name: &str, client_urls: &[String]) -> Result<()
     let view = node.view()?;
     let record = member::find(&*view, id).map_err(Error::Fault)?;
     drop(view);
-    if record.is_some_and(|it| it.name == name && it.client_urls == client_urls) {
+    let level = node::understood();
+    let is_known =
+        |it: Member| (&*it.name, &*it.client_urls, it.level) == (name, client_urls, level);
+    if record.is_some_and(is_known) {
         return Ok(());
     }
     let (name, client_urls) = (name.to_owned(), client_urls.to_vec());
-    info!(member = %id, name, ?client_urls, "publishing to the cluster");
-    node.propose(Identity::anonymous(), Command::PublishMember { id, name, client_urls }).await?;
+    info!(member = %id, name, ?client_urls, %level, "publishing to the cluster");
+    let publish = Command::PublishMember { id, name, client_urls, level };
+    node.propose(Identity::anonymous(), publish).await?;
     Ok(())
 }

@@ -14,7 +14,11 @@ use prost::{
     },
 };
 
-use crate::{proto::internal as pb, state::Request, types::Fault};
+use crate::{
+    proto::internal as pb,
+    state::{Level, Request},
+    types::Fault,
+};
 
 /// Field number of the requests in a group.
 const REQUESTS: u32 = 1;
@@ -71,6 +75,10 @@ fn split_group(mut group: Bytes) -> Result<Vec<Bytes>, Fault> {
 /// One request.
 pub fn decode_request(request: Bytes) -> Result<Request, Fault> {
     let mut message = pb::Request::decode(request.clone()).map_err(damaged)?;
+    if message.level > Level::OWN.0 {
+        let level = Level(message.level);
+        return Err(damaged(format!("a request needs {level}, {}", understood())));
+    }
     match message.command.take() {
         Some(command) => decode::request(message, command),
         None => Err(damaged(unknown_command(request))),
@@ -81,7 +89,7 @@ pub fn decode_request(request: Bytes) -> Result<Request, Fault> {
 fn unknown_command(mut request: Bytes) -> String {
     while let Ok((field, wire_type)) = decode_key(&mut request) {
         if field >= 10 {
-            return format!("command {field} is unknown to this version");
+            return format!("command {field} is unknown, {}", understood());
         }
         let context = prost::encoding::DecodeContext::default();
         if prost::encoding::skip_field(wire_type, field, &mut request, context).is_err() {
@@ -89,6 +97,10 @@ fn unknown_command(mut request: Bytes) -> String {
         }
     }
     "a request has no command".to_owned()
+}
+
+fn understood() -> String {
+    format!("this program is quorate {} and understands {}", env!("CARGO_PKG_VERSION"), Level::OWN)
 }
 
 fn len(bytes: &Bytes) -> u64 {

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::{
-    state::Member,
+    state::{Level, Member},
     types::{
         Identity, Index, Key, KeyRange, KeyValue, LeaseId, MemberId, RequestId, Revision, Seconds,
         Term,
@@ -57,7 +57,7 @@ pub enum Command {
         /// unless its record is to be cleared.
         known: Index,
     },
-    /// Tells a member's name and client addresses.
+    /// Tells a member's name, its client addresses, and what its program understands.
     PublishMember {
         /// The member.
         id: MemberId,
@@ -65,6 +65,8 @@ pub enum Command {
         name: String,
         /// Where clients reach it.
         client_urls: Vec<String>,
+        /// What it understands.
+        level: Level,
     },
     /// Changes who the members are.
     ChangeMembers(MemberChange),

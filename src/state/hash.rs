@@ -2,7 +2,8 @@
 //!
 //! It covers every pair that a reader of some kept revision up to the one asked for can see, and
 //! from when to when. A pair counts the same whether it still lives or has been replaced since, so
-//! members agree although one is ahead of the other, provided that both compacted equally far.
+//! members agree although one is ahead of the other, provided that both compacted equally far, or
+//! that whoever asks says from where on history counts and neither has compacted further.
 
 use std::ops::ControlFlow;
 
@@ -15,13 +16,25 @@ use crate::{
     types::{Fault, Revision},
 };
 
-/// The checksum of the state as of `revision`.
+/// How [`since`] is computed. A release that computes it otherwise has another number: its checksums
+/// do not compare with these.
+pub const FORMULA: u32 = 1;
+
+/// The checksum of the state as of `revision`, with all history that is kept.
+pub fn state(view: &dyn View, revision: Revision) -> Result<u32, ApplyError> {
+    since(view, meta::compacted(view)?, revision)
+}
+
+/// The same with the history from `floor` on, as if that was the compacted revision.
 ///
 /// Pairs are summed up one by one, so that their place (live ones lie apart from old ones) and
 /// garbage do not matter.
-pub fn state(view: &dyn View, revision: Revision) -> Result<u32, ApplyError> {
+pub fn since(view: &dyn View, floor: Revision, revision: Revision) -> Result<u32, ApplyError> {
     let store = meta::store(view)?;
     ensure_kept(view, revision)?;
+    if floor < store.compacted {
+        return Err(Refused::Compacted(floor).into());
+    }
     if revision > store.revision {
         return Err(Refused::FutureRevision(revision).into());
     }
@@ -35,7 +48,7 @@ pub fn state(view: &dyn View, revision: Revision) -> Result<u32, ApplyError> {
     })?;
     view.scan(Family::Versions, &[], None, Direction::Forward, &mut |key, value| {
         let (end, record) = ver::split(value)?;
-        if end > store.compacted && ver::modified(key)? <= revision {
+        if end > floor && ver::modified(key)? <= revision {
             sum = sum.wrapping_add(of_pair(record, Some(end).filter(|end| *end <= revision)));
         }
         Ok(ControlFlow::Continue(()))
@@ -105,6 +118,24 @@ mod tests {
         let before = hash(&machine, 4);
         machine.collect_garbage();
         assert_eq!(hash(&machine, 4), before);
+    }
+
+    /// Who has compacted less far finds the same, when told from where on history counts.
+    #[test]
+    fn members_need_not_have_compacted_equally_far() {
+        let mut machine = Machine::after([put("a"), put("a"), put("b"), put("a")]);
+        machine.apply(delete("b"));
+        let behind = machine.clone();
+        machine.apply(compact(4));
+        machine.collect_garbage();
+        let ahead = hash(&machine, 5);
+        assert_ne!(hash(&behind, 5), ahead);
+        let floor = Revision(4);
+        assert_eq!(since(behind.view(), floor, Revision(5)), Ok(ahead));
+        assert_eq!(
+            since(machine.view(), Revision(3), Revision(5)),
+            Err(Refused::Compacted(Revision(3)).into())
+        );
     }
 
     /// One changed byte shows.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
 use crate::{
-    state::{ApplyError, Family, Refused, View, schema::meta, write_txn::WriteTxn},
+    state::{ApplyError, Family, Level, Refused, View, schema::meta, write_txn::WriteTxn},
     types::{ClusterId, Fault, MemberId},
 };
 
@@ -23,6 +23,8 @@ pub struct Member {
     pub client_urls: Vec<String>,
     /// It receives the log but has no vote.
     pub learner: bool,
+    /// What its program understands; unknown until it has started.
+    pub level: Level,
 }
 
 /// Who the members are, and who they are no more.
@@ -117,16 +119,17 @@ pub fn record(member: &Member) -> (Bytes, Bytes) {
     (meta::member_key(member.id), meta::encode_member(member))
 }
 
-/// Records a member's name and where clients reach it. Who is no member stays none.
+/// Records what a member tells of itself. Who is no member stays none.
 pub(super) fn publish(
     txn: &mut WriteTxn<'_>,
     id: MemberId,
     name: &str,
     client_urls: &[String],
+    level: Level,
 ) -> Result<(), ApplyError> {
     let member = find(txn.view(), id)?.ok_or(Refused::MemberNotFound)?;
-    let (key, value) =
-        record(&Member { name: name.to_owned(), client_urls: client_urls.to_vec(), ..member });
+    let (name, client_urls) = (name.to_owned(), client_urls.to_vec());
+    let (key, value) = record(&Member { name, client_urls, level, ..member });
     txn.put_record(Family::Meta, key, value);
     Ok(())
 }

@@ -24,6 +24,7 @@ pub mod schema;
 #[cfg(any(test, feature = "sim"))]
 pub mod testing;
 pub mod txn;
+pub mod version;
 
 mod alarm;
 mod bootstrap;
@@ -50,6 +51,7 @@ pub use member::{ConfState, Member, Membership};
 pub use mirror::{Mirror, Mirrored};
 pub use overlay::Overlay;
 pub use schema::FORMAT_VERSION;
+pub use version::Level;
 pub use view::*;
 
 /// What came of a request.
@@ -125,10 +127,16 @@ fn dispatch(
         Command::LeaseCheckpoint { leases, known } => {
             lease::checkpoint(txn, leases, *known).map(|()| Response::LeaseCheckpoint)?
         }
-        Command::PublishMember { id, name, client_urls } => {
-            member::publish(txn, *id, name, client_urls).map(|()| Response::PublishMember)?
+        Command::PublishMember { id, name, client_urls, level } => {
+            member::publish(txn, *id, name, client_urls, *level)?;
+            version::settle(txn)?;
+            Response::PublishMember
         }
-        Command::ChangeMembers(change) => Response::Members(member::change(txn, change)?),
+        Command::ChangeMembers(change) => {
+            let members = member::change(txn, change)?;
+            version::settle(txn)?;
+            Response::Members(members)
+        }
         Command::Alarm(change) => Response::Alarm(alarm::change(txn, *change)),
     })
 }

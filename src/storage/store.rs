@@ -33,7 +33,7 @@ use crate::{
         },
     },
     raft::Position,
-    state::{ConfState, Writes, meta},
+    state::{ConfState, FORMAT_VERSION, Writes, meta},
     storage::{
         DataDir, files,
         store::{
@@ -211,8 +211,19 @@ impl StateStore for Store {
             .map_err(|error| Fault::new(format!("{}: remove: {error}", path.display())))?;
         self.staging.finish(id, &path)?;
         fail_points::pass("stage-moved")?;
-        // Opened before it is pointed at: what cannot be opened never becomes the state.
-        let database = Database::open(path, &self.shared)?;
+        // Opened before it is pointed at: what cannot be opened, or read, never becomes the state.
+        let database = Arc::new(Database::open(path, &self.shared)?);
+        let view = StoredView::new(Arc::clone(&database), Caching::Off);
+        match meta::format_version(&view)? {
+            Some(FORMAT_VERSION) | None => {}
+            Some(format) => {
+                let what = format!(
+                    "the checkpoint has format {format}, this version reads format {FORMAT_VERSION}"
+                );
+                return Err(Fault::new(what));
+            }
+        }
+        drop(view);
         let applied = database.flushed()?;
         fail_points::pass("state-opened")?;
         pointer::write(&self.root, next)?;
@@ -220,7 +231,7 @@ impl StateStore for Store {
         self.dir.joined()?;
         *number = next;
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let replaced = std::mem::replace(&mut *current, Arc::new(database));
+        let replaced = std::mem::replace(&mut *current, database);
         drop(current);
         replaced.retire();
         drop(replaced);

@@ -63,6 +63,12 @@ pub struct Metrics {
     pub compaction_seconds: Histogram,
     /// Bytes by which files got smaller by it.
     pub compaction_freed_bytes: Counter,
+    /// Members whose data were compared with the others', counted by the leader.
+    pub states_compared: Counter,
+    /// Members that could not be compared.
+    pub states_not_compared: Counter,
+    /// Comparisons that found members with different data.
+    pub states_differed: Counter,
 
     /// Ranges served.
     pub ranges: Counter,
@@ -134,6 +140,11 @@ impl Metrics {
                 .long_seconds("quorate_compaction_duration_seconds", "Files rid of garbage"),
             compaction_freed_bytes: new
                 .one("quorate_compaction_freed_bytes", "Bytes by which files got smaller by it"),
+            states_compared: new.one("quorate_states_compared", "Members with compared data"),
+            states_not_compared: new
+                .one("quorate_states_not_compared", "Members that could not be compared"),
+            states_differed: new
+                .one("quorate_states_differed", "Comparisons that found different data"),
             ranges: new.one("etcd_mvcc_range", "Ranges served"),
             leases_renewed: new
                 .one("etcd_debugging_lease_renewed", "Renewals by this member's clock"),

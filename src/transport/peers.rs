@@ -36,13 +36,13 @@ use crate::{
     node::{
         Error, TimeoutCause,
         ports::{
-            Asked, Checkpoint, Frame, Inbox, Membership, Peers, Promotion, Renewed, StateStore,
-            TimeLeft,
+            Asked, Checkpoint, Frame, HASH_FORMULA, Hashed, Inbox, Membership, Peers, Promotion,
+            Renewed, Span, StateStore, TimeLeft,
         },
     },
     proto::internal::{
         LeaseTimeLeftRequest, LeaseTimeLeftResponse, PromoteMemberRequest, PromoteMemberResponse,
-        peer_client::PeerClient,
+        StateHashRequest, peer_client::PeerClient,
     },
     types::{LeaseId, MemberId, Seconds, limits},
 };
@@ -414,5 +414,29 @@ impl Peers for GrpcPeers {
                     .ok_or(Error::TimedOut(TimeoutCause::Unknown))
             },
         )
+    }
+
+    fn state_hash(&self, member: MemberId, span: Span) -> Asked<Option<Hashed>> {
+        let Some(mut client) = self.client(member) else {
+            return Box::pin(ready(Ok(None)));
+        };
+        let request = StateHashRequest {
+            handshake: Some(wire::handshake(self.shared.config, member)),
+            floor: span.floor.0,
+            revision: span.revision.0,
+            formula: HASH_FORMULA,
+        };
+        Box::pin(async move {
+            match client.state_hash(request).await.map(Response::into_inner) {
+                Ok(response) => {
+                    let (hash, worked_micros) = (response.hash, response.worked_micros);
+                    Ok(response.comparable.then_some(Hashed { hash, worked_micros }))
+                }
+                Err(status) => {
+                    debug!(peer = %member, %status, "member did not compare its state");
+                    Ok(None)
+                }
+            }
+        })
     }
 }

@@ -22,15 +22,18 @@ use super::{
     renewals, wire,
 };
 use crate::{
-    node::{Error, ports::Inbox},
+    node::{
+        Error,
+        ports::{HASH_FORMULA, Hashed, Inbox, Span},
+    },
     proto::internal::{
         Handshake, LeaseRenewalAnswer, LeaseRenewalBatch, LeaseTimeLeftRequest,
         LeaseTimeLeftResponse, MembersRequest, MembersResponse, PeerAck, PeerFrame,
         PromoteMemberRequest, PromoteMemberResponse, SnapshotChunk, SnapshotProgressRequest,
-        SnapshotProgressResponse,
+        SnapshotProgressResponse, StateHashRequest, StateHashResponse,
         peer_server::{Peer, PeerServer},
     },
-    types::{LeaseId, MemberId, limits},
+    types::{LeaseId, MemberId, Revision, limits},
 };
 
 /// Who opens a call says who it is at once.
@@ -268,6 +271,29 @@ impl Peer for PeerService {
             return Err(Status::unavailable("this member has no state yet"));
         }
         Ok(Response::new(wire::members_response(self.peers.config().cluster, &membership)))
+    }
+
+    async fn state_hash(
+        &self,
+        request: Request<StateHashRequest>,
+    ) -> Result<Response<StateHashResponse>, Status> {
+        let request = request.into_inner();
+        self.sender(request.handshake.as_ref())?;
+        if request.formula != HASH_FORMULA {
+            return Ok(Response::new(StateHashResponse::default()));
+        }
+        let span = Span { floor: Revision(request.floor), revision: Revision(request.revision) };
+        let hashed = async {
+            let hashed = self.inbox.state_hash_here(span).await;
+            hashed.map_err(|error| Status::unavailable(error.to_string()))
+        };
+        let response = match self.until_closing(hashed).await? {
+            Some(Hashed { hash, worked_micros }) => {
+                StateHashResponse { comparable: true, hash, worked_micros }
+            }
+            None => StateHashResponse::default(),
+        };
+        Ok(Response::new(response))
     }
 }
 

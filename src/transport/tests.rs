@@ -14,10 +14,10 @@ use super::{
 use crate::{
     node::{
         Error, TimeoutCause,
-        ports::{Frame, Peers, Promotion, Renewed, TimeLeft},
+        ports::{Frame, Hashed, Peers, Promotion, Renewed, Span, TimeLeft},
     },
     proto::internal::{Handshake, PeerFrame, peer_client::PeerClient, peer_frame::Frame as Kind},
-    types::{LeaseId, MemberId, Seconds, Term, limits},
+    types::{LeaseId, MemberId, Revision, Seconds, Term, limits},
 };
 
 pub(super) const A: u64 = 0xa;
@@ -212,6 +212,23 @@ async fn leases_are_renewed_on_the_leaders_clock() {
     let lost = Err(Error::TimedOut(TimeoutCause::ConnectionLost));
     assert_eq!(a.peers.renew(b.id, vec![LeaseId(5)]).await, lost);
     assert_eq!(a.peers.renew(MemberId(0xf), vec![LeaseId(5)]).await, Err(Error::NoLeader));
+}
+
+/// A member is asked for the checksum of a part of its history; that there is no answer now says
+/// nothing.
+#[tokio::test]
+async fn checksums_are_asked_for() {
+    let (a, b) = (TestMember::new(A), TestMember::new(B));
+    let served = introduce(&a, &b).await;
+    let span = |floor| Span { floor: Revision(floor), revision: Revision(20) };
+
+    let hashed = Hashed { hash: 20, worked_micros: 7 };
+    assert_eq!(a.peers.state_hash(b.id, span(10)).await, Ok(Some(hashed)));
+    assert_eq!(a.peers.state_hash(b.id, span(-1)).await, Ok(None));
+
+    served.stop().await;
+    assert_eq!(a.peers.state_hash(b.id, span(10)).await, Ok(None));
+    assert_eq!(a.peers.state_hash(MemberId(0xf), span(10)).await, Ok(None));
 }
 
 /// A member that does not lead says so.

@@ -191,6 +191,9 @@ pub const REQUEST_TIMEOUT_BASE: Millis = Millis(5_000);
 /// After this time an unanswered read-index round is asked again with a new context.
 pub const READ_INDEX_RETRY: Millis = Millis(500);
 
+/// How often members compare their data.
+pub const COMPARE_STATES_EVERY: Millis = Millis(300_000);
+
 /// Keys in one bucket of the exact counts.
 pub const COUNT_BUCKET_KEYS_MAX: u64 = 2_048;
 /// Buckets under one upper bucket of the exact counts.

@@ -16,6 +16,7 @@
 mod behind;
 mod cli;
 mod clients;
+mod corrupt;
 mod discovery;
 mod failover;
 #[allow(dead_code, reason = "it is shared, and no one test target needs all of it")]
@@ -39,6 +40,7 @@ mod renewals;
 mod rolling;
 mod scenario;
 mod startup;
+mod version;
 mod watch;
 mod watch_bench;
 mod watch_cases;

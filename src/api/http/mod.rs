@@ -41,7 +41,7 @@ struct Pages<V> {
 /// The pages under their paths. `learner_serves_reads` makes a learner ready for requests.
 pub fn routes<V: Vitals>(vitals: V, metrics: Arc<Metrics>, learner_serves_reads: bool) -> Router {
     Router::new()
-        .route("/version", any(version_page))
+        .route("/version", any(version_page::<V>))
         .route("/metrics", any(metrics_page::<V>))
         .route("/health", any(health::page::<V>))
         .route("/livez", any(checks::livez::<V>))
@@ -52,14 +52,14 @@ pub fn routes<V: Vitals>(vitals: V, metrics: Arc<Metrics>, learner_serves_reads:
         .with_state(Arc::new(Pages { vitals, metrics, learner_is_ready: learner_serves_reads }))
 }
 
-async fn version_page(method: Method) -> Response {
+async fn version_page<V: Vitals>(State(pages): State<Arc<Pages<V>>>, method: Method) -> Response {
     if let Some(refusal) = refuse_unless_get(&method) {
         return refusal;
     }
     let page = format!(
         r#"{{"etcdserver":"{}","etcdcluster":"{}","storage":"{}","quorate":"{}"}}"#,
         version::SERVER,
-        version::CLUSTER,
+        version::cluster(pages.vitals.cluster_version()),
         version::STORAGE,
         version::QUORATE,
     );

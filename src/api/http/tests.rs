@@ -7,7 +7,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::{
-    state::{Alarm, AlarmKind},
+    state::{Alarm, AlarmKind, Level},
     types::MemberId,
 };
 
@@ -38,6 +38,10 @@ impl Vitals for Patient {
 
     fn has_leader(&self) -> bool {
         self.leader
+    }
+
+    fn cluster_version(&self) -> Option<Level> {
+        self.leader.then_some(Level::FIRST)
     }
 
     fn is_learner(&self) -> Result<bool, String> {

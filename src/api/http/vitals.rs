@@ -5,7 +5,7 @@ use std::future::Future;
 use crate::{
     api::status,
     node::{self, Handle},
-    state::{Alarm, meta},
+    state::{Alarm, Level, meta},
 };
 
 /// What the health pages ask of a member. Errors are texts for people.
@@ -15,6 +15,9 @@ pub trait Vitals: Send + Sync + 'static {
 
     /// Whether a leader is known.
     fn has_leader(&self) -> bool;
+
+    /// What all members understand; `None` until each has told it.
+    fn cluster_version(&self) -> Option<Level>;
 
     /// Whether this member has no vote.
     fn is_learner(&self) -> Result<bool, String>;
@@ -31,6 +34,10 @@ impl Vitals for Handle {
 
     fn has_leader(&self) -> bool {
         self.status().leader.is_some()
+    }
+
+    fn cluster_version(&self) -> Option<Level> {
+        Self::cluster_version(self)
     }
 
     fn is_learner(&self) -> Result<bool, String> {

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -13,19 +14,24 @@ use hyper::body::{Frame, SizeHint};
 use tonic::{Code, Status};
 
 use super::{
-    Ending,
+    Ending, Shared,
     call::{self, Call},
+    corrupt,
 };
 use crate::{api::status, node};
 
-/// A body that counts the end of its call, and ends it itself when the leader is lost.
+/// A body that counts the end of its call, and ends it itself when the leader is lost, or when what
+/// it is made of is known to be wrong.
 pub struct GuardedBody<B> {
-    /// Gone when the leader is lost, and all that is behind the stream with it.
+    /// Gone when the body was ended here, and all that is behind the stream with it.
     inner: Option<B>,
     /// Taken when the call has ended.
     call: Option<Call>,
     leader_lost: Option<Ending>,
-    message_bytes_max: usize,
+    /// It is a stream of this member's data.
+    streams_data: bool,
+    /// Gone when nobody has to be asked.
+    guard: Option<Arc<Shared>>,
 }
 
 impl<B> GuardedBody<B> {
@@ -33,36 +39,43 @@ impl<B> GuardedBody<B> {
         inner: B,
         call: Call,
         leader_lost: Option<Ending>,
-        message_bytes_max: usize,
+        streams_data: bool,
+        guard: Arc<Shared>,
     ) -> Self {
-        Self { inner: Some(inner), call: Some(call), leader_lost, message_bytes_max }
+        let (inner, call, guard) = (Some(inner), Some(call), Some(guard));
+        Self { inner, call, leader_lost, streams_data, guard }
     }
 
     /// A body that is not watched: its call has ended already, or somebody else watches it.
     #[must_use]
     pub fn unwatched(inner: Option<B>) -> Self {
-        Self { inner, call: None, leader_lost: None, message_bytes_max: 0 }
+        Self { inner, call: None, leader_lost: None, streams_data: false, guard: None }
     }
 
     fn end(&mut self, code: Code) {
         self.leader_lost = None;
+        self.streams_data = false;
         if let Some(call) = self.call.take() {
             call.end(code);
         }
     }
 
-    /// The trailers of a stream whose leader is lost, when it is.
-    fn poll_leader_lost(&mut self, context: &mut Context<'_>) -> Option<HeaderMap> {
-        match self.leader_lost.as_mut()?.poll(context) {
-            Poll::Pending => None,
-            Poll::Ready(()) => {
-                let status = status::of_node(node::Error::NoLeader);
-                let trailers = trailers(&status);
-                self.inner = None;
-                self.end(status.code());
-                Some(trailers)
+    /// The trailers of a stream that must not go on: its leader is lost, or the member's data are
+    /// known to be wrong. In the latter case not even the message under way is completed. A stream
+    /// that has nothing to say ends later: when it has.
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Option<HeaderMap> {
+        let corrupt = |guard: &Arc<Shared>| guard.leadership.is_corrupt();
+        let status = if self.streams_data && self.guard.as_ref().is_some_and(corrupt) {
+            corrupt::refusal()
+        } else {
+            match self.leader_lost.as_mut()?.poll(context) {
+                Poll::Pending => return None,
+                Poll::Ready(()) => status::of_node(node::Error::NoLeader),
             }
-        }
+        };
+        self.inner = None;
+        self.end(status.code());
+        Some(trailers(&status))
     }
 }
 
@@ -81,7 +94,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for GuardedBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if let Some(trailers) = self.poll_leader_lost(context) {
+        if let Some(trailers) = self.poll_ended(context) {
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
@@ -93,7 +106,9 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for GuardedBody<B> {
                     frame = ending.pass(frame);
                 }
                 if let Some(trailers) = frame.trailers_mut() {
-                    call::reword_too_large(trailers, self.message_bytes_max);
+                    let message_bytes_max =
+                        self.guard.as_ref().map_or(0, |guard| guard.message_bytes_max);
+                    call::reword_too_large(trailers, message_bytes_max);
                     let code = call::code(trailers).unwrap_or(Code::Unknown);
                     self.end(code);
                 }

@@ -16,7 +16,7 @@ const LOOKS_MAX: u32 = 3;
 /// Comes to an end when the leader is lost.
 pub type Lost = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a member knows about the leader of its cluster.
+/// What a member knows about the leader of its cluster, and of itself.
 pub trait Leadership: Send + Sync + 'static {
     /// Whether this member can never be it, because it has no vote.
     fn is_learner(&self) -> bool;
@@ -26,6 +26,9 @@ pub trait Leadership: Send + Sync + 'static {
 
     /// Comes to an end when no leader was known at several looks in a row.
     fn lost(&self) -> Lost;
+
+    /// Whether this member's data are known to be wrong.
+    fn is_corrupt(&self) -> bool;
 }
 
 impl Leadership for Handle {
@@ -40,6 +43,10 @@ impl Leadership for Handle {
     fn lost(&self) -> Lost {
         let period = Duration::from_millis(self.settings().election_timeout.0);
         Box::pin(lost(self.leadership(), period))
+    }
+
+    fn is_corrupt(&self) -> bool {
+        Handle::is_corrupt(self)
     }
 }
 

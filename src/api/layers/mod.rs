@@ -1,13 +1,15 @@
 //! What every gRPC call goes through before and after its service.
 //!
-//! [`Guard`] refuses what a learner does not serve, applies the rules about metadata, counts the
-//! call under its method and its code, and puts what the transport itself says into etcd's words. It
-//! wraps each service by itself, so the plain HTTP paths on the same port know nothing of it.
+//! [`Guard`] refuses what a learner does not serve, keeps a member from serving data that are known to
+//! be wrong, applies the rules about metadata, counts the call under its method and its code, and puts
+//! what the transport itself says into etcd's words. It wraps each service by itself, so the plain
+//! HTTP paths on the same port know nothing of it.
 //!
 //! Absent: identities (authentication is off), and timeouts, which the node keeps.
 
 mod body;
 mod call;
+mod corrupt;
 mod ending;
 mod leadership;
 mod learner;
@@ -89,13 +91,16 @@ impl Guard {
         F: Future<Output = Result<Response<R>, Infallible>> + Send + 'static,
     {
         let shared = Arc::clone(&self.shared);
-        let call = Call::begin(&shared.metrics, request.uri().path());
+        let path = request.uri().path();
+        let call = Call::begin(&shared.metrics, path);
         // A method that is not known is for its service to name, also on a learner.
         let refused = call.is_known()
             && shared.leadership.is_learner()
-            && shared.learner.of(request.uri().path()) == Served::Never;
+            && shared.learner.of(path) == Served::Never;
         let rules = if refused {
             Err(status::not_supported_for_learner())
+        } else if shared.leadership.is_corrupt() && corrupt::concerns(path) {
+            Err(corrupt::refusal())
         } else {
             metadata::check(request.headers(), &*shared.leadership)
         };
@@ -110,6 +115,7 @@ impl Guard {
         // A unary call is over sooner than a leader is given up for lost.
         let leader_lost =
             (rules.needs_leader && call.is_stream()).then(|| Ending::new(shared.leadership.lost()));
+        let streams_data = call.is_stream() && corrupt::concerns(path);
         let uri = request.uri().clone();
         let response = service(request);
         Box::pin(async move {
@@ -121,7 +127,7 @@ impl Guard {
                     call.end(code);
                     GuardedBody::unwatched(Some(body))
                 }
-                None => GuardedBody::new(body, call, leader_lost, shared.message_bytes_max),
+                None => GuardedBody::new(body, call, leader_lost, streams_data, shared),
             };
             Ok(Response::from_parts(head, body))
         })

@@ -26,6 +26,7 @@ const STREAM: &str = "/etcdserverpb.Watch/Watch";
 struct Leader {
     here: Arc<AtomicBool>,
     learner: Arc<AtomicBool>,
+    corrupt: Arc<AtomicBool>,
     lost: Arc<Notify>,
 }
 
@@ -41,6 +42,10 @@ impl Leadership for Leader {
     fn lost(&self) -> Lost {
         let lost = Arc::clone(&self.lost);
         Box::pin(async move { lost.notified().await })
+    }
+
+    fn is_corrupt(&self) -> bool {
+        self.corrupt.load(Ordering::SeqCst)
     }
 }
 
@@ -308,6 +313,29 @@ async fn other_streams_outlive_the_leader() {
     assert!(body.frame().await.is_some());
     bench.leader.lost.notify_one();
     assert!(body.frame().now_or_never().is_none());
+}
+
+/// A member whose data are known to be wrong answers nothing from them, and lets no further message
+/// of a stream pass. Operators reach it.
+#[tokio::test]
+async fn a_corrupt_member_serves_no_data() {
+    let bench = Bench::new();
+    let mut body = bench.call(request(STREAM, &[]), endless()).await.into_body();
+    assert!(body.frame().await.is_some());
+
+    bench.leader.corrupt.store(true, Ordering::SeqCst);
+
+    let expected = (15, "etcdserver: corrupt cluster".to_owned());
+    let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+    let status = Status::from_header_map(&trailers).unwrap();
+    assert_eq!((status.code().into(), status.message().to_owned()), expected);
+    assert!(body.frame().await.is_none());
+    for path in [UNARY, STREAM, "/etcdserverpb.Lease/LeaseLeases", "/v3lockpb.Lock/Lock"] {
+        assert_eq!(refusal(&bench.call(request(path, &[]), ok()).await), Some(expected.clone()));
+    }
+    for path in ["/etcdserverpb.Maintenance/HashKV", "/etcdserverpb.Cluster/MemberList"] {
+        assert_eq!(refusal(&bench.call(request(path, &[]), ok()).await), None);
+    }
 }
 
 /// A message above the limit of the transport is refused in the words of etcd's transport, in the

@@ -4,6 +4,7 @@
 //! round of work: requests that waited become one entry, reads that waited share one round, and
 //! whatever consensus wants sent, written and applied comes out as an [`Output`].
 
+mod corrupt;
 mod hang;
 mod members;
 mod own;
@@ -157,6 +158,7 @@ impl Replica {
     fn tick(&mut self, now: Millis) {
         self.writing.tick();
         self.look_at_disk();
+        self.step_back_if_corrupt();
         // Whoever cannot write must not try to lead.
         if self.core.role() == Role::Leader || !self.hang.is_known() {
             self.core.tick(self.writing.is_busy());
@@ -206,7 +208,8 @@ impl Replica {
     }
 
     fn hand_over(&mut self, to: Option<MemberId>) {
-        if let Some(to) = to.or_else(|| self.core.best_successor())
+        let may_lead = |member| !self.shared.is_named_corrupt(member);
+        if let Some(to) = to.or_else(|| self.core.best_successor_among(may_lead))
             && self.core.role() == Role::Leader
         {
             tracing::info!(peer = %to, "handing leadership over");

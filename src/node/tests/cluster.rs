@@ -346,8 +346,13 @@ impl Cluster {
             busy = true;
         }
         while let Some(task) = process.apply_tasks.pop_front_if(|_| !process.apply_hangs) {
-            if let Some(input) = process.applier.carry_out(task).unwrap() {
-                process.replica.handle(now, input);
+            match process.applier.carry_out(task) {
+                Ok(Some(input)) => process.replica.handle(now, input),
+                Ok(None) => {}
+                Err(fault) => {
+                    process.fault = Some(fault);
+                    break;
+                }
             }
             busy = true;
         }

@@ -15,7 +15,7 @@ use crate::{
     node::{
         Bounds, Error, Handle, Initial, Metrics, MonotonicClock, RequestError, Settings, Sink,
         Slot, Threads, open,
-        ports::{Asked, Checkpoint, Frame, Peers, Promotion, Renewed, TimeLeft},
+        ports::{Asked, Checkpoint, Frame, Hashed, Peers, Promotion, Renewed, Span, TimeLeft},
         start,
         tests::disk::{MemoryLog, MemoryStore},
     },
@@ -58,6 +58,10 @@ impl Peers for Alone {
 
     fn promote(&self, _: MemberId, _: MemberId) -> Asked<Promotion> {
         Box::pin(async { Err(Error::NoLeader) })
+    }
+
+    fn state_hash(&self, _: MemberId, _: Span) -> Asked<Option<Hashed>> {
+        Box::pin(async { Ok(None) })
     }
 }
 

@@ -6,8 +6,8 @@ use super::damaged;
 use crate::{
     proto::internal as pb,
     state::{
-        Alarm, AlarmCommand, Command, Compare, DeleteRange, MemberChange, Op, Operand, Put, Range,
-        Relation, Request, RevisionFilter, RevokeCause, Sort, SortOrder, SortTarget, Txn,
+        Alarm, AlarmCommand, Command, Compare, DeleteRange, Level, MemberChange, Op, Operand, Put,
+        Range, Relation, Request, RevisionFilter, RevokeCause, Sort, SortOrder, SortTarget, Txn,
         schema::meta::alarm_kind,
     },
     types::{
@@ -48,6 +48,7 @@ fn command(message: pb::request::Command) -> Result<Command, Fault> {
             id: MemberId(body.id),
             name: body.name,
             client_urls: body.client_urls,
+            level: Level(body.level),
         },
         Message::AddMember(body) => Command::ChangeMembers(MemberChange::Add {
             id: MemberId(body.id),

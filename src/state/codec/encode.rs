@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::{
     proto::internal as pb,
     state::{
-        Command, Compare, DeleteRange, MemberChange, Op, Operand, Put, Range, Relation, Request,
-        RevokeCause, SortOrder, SortTarget, Txn, schema::meta::alarm_number,
+        Command, Compare, DeleteRange, Level, MemberChange, Op, Operand, Put, Range, Relation,
+        Request, RevokeCause, SortOrder, SortTarget, Txn, schema::meta::alarm_number,
     },
     types::LeaseId,
 };
@@ -18,6 +18,7 @@ pub(super) fn request(request: &Request) -> pb::Request {
         sequence: request.id.sequence,
         user: request.identity.user.clone(),
         auth_revision: request.identity.auth_revision,
+        level: Some(request.command.level()).filter(|it| *it > Level::FIRST).map_or(0, |it| it.0),
         command: Some(command(&request.command)),
     }
 }
@@ -45,11 +46,12 @@ fn command(command: &Command) -> pb::request::Command {
                 known: known.0,
             })
         }
-        Command::PublishMember { id, name, client_urls } => {
+        Command::PublishMember { id, name, client_urls, level } => {
             Message::PublishMember(pb::PublishMember {
                 id: id.0,
                 name: name.clone(),
                 client_urls: client_urls.clone(),
+                level: level.0,
             })
         }
         Command::ChangeMembers(change) => member_change(change),

@@ -125,11 +125,12 @@ fn any_command() -> impl Strategy<Value = Command> {
         (lease(), cause).prop_map(|(id, cause)| Command::LeaseRevoke { id, cause }),
         (prop::collection::vec((lease(), seconds()), 0..4), any::<u64>())
             .prop_map(|(leases, known)| Command::LeaseCheckpoint { leases, known: Index(known) }),
-        (any::<u64>(), ".{0,9}", prop::collection::vec("[a-z:/]{0,9}", 0..3)).prop_map(
-            |(id, name, client_urls)| Command::PublishMember {
+        (any::<(u64, u32)>(), ".{0,9}", prop::collection::vec("[a-z:/]{0,9}", 0..3)).prop_map(
+            |((id, level), name, client_urls)| Command::PublishMember {
                 id: MemberId(id),
                 name,
-                client_urls
+                client_urls,
+                level: Level(level),
             }
         ),
         any_member_change().prop_map(Command::ChangeMembers),
@@ -209,8 +210,24 @@ fn an_unknown_command_is_a_fault_that_names_it() {
     let fault = decode_group(join_group(&[later.into()])).unwrap_err();
     assert_eq!(
         fault.to_string(),
-        "a log entry cannot be decoded: command 99 is unknown to this version"
+        format!(
+            "a log entry cannot be decoded: command 99 is unknown, this program is quorate {} and \
+             understands level 1",
+            env!("CARGO_PKG_VERSION")
+        )
     );
+}
+
+/// A command that this version knows, with something in it that it would not see, says so.
+#[test]
+fn a_request_that_needs_more_is_a_fault() {
+    let mut later = encode::request(&request(put("a")));
+    assert_eq!(later.level, 0, "what every program understands is not spelled out");
+    later.level = 2;
+    let fault = decode_group(join_group(&[later.encode_to_vec().into()])).unwrap_err();
+    let expected =
+        "a log entry cannot be decoded: a request needs level 2, this program is quorate ";
+    assert!(fault.to_string().starts_with(expected), "{fault}");
 }
 
 /// A request without a command, an empty key, or an operation of no kind is a fault.

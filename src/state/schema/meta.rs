@@ -9,7 +9,7 @@ use prost::Message;
 use crate::{
     proto::internal::{AlarmRecord, AppliedRecord, ConfStateRecord, MemberRecord, StoreRecord},
     state::{
-        Alarm, AlarmKind, Family,
+        Alarm, AlarmKind, Family, Level,
         member::{ConfState, Member},
         schema,
     },
@@ -44,6 +44,8 @@ pub struct Store {
     pub compacted_retired_bytes: u64,
     /// Alarms raised, ascending.
     pub alarms: Vec<Alarm>,
+    /// What all members understand; unknown until each has told.
+    pub level: Level,
 }
 
 impl Default for Store {
@@ -56,6 +58,7 @@ impl Default for Store {
             retired_bytes: 0,
             compacted_retired_bytes: 0,
             alarms: Vec::new(),
+            level: Level::UNKNOWN,
         }
     }
 }
@@ -72,6 +75,7 @@ pub fn encode_store(store: &Store) -> Bytes {
         retired_bytes: store.retired_bytes,
         compacted_retired_bytes: store.compacted_retired_bytes,
         alarms: store.alarms.iter().map(alarm).collect(),
+        level: store.level.0,
     };
     record.encode_to_vec().into()
 }
@@ -92,6 +96,7 @@ pub fn decode_store(value: &[u8]) -> Result<Store, Fault> {
         retired_bytes: record.retired_bytes,
         compacted_retired_bytes: record.compacted_retired_bytes,
         alarms: record.alarms.into_iter().map(alarm).collect::<Result<_, Fault>>()?,
+        level: Level(record.level),
     })
 }
 
@@ -227,6 +232,7 @@ pub fn encode_member(member: &Member) -> Bytes {
         peer_urls: member.peer_urls.clone(),
         client_urls: member.client_urls.clone(),
         learner: member.learner,
+        level: member.level.0,
     };
     record.encode_to_vec().into()
 }
@@ -247,6 +253,7 @@ pub fn decode_member(key: &[u8], value: &[u8]) -> Result<Member, Fault> {
         peer_urls: record.peer_urls,
         client_urls: record.client_urls,
         learner: record.learner,
+        level: Level(record.level),
     })
 }
 
@@ -267,6 +274,7 @@ mod tests {
                 Alarm { member: MemberId(1), kind: AlarmKind::NoSpace },
                 Alarm { member: MemberId(u64::MAX), kind: AlarmKind::Corrupt },
             ],
+            level: Level(2),
         };
         assert_eq!(decode_store(&encode_store(&store)).unwrap(), store);
         assert_eq!(decode_store(&encode_store(&Store::default())).unwrap(), Store::default());
@@ -297,6 +305,7 @@ mod tests {
             peer_urls: vec!["http://10.0.0.1:2380".into()],
             client_urls: vec!["http://10.0.0.1:2379".into()],
             learner: true,
+            level: Level(3),
         };
         let key = member_key(member.id);
         let (start, end) = all_members();

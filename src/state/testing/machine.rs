@@ -6,8 +6,8 @@ use super::{MapView, inconsistencies};
 use crate::{
     state::{
         Alarm, AlarmCommand, Answer, Applied, ApplyError, Command, Compare, DeleteRange, Family,
-        Member, Op, OpResponse, Operand, Overlay, Put, Range, RangeResponse, Refused, Relation,
-        Request, Response, RevisionFilter, RevokeCause, Sort, SortOrder, SortTarget, Txn,
+        Level, Member, Op, OpResponse, Operand, Overlay, Put, Range, RangeResponse, Refused,
+        Relation, Request, Response, RevisionFilter, RevokeCause, Sort, SortOrder, SortTarget, Txn,
         TxnResponse, View, Writes, apply, bootstrap, meta, mvcc, schema::cur,
     },
     types::{
@@ -35,8 +35,13 @@ impl Machine {
             peer_urls: vec!["http://127.0.0.1:2380".to_owned()],
             ..Member::default()
         };
+        Self::on(bootstrap(ClusterId(0xc1), &[member]))
+    }
+
+    /// With this first state.
+    pub(crate) fn on(first: Writes) -> Self {
         let mut state = MapView::default();
-        state.commit(bootstrap(ClusterId(0xc1), &[member]));
+        state.commit(first);
         Self { state, index: Index(10) }
     }
 
@@ -394,5 +399,15 @@ pub(crate) fn publish(id: u64, name: &str, client_url: &str) -> Command {
         id: MemberId(id),
         name: name.to_owned(),
         client_urls: vec![client_url.to_owned()],
+        level: Level::FIRST,
+    }
+}
+
+pub(crate) fn publish_level(id: u64, level: u32) -> Command {
+    Command::PublishMember {
+        id: MemberId(id),
+        name: "m".to_owned(),
+        client_urls: Vec::new(),
+        level: Level(level),
     }
 }

@@ -1,5 +1,6 @@
 use crate::{
     node::ports::StateStore,
+    state::{FORMAT_VERSION, Family},
     storage::{
         Store,
         store::tests::{everywhere, open, position, writes},
@@ -85,6 +86,30 @@ fn installs_follow_each_other() {
         leader.checkpoint_release(checkpoint.id);
     }
     assert_eq!(states(follower_dir.path()), ["state-4"]);
+}
+
+/// A checkpoint of a later format is refused before it becomes the state: an older program goes on with
+/// what it has.
+#[test]
+fn a_checkpoint_of_a_later_format_is_refused() {
+    let (leader_dir, follower_dir) = (temporary(), temporary());
+    let (leader, follower) = (open(&leader_dir), open(&follower_dir));
+    follower.commit(writes("a", "old", 2)).unwrap();
+    let mut later = writes("a", "new", 7);
+    let format = Bytes::copy_from_slice(&(FORMAT_VERSION + 1).to_be_bytes());
+    later.records.insert((Family::Meta, Bytes::from_static(b"format")), Some(format));
+    leader.commit(later).unwrap();
+    let (checkpoint, _) = leader.checkpoint().unwrap();
+    let stage = send(&leader, checkpoint, &follower);
+
+    let fault = follower.install(stage).unwrap_err().to_string();
+
+    let expected = format!("the checkpoint has format {}, this version reads", FORMAT_VERSION + 1);
+    assert!(fault.starts_with(&expected), "{fault}");
+    assert_eq!(everywhere(&*follower.view().unwrap(), "a").as_deref(), Some("old"));
+    follower.flush().unwrap();
+    drop(follower);
+    assert_eq!(everywhere(&*open(&follower_dir).view().unwrap(), "a").as_deref(), Some("old"));
 }
 
 /// A crash at any point of an install leaves the old state or the new one, and the next start
