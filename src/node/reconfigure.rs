@@ -247,7 +247,9 @@ fn heard(asked: Result<Promotion, Error>, id: MemberId, uncertain: bool) -> Next
         Ok(Promotion::NotReady) => Next::Refused(MembershipError::LearnerNotReady),
         Ok(Promotion::NotEnoughStarted) => Next::Refused(MembershipError::NotEnoughStarted),
         Err(Error::NotLeader | Error::NoLeader | Error::LeaderChanged) => Next::Ask,
-        Err(error @ (Error::TooManyRequests | Error::TooLarge(_))) => Next::Refused(error.into()),
+        Err(error @ (Error::TooManyRequests | Error::TooLarge(_) | Error::NotCapable(_))) => {
+            Next::Refused(error.into())
+        }
         Err(Error::TimedOut(_) | Error::Stopped | Error::Fault(_)) => Next::AskUncertain,
     }
 }

@@ -134,6 +134,7 @@ pub(super) fn cluster_members(response: MembersResponse) -> ClusterMembers {
         peer_urls: member.peer_urls,
         client_urls: member.client_urls,
         learner: member.learner,
+        ..Member::default()
     };
     let members = response.members.into_iter().map(member).collect();
     let removed = response.removed.into_iter().map(MemberId).collect();
@@ -288,6 +289,7 @@ mod tests {
             peer_urls: vec!["http://a:2380".into()],
             client_urls: vec!["http://a:2379".into()],
             learner: true,
+            ..Member::default()
         };
         let sent = Membership {
             members: vec![member, Member { id: MemberId(2), ..Member::default() }],
