@@ -26,7 +26,7 @@ impl HealthService {
     }
 
     fn now(&self) -> ServingStatus {
-        if self.node.serving() { Serving } else { NotServing }
+        if self.node.serving() && !self.node.is_fenced() { Serving } else { NotServing }
     }
 }
 

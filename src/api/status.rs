@@ -128,6 +128,11 @@ pub fn of_node(error: Error) -> Status {
         Error::TooLarge(_) => (InvalidArgument, "etcdserver: request is too large"),
         // A member with a fault is about to be gone; what is wrong with it stands in its log.
         Error::Stopped | Error::Fault(_) => (Unavailable, "etcdserver: server stopped"),
+        // Our own: etcd starts such a member as if nothing had been lost.
+        Error::Fenced => (
+            Unavailable,
+            "etcdserver: member is fenced: it lost data and does not serve until it has caught up",
+        ),
         Error::TimedOut(cause) => timed_out(cause),
         Error::NotCapable(_) => (FailedPrecondition, "etcdserver: not capable"),
         Error::NotLeader => (FailedPrecondition, "etcdserver: not leader"),

@@ -3,13 +3,14 @@
 use crate::{
     node::{
         fail_points,
+        fence::Fencing,
         membership::to_voters,
         ports::{LogStore, StateStore},
         version,
     },
     raft::{HardState, LogState, LogWrite, Position, Voters},
     state::{self, FORMAT_VERSION, Member, View, meta},
-    types::{ClusterId, Fault, Index, Term},
+    types::{ClusterId, Fault, Index, MemberId, Term},
 };
 
 /// Where every log begins: entry 1 of term 1, which is the first state and was never appended. So
@@ -46,21 +47,32 @@ pub struct Opened {
     pub voters: Voters,
     /// How far the state has applied the log.
     pub applied: Position,
+    /// In which life the member goes on, and whether it is whole.
+    pub fencing: Fencing,
 }
 
 /// Reads what the last run left and fits the log to the state; a member without a state begins with
 /// `initial`. Can be repeated after a crash at any point.
 ///
+/// A log that is damaged, missing, or shorter than it was begins anew behind the state, and the
+/// member is fenced (see [`Fencing`]): durably, before anything is thrown away.
+///
 /// # Errors
 ///
-/// A fault, when log and state cannot be from the same life of one member.
+/// A fault, when log and state cannot be from the same life of one member, or when the member
+/// lost something and there is nobody to get it from.
 pub fn open(
     log: &dyn LogStore,
     store: &dyn StateStore,
     initial: &Initial,
+    mut fencing: Fencing,
 ) -> Result<Opened, Fault> {
-    let found = log.load()?;
+    let found = match log.load() {
+        Err(fault) if fault.is_damage() => Err(fault),
+        found => Ok(found?),
+    };
     if meta::cluster(&*store.view()?)?.is_none() {
+        let found = found.clone()?;
         if found.last.index > ORIGIN.index {
             return Err(Fault::new(format!(
                 "the log holds entries up to {}, but the state is empty",
@@ -68,7 +80,7 @@ pub fn open(
             )));
         }
         match initial {
-            Initial::Joining { again } => return open_empty(log, found, *again),
+            Initial::Joining { again } => return open_empty(log, found, *again, fencing),
             Initial::Founding { cluster, members } => {
                 store.commit(state::bootstrap(*cluster, members))?;
                 fail_points::pass("first-state-committed")?;
@@ -83,12 +95,54 @@ pub fn open(
     let applied = Position { index, term };
     let voters = to_voters(&meta::conf_state(&*view)?);
     drop(view);
-    Ok(Opened { log: fit(log, found, applied)?, voters, applied })
+    let loss = match &found {
+        Err(damage) => Some(damage.clone()),
+        Ok(found) => loss(found, applied, fencing.may_have_installed),
+    };
+    let log = match (loss, found) {
+        (Some(loss), found) => {
+            raise(&mut fencing, &loss, &voters)?;
+            let hard_state = found.map_or_else(|_| HardState::default(), |found| found.hard_state);
+            start_anew(log, hard_state, applied)?
+        }
+        (None, found) => fit(log, found?, applied)?,
+    };
+    if fencing.fenced {
+        check_others(&Fault::new("this member is fenced"), &fencing, &voters)?;
+    }
+    Ok(Opened { log, voters, applied, fencing })
+}
+
+/// Who votes, as of the applied index.
+pub fn voters_of(store: &dyn StateStore) -> Result<Voters, Fault> {
+    let view = store.view()?;
+    Ok(to_voters(&meta::conf_state(&*view)?))
+}
+
+/// Puts the fence up because of a loss, unless there is nobody to become whole from.
+pub fn raise(fencing: &mut Fencing, loss: &Fault, voters: &Voters) -> Result<(), Fault> {
+    check_others(loss, fencing, voters)?;
+    fencing.raise(loss)
+}
+
+fn check_others(loss: &Fault, fencing: &Fencing, voters: &Voters) -> Result<(), Fault> {
+    if fencing.forced || voters.voters.iter().any(|voter| *voter != fencing.member) {
+        return Ok(());
+    }
+    Err(Fault::new(format!(
+        "{loss}; this member is the only one that votes, so nobody else has what is missing: \
+         restore it from a backup, or accept the loss with --force-new-cluster"
+    )))
 }
 
 /// A member that has joined and waits for its state. It has no configuration, so it neither votes by
 /// itself nor counts anything as committed; but it may be asked for its vote.
-fn open_empty(log: &dyn LogStore, found: LogState, again: bool) -> Result<Opened, Fault> {
+fn open_empty(
+    log: &dyn LogStore,
+    found: LogState,
+    again: bool,
+    fencing: Fencing,
+) -> Result<Opened, Fault> {
     let log = if found.hard_state == HardState::default() {
         if again {
             return Err(Fault::new("the log of a member that joined is missing: votes are lost"));
@@ -98,7 +152,7 @@ fn open_empty(log: &dyn LogStore, found: LogState, again: bool) -> Result<Opened
     } else {
         found
     };
-    Ok(Opened { log, voters: Voters::default(), applied: Position::default() })
+    Ok(Opened { log, voters: Voters::default(), applied: Position::default(), fencing })
 }
 
 /// Records of another version would be misread.
@@ -112,17 +166,17 @@ pub(super) fn check_format(view: &dyn View) -> Result<(), Fault> {
     }
 }
 
-/// A state that is ahead of the log (an installed checkpoint, a first state) starts the log anew.
-fn fit(log: &dyn LogStore, found: LogState, applied: Position) -> Result<LogState, Fault> {
+/// What shows that the log is not all that was written, if anything does.
+fn loss(found: &LogState, applied: Position, may_have_installed: bool) -> Option<Fault> {
     let hard_state = found.hard_state;
     if hard_state.commit > found.last.index {
-        return Err(Fault::new(format!(
+        return Some(Fault::new(format!(
             "the log ends at entry {}, but entry {} was committed: synced entries are lost",
             found.last.index, hard_state.commit
         )));
     }
     if hard_state.term < found.last.term {
-        return Err(Fault::new(format!(
+        return Some(Fault::new(format!(
             "the log holds entries of term {}, but remembers votes up to term {} only: its hard \
              state is lost",
             found.last.term, hard_state.term
@@ -130,19 +184,32 @@ fn fit(log: &dyn LogStore, found: LogState, applied: Position) -> Result<LogStat
     }
     let blank = found.last == Position::default() && hard_state == HardState::default();
     if blank && applied != ORIGIN {
-        return Err(Fault::new(format!(
-            "the log is missing beside a state that ends at entry {}: votes and acknowledged entries are lost",
+        return Some(Fault::new(format!(
+            "the log is missing beside a state that ends at entry {}: votes and acknowledged \
+             entries are lost",
             applied.index
         )));
     }
-    if found.last.index < applied.index {
-        return start_anew(log, hard_state, applied);
-    }
     if found.truncated.index > applied.index {
-        return Err(Fault::new(format!(
+        return Some(Fault::new(format!(
             "the log begins after entry {}, but the state ends at entry {}",
             found.truncated.index, applied.index
         )));
+    }
+    if !blank && found.last.index < applied.index && !may_have_installed {
+        return Some(Fault::new(format!(
+            "the log ends at entry {}, but entry {} is applied: synced entries are lost",
+            found.last.index, applied.index
+        )));
+    }
+    None
+}
+
+/// A state that is ahead of the log (an installed checkpoint, a first state) starts the log anew.
+fn fit(log: &dyn LogStore, found: LogState, applied: Position) -> Result<LogState, Fault> {
+    let hard_state = found.hard_state;
+    if found.last.index < applied.index {
+        return start_anew(log, hard_state, applied);
     }
     let term = term_at(&found, applied.index);
     if term != Some(applied.term) && hard_state.commit < applied.index {

@@ -112,7 +112,8 @@ pub fn start(
 ) -> Result<(Handle, Threads), Fault> {
     let shared = Shared::new(settings, metrics, clock, store)?;
     let replica =
-        Replica::new(shared.clone(), &opened.log, &opened.voters, opened.applied, log.clone())?;
+        Replica::new(shared.clone(), &opened.log, &opened.voters, opened.applied, log.clone())?
+            .with_fencing(&opened.fencing);
     let applier = Applier::new(shared.clone(), opened.applied);
 
     let (inputs, received) = unbounded();

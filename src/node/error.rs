@@ -27,6 +27,9 @@ pub enum Error {
     /// The member is shutting down.
     #[error("server stopped")]
     Stopped,
+    /// This member lost part of what it had written, and is not whole since. Nothing was proposed.
+    #[error("member is fenced")]
+    Fenced,
     /// No outcome within the request timeout.
     #[error("request timed out")]
     TimedOut(TimeoutCause),
@@ -47,6 +50,7 @@ impl Error {
             | Self::NotLeader
             | Self::LeaderChanged
             | Self::TooManyRequests
+            | Self::Fenced
             | Self::TimedOut(_) => true,
             Self::TooLarge(_) | Self::NotCapable(_) | Self::Stopped | Self::Fault(_) => false,
         }

@@ -29,6 +29,7 @@ pub const PLACES: &[&str] = &[
     "log-before-reset",
     "log-reset",
     "start-fitted",
+    "start-in-log",
     "start-counted",
     // A write.
     "log-before-write",

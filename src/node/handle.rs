@@ -19,7 +19,8 @@ use crate::{
         driver::Mailbox,
         membership::config_change,
         ports::{
-            Asked, CheckpointId, Frame, Hashed, Inbox, OwnedView, Peers, Promotion, Renewed, Span,
+            Asked, CheckpointId, Frame, Greeting, Hashed, Inbox, OwnedView, Peers, Promotion,
+            Renewed, Span,
             StageId, StateStore, TimeLeft,
         },
         sentry::Sentry,
@@ -29,8 +30,8 @@ use crate::{
     raft::Progress,
     state::{Answer, Command, Membership, Request, codec},
     types::{
-        ClusterId, Fault, Identity, Index, LeaseId, MemberId, Millis, RequestId, Revision, Seconds,
-        Term, limits,
+        ClusterId, Fault, Identity, Incarnation, Index, LeaseId, MemberId, Millis, RequestId,
+        Revision, Seconds, Term, limits,
     },
     watch::Hub,
 };
@@ -117,6 +118,7 @@ impl Handle {
         command: Command,
     ) -> Result<Answer, RequestError> {
         let shared = self.shared();
+        shared.refuse_if_fenced()?;
         shared.check_apply_lag()?;
         self.ensure_understood(&command)?;
         let sequence = shared.pending.next_sequence();
@@ -197,13 +199,15 @@ impl Handle {
     }
 
     async fn when_confirmed(&self, ask: fn(oneshot::Sender<()>) -> Input) -> Result<(), Error> {
+        self.shared().refuse_if_fenced()?;
         let (waiter, woken) = oneshot::channel();
         self.offer(ask(waiter))?;
         // When the member stops, the driver ends and drops all waiters.
         self.in_time(async { woken.await.map_err(|_| self.why_dropped()) }).await
     }
 
-    /// The state as of the last applied batch.
+    /// The state as of the last applied batch. That of a fenced member may be older than what it
+    /// served before: it is for the member itself.
     ///
     /// # Errors
     ///
@@ -311,6 +315,12 @@ impl Handle {
         self.shared().why_stopped().is_none()
     }
 
+    /// Whether the member lost part of what it had written and is not whole since: it serves nobody.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.shared().is_fenced()
+    }
+
     /// Resolves when the member stops.
     pub async fn stopped(&self) -> Stop {
         let mut stopped = self.shared().watch_stopped();
@@ -407,9 +417,17 @@ impl Handle {
 }
 
 impl Inbox for Handle {
-    fn deliver(&self, from: MemberId, frame: Frame) {
+    fn greeting(&self) -> Greeting {
+        self.shared().greeting()
+    }
+
+    fn greeted(&self, from: MemberId, greeting: Greeting) {
+        self.inner.mailbox.post(Input::Greeting(from, greeting));
+    }
+
+    fn deliver(&self, from: MemberId, incarnation: Incarnation, frame: Frame) {
         // Too much waits: dropped, as the network might have done.
-        let _ = self.offer(Input::Frame(from, frame));
+        let _ = self.offer(Input::Frame(from, incarnation, frame));
     }
 
     fn deliver_snapshot(&self, from: MemberId, message: Bytes, stage: StageId) {

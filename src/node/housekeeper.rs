@@ -25,6 +25,8 @@ pub(super) fn carry_out(shared: &Shared, chore: Chore) -> Result<Input, Fault> {
             shared.store.flushed().map(Input::Flushed)
         }
         Chore::Checkpoint => Ok(Input::CheckpointMade(shared.store.checkpoint())),
+        Chore::RaiseFence(above) => shared.fence_store()?.raise(above).map(|_| Input::FenceRaised),
+        Chore::LiftFence => shared.fence_store()?.lift().map(|()| Input::FenceLifted),
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Metrics {
     pub has_leader: Gauge,
     /// Whether this member leads.
     pub is_leader: Gauge,
+    /// Whether this member lost something and is not whole since.
+    pub fenced: Gauge,
     /// Leader changes seen since start.
     pub leader_changes_seen: Counter,
     /// The committed index.
@@ -65,6 +67,7 @@ impl Default for Metrics {
         Self {
             has_leader: Gauge::default(),
             is_leader: Gauge::default(),
+            fenced: Gauge::default(),
             leader_changes_seen: Counter::default(),
             proposals_committed: Gauge::default(),
             proposals_applied: Gauge::default(),

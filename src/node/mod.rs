@@ -34,6 +34,7 @@ mod driver;
 mod error;
 pub mod fail_points;
 mod fan_out;
+mod fence;
 mod force;
 mod forward;
 mod handle;
@@ -65,11 +66,12 @@ mod version;
 pub(crate) use self::tests::Running;
 pub use self::{
     applier::Applier,
-    bootstrap::{Initial, Opened, open},
+    bootstrap::{Initial, Opened, open, raise as raise_fence, voters_of},
     changes::{Changes, Happened},
     clock::{Clock, MonotonicClock},
     driver::{Threads, start},
     error::{Error, RequestError, TimeoutCause},
+    fence::{Fencing, Greeting},
     force::force_new_cluster,
     handle::{Handle, Status},
     hash::HashAt,

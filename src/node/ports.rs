@@ -12,12 +12,15 @@ use crate::{
     node::Error,
     raft::{HardState, LogEntry, LogState, LogWrite, Position, ReadLog},
     state::View,
-    types::{Fault, Index, LeaseId, MemberId, Revision, Seconds, Term},
+    types::{Fault, Incarnation, Index, LeaseId, MemberId, Revision, Seconds, Term},
 };
 
-/// What a store is asked to write, and who the members are: part of the port, for whoever fulfils it
-/// without knowing the state.
-pub use crate::state::{ConfState, Member, Membership, Writes};
+/// What a store is asked to write, who the members are, and what they say of themselves: part of the
+/// port, for whoever fulfils it without knowing the state.
+pub use crate::{
+    node::fence::Greeting,
+    state::{ConfState, Member, Membership, Writes},
+};
 
 /// The raft log on disk.
 pub trait LogStore: Send + Sync {
@@ -177,6 +180,16 @@ pub trait StateStore: Send + Sync {
     fn install(&self, id: StageId) -> Result<Position, Fault>;
 }
 
+/// Where it is kept whether the member is fenced (see [`crate::node::Fencing`]).
+pub trait FenceStore: Send + Sync {
+    /// Remembers that the member is fenced, under a new incarnation above its own and `above`.
+    /// Durable when it returns.
+    fn raise(&self, above: Incarnation) -> Result<Incarnation, Fault>;
+
+    /// Remembers that the member is whole. Durable when it returns.
+    fn lift(&self) -> Result<(), Fault>;
+}
+
 /// A message to another member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame {
@@ -197,6 +210,27 @@ pub enum Frame {
         ticket: u64,
         /// Proposed, or not and never.
         accepted: bool,
+    },
+    /// A fenced member asks for the term.
+    Question {
+        /// Named again in the answer.
+        start: u64,
+    },
+    /// The answer to a fenced member.
+    Answer {
+        /// The start that asked.
+        start: u64,
+        /// The term of who answers.
+        term: Term,
+        /// What is committed, when who answers leads and has committed in its term.
+        committed: Option<Index>,
+    },
+    /// The incarnation of the receiver is over: it had written more than it has now.
+    Over {
+        /// The next one must be above this one.
+        newest: Incarnation,
+        /// The newest start of the receiver that is known, to which this is no news.
+        start: u64,
     },
 }
 
@@ -295,8 +329,15 @@ pub struct Hashed {
 /// What the other members have for this one. Fulfilled by the node itself, for whoever carries its
 /// messages; none of the calls waits.
 pub trait Inbox: Send + Sync {
-    /// A frame of another member, in the order it sent them while a connection lasted.
-    fn deliver(&self, from: MemberId, frame: Frame);
+    /// What this member says of itself on a stream that it opens now.
+    fn greeting(&self) -> Greeting;
+
+    /// A member has opened a stream; its frames follow.
+    fn greeted(&self, from: MemberId, greeting: Greeting);
+
+    /// A frame of another member, in the order it sent them while a connection lasted, and the
+    /// incarnation that its stream was opened under.
+    fn deliver(&self, from: MemberId, incarnation: Incarnation, frame: Frame);
 
     /// A raft message that announces a snapshot, and the stage that holds the snapshot. Who takes
     /// it owns the stage: it installs or drops it.

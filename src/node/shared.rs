@@ -1,7 +1,7 @@
 //! What the threads of a member and its callers share.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError,
     atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering},
 };
 
@@ -14,7 +14,7 @@ use crate::{
         applier::known_leases,
         compactor::Compactor,
         pending::Pending,
-        ports::{OwnedView, StateStore},
+        ports::{FenceStore, Greeting, OwnedView, StateStore},
         quota::Quota,
         renewals,
     },
@@ -51,6 +51,9 @@ pub struct Shared {
     /// What all members understand.
     level: AtomicU32,
     stopped: watch::Sender<Option<Stop>>,
+    fenced: AtomicBool,
+    fence_store: OnceLock<Arc<dyn FenceStore>>,
+    greeting: Mutex<Greeting>,
 }
 
 /// Why a member stopped.
@@ -101,6 +104,9 @@ impl Shared {
             corrupt: AtomicBool::new(false),
             level: AtomicU32::new(0),
             stopped: watch::Sender::new(None),
+            fenced: AtomicBool::new(false),
+            fence_store: OnceLock::new(),
+            greeting: Mutex::default(),
         };
         shared.take_numbers(&stored);
         Ok(Arc::new(shared))
@@ -241,6 +247,38 @@ impl Shared {
             }
             changed
         });
+    }
+
+    /// Whether this member lost something and is not whole since.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.fenced.load(Ordering::Acquire)
+    }
+
+    /// Sends requests away while this member is fenced.
+    pub(super) fn refuse_if_fenced(&self) -> Result<(), Error> {
+        if self.is_fenced() { Err(Error::Fenced) } else { Ok(()) }
+    }
+
+    pub(super) fn set_fenced(&self, fenced: bool) {
+        self.fenced.store(fenced, Ordering::Release);
+        self.metrics.fenced.set(i64::from(fenced));
+    }
+
+    pub(super) fn fence_store(&self) -> Result<&Arc<dyn FenceStore>, Fault> {
+        self.fence_store.get().ok_or_else(|| Fault::new("nothing keeps this member fenced"))
+    }
+
+    pub(super) fn set_fence_store(&self, store: &Arc<dyn FenceStore>) {
+        // A replica is made once.
+        let _ = self.fence_store.set(Arc::clone(store));
+    }
+
+    pub(super) fn greeting(&self) -> Greeting {
+        *self.greeting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_greeting(&self, greeting: Greeting) {
+        *self.greeting.lock().unwrap_or_else(PoisonError::into_inner) = greeting;
     }
 
     /// Why the member has stopped, if it has.

@@ -4,13 +4,13 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use crate::{
-    node::ports::{Checkpoint, CheckpointId, Frame, StageId},
+    node::ports::{Checkpoint, CheckpointId, Frame, Greeting, StageId},
     raft::{
         ConfigChange, Fetch, FetchTicket, HardState, LogEntry, LogWrite, Position, Progress,
         ProposeError,
     },
     state::ConfState,
-    types::{Fault, MemberId, Term},
+    types::{Fault, Incarnation, MemberId, Term},
 };
 
 /// Everything that can happen to a replica.
@@ -18,8 +18,10 @@ use crate::{
 pub enum Input {
     /// A heartbeat interval has passed.
     Tick,
-    /// A member sent a frame.
-    Frame(MemberId, Frame),
+    /// A member sent a frame, in this incarnation.
+    Frame(MemberId, Incarnation, Frame),
+    /// A member opened a stream to this one.
+    Greeting(MemberId, Greeting),
     /// A member sent a checkpoint, now staged here, and the message that announces it.
     Snapshot {
         /// Who sent it.
@@ -62,6 +64,10 @@ pub enum Input {
     },
     /// Leadership is to be handed to this member, or to whoever is best.
     HandOver(Option<MemberId>),
+    /// It is written down that the member is fenced.
+    FenceRaised,
+    /// It is written down that the member is whole.
+    FenceLifted,
     /// The member is to stop.
     Stop,
 }
@@ -147,6 +153,10 @@ pub enum Chore {
     Flush,
     /// Make a checkpoint to send.
     Checkpoint,
+    /// Write down that the member is fenced, under an incarnation above this one.
+    RaiseFence(Incarnation),
+    /// Write down that the member is whole.
+    LiftFence,
 }
 
 /// What became of an attempt to propose requests.

@@ -4,6 +4,7 @@ mod agreement;
 mod cluster;
 mod disk;
 mod fan_out;
+mod fence;
 mod force;
 mod hang;
 mod hub;
@@ -20,7 +21,7 @@ use crate::{
     node::{Error, Input, Settings, pending::Outcome, ports::Frame},
     raft::Role,
     state::{Request, codec, testing::put},
-    types::{Identity, Index, MemberId, Millis, RequestId, limits},
+    types::{Identity, Incarnation, Index, MemberId, Millis, RequestId, limits},
 };
 
 pub(crate) use self::reads::Running;
@@ -255,7 +256,10 @@ fn a_forward_is_proposed_once_however_late_it_is_repeated() {
     for _ in 0..2 {
         for ticket in 1..=300 {
             let group = group.clone();
-            cluster.hand_in(1, Input::Frame(MemberId(2), Frame::Forward { ticket, term, group }));
+            cluster.hand_in(
+                1,
+                Input::Frame(MemberId(2), Incarnation(0), Frame::Forward { ticket, term, group }),
+            );
         }
         cluster.tick();
     }
@@ -398,7 +402,7 @@ fn a_snapshot_message_never_travels_alone() {
     cluster.hold.clear();
     let (of_two, of_three): (Vec<_>, Vec<_>) =
         std::mem::take(&mut cluster.held).into_iter().partition(|(from, ..)| from.0 == 2);
-    cluster.held.extend(of_three.into_iter().chain(of_two).filter(|(_, to, _)| to.0 == 1));
+    cluster.held.extend(of_three.into_iter().chain(of_two).filter(|(_, to, ..)| to.0 == 1));
     cluster.release_held();
     cluster.settle();
     cluster.pass(Millis(5_000));

@@ -77,6 +77,8 @@ pub struct RaftCore {
     reluctant: bool,
     /// Who is to lead after this member, which was removed while it led.
     successor: Option<MemberId>,
+    /// This member lost something, and takes no part in elections.
+    pub(super) fenced: bool,
 }
 
 impl RaftCore {
@@ -116,6 +118,7 @@ impl RaftCore {
             told: Index(0),
             reluctant: false,
             successor: None,
+            fenced: false,
         };
         core.spread_election_timeout();
         Ok(core)
@@ -124,7 +127,8 @@ impl RaftCore {
     /// Lets one tick pass. A member that replays its log, or is alone and has writes outstanding,
     /// lets no time pass towards an election.
     pub fn tick(&mut self, writes_outstanding: bool) {
-        let waits = !self.may_campaign() || (self.is_single_voter() && writes_outstanding);
+        let waits =
+            self.fenced || !self.may_campaign() || (self.is_single_voter() && writes_outstanding);
         if self.role() != Role::Leader && waits {
             return;
         }
@@ -167,6 +171,9 @@ impl RaftCore {
 
     fn step_message(&mut self, from: MemberId, message: Message) -> Result<(), StepError> {
         self.guard(from, &message)?;
+        if self.is_fenced_off(&message) {
+            return Ok(());
+        }
         // What the library still declines (a late answer, a dropped vote) is no fault of anyone.
         let _ = self.node.step(message);
         self.spread_election_timeout();

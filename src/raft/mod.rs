@@ -14,6 +14,7 @@
 mod change;
 mod core;
 mod entry;
+mod fence;
 mod guard;
 mod log;
 mod logger;

@@ -218,6 +218,7 @@ async fn carry_out(node: Handle, identity: Identity, command: Command, repeats: 
                 | node::Error::LeaderChanged
                 | node::Error::NotLeader
                 | node::Error::TooManyRequests
+                | node::Error::Fenced
                 | node::Error::TimedOut(_) => time::sleep(RETRY).await,
                 node::Error::TooLarge(_)
                 | node::Error::NotCapable(_)

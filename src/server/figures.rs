@@ -22,6 +22,7 @@ pub(super) fn of_node(metrics: &Metrics) -> node::Metrics {
     node::Metrics {
         has_leader: metrics.has_leader.clone(),
         is_leader: metrics.is_leader.clone(),
+        fenced: metrics.fenced.clone(),
         leader_changes_seen: metrics.leader_changes_seen.clone(),
         proposals_committed: metrics.proposals_committed.clone(),
         proposals_applied: metrics.proposals_applied.clone(),

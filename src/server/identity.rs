@@ -9,15 +9,12 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{
-    Error, discovery,
+    Error, discovery, fence,
     join::{self, Place},
 };
 use crate::{
     config::{Config, InitialClusterState},
-    node::{
-        Initial, Opened, fail_points, force_new_cluster,
-        ports::{LogStore, StateStore},
-    },
+    node::{Initial, Opened, fail_points, force_new_cluster, ports::StateStore},
     state::{Member, Membership, member, meta},
     storage::{self, DataDir, IdentityRecord, Life, Log, LogOptions, Store, StoreOptions},
     types::{BootNumber, ClusterId, Fault, MemberId},
@@ -112,7 +109,10 @@ pub(super) fn prepare(
     };
 
     let dir = Arc::new(dir);
-    let log = Log::open(&dir, LogOptions::default()).map_err(Error::Start)?;
+    let log = match Log::open(&dir, LogOptions::default()) {
+        Err(fault) if fault.is_damage() => Err(fault),
+        opened => Ok(opened.map_err(Error::Start)?),
+    };
     pass("start-log-opened")?;
     let store = Store::open(&dir, store_options(config)).map_err(Error::Start)?;
     pass("start-store-opened")?;
@@ -124,10 +124,14 @@ pub(super) fn prepare(
         dir.removed()?;
         return Err(Error::RemovedBefore { path: dir.path().display().to_string(), member });
     }
-    let mut opened = open(&log, &store, &initial)?;
+    let mut fencing = fence::found(&dir)?;
+    fencing.forced = config.force_new_cluster;
+    let log = fence::usable_log(&dir, log, &store, &mut fencing)?;
+    let mut opened = crate::node::open(&log, &store, &initial, fencing).map_err(Error::Start)?;
     if config.force_new_cluster {
         let forced = force_new_cluster(&log, &store, member, opened);
         opened = forced.map_err(Error::Start)?;
+        opened.fencing.lift().map_err(Error::Start)?;
     }
     match stored_cluster(&store)? {
         // A crash may have come between the state and the note of it.
@@ -141,7 +145,7 @@ pub(super) fn prepare(
         }
     }
     pass("start-fitted")?;
-    let boot = dir.next_boot()?;
+    let boot = fence::count_start(&dir, &log, &store)?;
     pass("start-counted")?;
     Ok(Prepared {
         cluster,
@@ -166,10 +170,6 @@ fn store_options(config: &Config) -> StoreOptions {
 
 fn pass(place: &str) -> Result<(), Error> {
     fail_points::pass(place).map_err(Error::Start)
-}
-
-fn open(log: &dyn LogStore, store: &dyn StateStore, initial: &Initial) -> Result<Opened, Error> {
-    crate::node::open(log, store, initial).map_err(Error::Start)
 }
 
 fn stored_cluster(store: &dyn StateStore) -> Result<Option<ClusterId>, Error> {

@@ -21,6 +21,7 @@ mod discovery;
 mod dns;
 mod error;
 mod face;
+mod fence;
 mod figures;
 pub(crate) mod gather;
 mod identity;

@@ -20,6 +20,11 @@ impl fmt::Display for Shown<'_> {
             Frame::ForwardAnswer { ticket, accepted: false } => {
                 write!(f, "forward {ticket:x}: refused")
             }
+            Frame::Question { start } => write!(f, "fenced start {start:x} asks for the term"),
+            Frame::Answer { start, term, committed } => {
+                write!(f, "to fenced start {start:x}: term {term}, committed {committed:?}")
+            }
+            Frame::Over { newest, .. } => write!(f, "incarnations below {newest} are over"),
         }
     }
 }
@@ -33,5 +38,10 @@ pub fn frame_hash(frame: &Frame) -> u64 {
             u64::from(crc32fast::hash(group)) << 32 | (ticket << 8 ^ term.0)
         }
         Frame::ForwardAnswer { ticket, accepted } => ticket << 1 | u64::from(*accepted),
+        Frame::Question { start } => !*start,
+        Frame::Answer { start, term, committed } => {
+            start.rotate_left(9) ^ term.0 << 32 ^ committed.map_or(0, |index| index.0 + 1)
+        }
+        Frame::Over { newest, start } => newest.0.rotate_left(17) ^ start,
     }
 }

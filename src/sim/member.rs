@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::{
     node::{
-        Input, Opened, carry_out_log, open,
+        Fencing, Input, Opened, carry_out_log, open,
         ports::{LogStore, StateStore},
     },
     raft::{Position, Voters},
@@ -93,11 +93,13 @@ impl Member {
         self.boot += 1;
         let life = Life { member: self.id, boot: self.boot };
         let broken = |fault: Fault| Violation(format!("{} cannot start: {fault}", self.id));
+        let fencing = Fencing::none(self.id);
         let opened = if self.joins && !self.has_state() {
             let (voters, applied) = (Voters::default(), Position::default());
-            Opened { log: self.log.load().map_err(broken)?, voters, applied }
+            Opened { log: self.log.load().map_err(broken)?, voters, applied, fencing }
         } else {
-            let opened = open(&*self.log, &*self.store, &ctx.config.initial()).map_err(broken)?;
+            let opened =
+                open(&*self.log, &*self.store, &ctx.config.initial(), fencing).map_err(broken)?;
             ctx.agreement.applied(self.id, opened.applied, self.store.hash())?;
             let conf = self.conf().unwrap_or_default();
             ctx.configurations.applied(self.id, opened.applied.index, &conf)?;

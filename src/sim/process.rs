@@ -395,6 +395,8 @@ pub(super) fn carry_out_chore(
             store.flush()?;
             store.flushed().map(Input::Flushed)
         }
+        Chore::RaiseFence(_) => Err(Fault::new("a member lost what it had written")),
+        Chore::LiftFence => Ok(Input::FenceLifted),
         Chore::Checkpoint => {
             let mut made = store.checkpoint();
             if planted == Planted::NoCheckpoints {

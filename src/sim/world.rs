@@ -37,7 +37,7 @@ use crate::{
         turnover::{Reached, Step, Turnover},
         workload::Workload,
     },
-    types::{Fault, MemberId, Millis, Revision, Term},
+    types::{Fault, Incarnation, MemberId, Millis, Revision, Term},
 };
 
 /// Clocks of members begin somewhere up to here, in microseconds.
@@ -294,7 +294,7 @@ impl World {
                 if let Some(member) = receiver {
                     let now = ctx.schedule.now();
                     if !member.process().is_some_and(|process| process.is_deaf(now)) {
-                        member.post(Input::Frame(from, frame), ctx);
+                        member.post(Input::Frame(from, Incarnation(0), frame), ctx);
                     }
                 } else if let Some(sender) = members.get_mut(&from) {
                     // A broken connection is noticed, sooner or later.

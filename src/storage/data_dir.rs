@@ -16,8 +16,9 @@ use crate::{
     storage::{
         DataDirError, IdentityRecord, files,
         identity::{FORMAT, Life, Unreadable},
+        random,
     },
-    types::{BootNumber, ClusterId, MemberId},
+    types::{BootNumber, ClusterId, Incarnation, MemberId},
 };
 
 /// A data directory that this process holds: nobody else uses it until this value is dropped.
@@ -95,8 +96,20 @@ impl DataDir {
         if name.chars().any(char::is_control) {
             return Err(DataDirError::BadName(name.to_owned()));
         }
-        let boot = BootNumber(0);
-        let begun = IdentityRecord { cluster, member, name: name.to_owned(), boot, life };
+        let random = random().map_err(|fault| DataDirError::Io {
+            action: "read a random number for",
+            path: identity_path(&self.path),
+            source: io::Error::other(fault.to_string()),
+        })?;
+        let begun = IdentityRecord {
+            cluster,
+            member,
+            name: name.to_owned(),
+            boot: BootNumber(0),
+            incarnation: Incarnation(0).next(u32::try_from(random >> 32).unwrap_or_default()),
+            fenced: false,
+            life,
+        };
         self.write(&mut self.lock(), begun)
     }
 
@@ -136,8 +149,7 @@ impl DataDir {
     /// Counts one more start of the member. Durable when it returns, so that no two starts ever
     /// have the same number.
     pub fn next_boot(&self) -> Result<BootNumber, DataDirError> {
-        self.change(|identity| identity.boot = BootNumber(identity.boot.0 + 1))
-            .map(|identity| identity.boot)
+        self.next_boot_above(BootNumber(0))
     }
 
     /// Data are never stored before it is written whose they are: a crash in between would leave
@@ -152,7 +164,7 @@ impl DataDir {
     }
 
     /// Changes the identity, which must be there, and returns what it is now.
-    fn change(
+    pub(super) fn change(
         &self,
         change: impl FnOnce(&mut IdentityRecord),
     ) -> Result<IdentityRecord, DataDirError> {

@@ -5,10 +5,10 @@
 
 use std::fmt::Write;
 
-use crate::types::{BootNumber, ClusterId, MemberId};
+use crate::types::{BootNumber, ClusterId, Incarnation, MemberId};
 
 /// The format that this version writes, and the only one it reads.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 const TITLE: &str = "quorate data directory";
 
@@ -23,6 +23,10 @@ pub struct IdentityRecord {
     pub name: String,
     /// How often the member was started; 0 until its first start is complete.
     pub boot: BootNumber,
+    /// Another one each time the member lost what it had written.
+    pub incarnation: Incarnation,
+    /// Whether it is not whole again since.
+    pub fenced: bool,
     /// How far it has come in its cluster.
     pub life: Life,
 }
@@ -66,9 +70,10 @@ pub(super) enum Unreadable {
 impl IdentityRecord {
     /// As the text of an identity file.
     pub(super) fn encode(&self) -> String {
-        let Self { cluster, member, name, boot, life } = self;
+        let Self { cluster, member, name, boot, incarnation, fenced, life } = self;
         let mut text = format!(
-            "{TITLE}\nformat {FORMAT}\ncluster {cluster}\nmember {member}\nname {name}\nboot {boot}\n"
+            "{TITLE}\nformat {FORMAT}\ncluster {cluster}\nmember {member}\nname {name}\nboot {boot}\n\
+             incarnation {incarnation}\nfenced {fenced}\n"
         );
         if let Some(word) = life.word() {
             writeln!(text, "life {word}").expect("a string takes any text");
@@ -95,6 +100,8 @@ impl IdentityRecord {
             name: field(lines.next(), "name", |text| Some(text.to_owned()))?,
             boot: BootNumber(field(lines.next(), "boot", |text| text.parse().ok())?),
             life: Life::Member,
+            incarnation: Incarnation(field(lines.next(), "incarnation", hex)?),
+            fenced: field(lines.next(), "fenced", |text| text.parse().ok())?,
         };
         let line = lines.next().filter(|line| line.starts_with("life "));
         if line.is_some() {
@@ -133,6 +140,8 @@ mod tests {
             name: "first of three".into(),
             boot: BootNumber(17),
             life: Life::Joining,
+            incarnation: Incarnation(0x1_0000_00ab),
+            fenced: true,
         }
     }
 

@@ -16,12 +16,15 @@ use std::{
     any::Any,
     cell::Cell,
     fmt::Display,
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
+
+pub use self::record::LogStart;
 
 use crate::{
     node::{fail_points, ports::LogStore},
@@ -65,6 +68,8 @@ pub struct Log {
     files: Arc<LogFiles>,
     path: PathBuf,
     bounds: Mutex<Bounds>,
+    /// The start of the member that wrote to it last.
+    start: Mutex<Option<LogStart>>,
     /// Keeps other processes out until the engine is closed.
     _dir: Arc<DataDir>,
 }
@@ -115,18 +120,23 @@ impl Log {
         let opened = caught(|| Engine::open_with_file_system(config, Arc::clone(&files)));
         let engine = match (opened, files.refused()) {
             (Ok(engine), _) => engine,
-            (Err(_), Some(why)) => return Err(Fault::new(why)),
-            (Err(error), None) => {
+            (Err(_), Some(why)) => return Err(why),
+            (Err(Failed { text, in_system: true }), None) => {
+                return Err(Fault::new(format!("log {}: open: {text}", path.display())));
+            }
+            (Err(Failed { text: error, in_system: false }), None) => {
                 let place = files::find_damaged(&path).map_or_else(
                     || format!("log {}", path.display()),
                     |(file, at)| format!("log file {} is damaged at offset {at}", file.display()),
                 );
-                return Err(Fault::new(format!("{place}: open: {error}")));
+                return Err(Fault::damage(format!("{place}: open: {error}")));
             }
         };
         let unknown = Bounds { truncated: Position::default(), last: Index(0), failed: false };
-        let log = Self { engine, files, path, bounds: Mutex::new(unknown), _dir: Arc::clone(dir) };
+        let (bounds, start) = (Mutex::new(unknown), Mutex::default());
+        let log = Self { engine, files, path, bounds, start, _dir: Arc::clone(dir) };
         log.find_bounds()?;
+        log.find_start()?;
         Ok(log)
     }
 
@@ -136,12 +146,38 @@ impl Log {
         self.call("purge", || self.engine.purge_expired_files()).map(drop)
     }
 
+    /// The start of the member in which the log was last begun to be written. A log that is older
+    /// than its member's identity was put back from a copy.
+    #[must_use]
+    pub fn written_in(&self) -> Option<LogStart> {
+        *self.start.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers that the log is written in this start from now on. Durable when it returns.
+    pub fn begin_start(&self, start: LogStart) -> Result<(), Fault> {
+        let bounds = self.bounds();
+        let after = *bounds;
+        let mut batch = LogBatch::default();
+        Self::put(&mut batch, record::START, record::encode_start(start));
+        self.commit(bounds, batch, after)?;
+        *self.start.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
+        Ok(())
+    }
+
+    fn find_start(&self) -> Result<(), Fault> {
+        let Some(bytes) = self.engine.get(REGION, record::START) else { return Ok(()) };
+        let start = record::decode_start(&bytes)
+            .ok_or_else(|| self.damage("its last start cannot be read"))?;
+        *self.start.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
+        Ok(())
+    }
+
     /// Establishes where the log begins and ends.
     fn find_bounds(&self) -> Result<(), Fault> {
         let truncated = match self.engine.get(REGION, record::TRUNCATED) {
             None => Position::default(),
             Some(bytes) => record::decode_position(&bytes)
-                .ok_or_else(|| self.fault("its truncated position cannot be read"))?,
+                .ok_or_else(|| self.damage("its truncated position cannot be read"))?,
         };
         let first = truncated.index.next();
         if self.engine.first_index(REGION).is_some_and(|found| found < first.0) {
@@ -150,7 +186,7 @@ impl Log {
             self.engine.compact_to(REGION, first.0);
         }
         if let Some(found) = self.engine.first_index(REGION).filter(|found| *found != first.0) {
-            return Err(self.fault(format!(
+            return Err(self.damage(format!(
                 "it begins with entry {found}, but entry {first} should be the first"
             )));
         }
@@ -162,7 +198,7 @@ impl Log {
     fn hard_state(&self) -> Result<HardState, Fault> {
         self.engine.get(REGION, record::HARD_STATE).map_or(Ok(HardState::default()), |bytes| {
             record::decode_hard_state(&bytes)
-                .ok_or_else(|| self.fault("its hard state cannot be read"))
+                .ok_or_else(|| self.damage("its hard state cannot be read"))
         })
     }
 
@@ -178,7 +214,7 @@ impl Log {
             for entry in self.entries(end.index.next(), last.next(), LOAD_BYTES)? {
                 let position = Position { index: Index(entry.index), term: Term(entry.term) };
                 if position.term < end.term {
-                    return Err(self.fault(format!(
+                    return Err(self.damage(format!(
                         "entry {} has term {}, the one before has {}",
                         position.index, position.term, end.term
                     )));
@@ -223,17 +259,22 @@ impl Log {
         work: impl FnOnce() -> raft_engine::Result<T>,
     ) -> Result<T, Fault> {
         caught(work).map_err(|error| match self.files.refused() {
-            Some(why) => Fault::new(why),
-            None => self.fault(format!("{step}: {error}")),
+            Some(why) => why,
+            None => self.fault(format!("{step}: {}", error.text)),
         })
     }
 
-    fn read_fault(&self, low: Index, high: Index, error: &str) -> Fault {
-        let what = format!("read entries {low} to {high}: {error}");
-        match LogFiles::last_read() {
-            Some(file) => Fault::new(format!("log file {}: {what}", file.display())),
-            None => self.fault(what),
-        }
+    fn read_fault(&self, low: Index, high: Index, error: &Failed) -> Fault {
+        let what = format!("read entries {low} to {high}: {}", error.text);
+        let what = match LogFiles::last_read() {
+            Some(file) => format!("log file {}: {what}", file.display()),
+            None => format!("log {}: {what}", self.path.display()),
+        };
+        if error.in_system { Fault::new(what) } else { Fault::damage(what) }
+    }
+
+    fn damage(&self, what: impl Display) -> Fault {
+        Fault::damage(format!("log {}: {what}", self.path.display()))
     }
 
     fn fault(&self, what: impl Display) -> Fault {
@@ -246,7 +287,7 @@ impl LogStore for Log {
         let Bounds { truncated, last, .. } = *self.bounds();
         let hard_state = self.hard_state()?;
         if hard_state.commit > last {
-            return Err(self.fault(format!(
+            return Err(self.damage(format!(
                 "it ends with entry {last}, but entry {} was committed: synced entries are lost",
                 hard_state.commit
             )));
@@ -271,11 +312,11 @@ impl LogStore for Log {
         })
         .map_err(|error| self.read_fault(low, high, &error))?;
         if entries.is_empty() && low < high {
-            return Err(self.fault(format!("entry {low} is missing")));
+            return Err(self.damage(format!("entry {low} is missing")));
         }
         match entries.iter().zip(low.0..).find(|(entry, index)| entry.index != *index) {
             Some((entry, index)) => {
-                Err(self.fault(format!("entry {} stands at index {index}", entry.index)))
+                Err(self.damage(format!("entry {} stands at index {index}", entry.index)))
             }
             None => Ok(entries),
         }
@@ -341,6 +382,9 @@ impl LogStore for Log {
         batch.add_command(REGION, Command::Clean);
         Self::put(&mut batch, record::HARD_STATE, record::encode_hard_state(hard_state));
         Self::put(&mut batch, record::TRUNCATED, record::encode_position(to));
+        if let Some(start) = self.written_in() {
+            Self::put(&mut batch, record::START, record::encode_start(start));
+        }
         fail_points::pass("log-before-reset")?;
         self.commit(bounds, batch, after)?;
         fail_points::pass("log-reset")
@@ -357,15 +401,33 @@ pub fn catches_panic() -> bool {
     CATCHING.get()
 }
 
+/// Why a call of the engine came to nothing.
+struct Failed {
+    text: String,
+    /// The system refused something, which says nothing about what lies on the disk.
+    in_system: bool,
+}
+
 /// Carries out a call of the engine, with its panics as errors.
-fn caught<T>(work: impl FnOnce() -> raft_engine::Result<T>) -> Result<T, String> {
+fn caught<T>(work: impl FnOnce() -> raft_engine::Result<T>) -> Result<T, Failed> {
     let before = CATCHING.replace(true);
     let result = catch_unwind(AssertUnwindSafe(work));
     CATCHING.set(before);
     match result {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(panic) => Err(format!("the engine gave up: {}", panic_text(panic.as_ref()))),
+        Ok(result) => result.map_err(|error| Failed {
+            in_system: matches!(&error, raft_engine::Error::Io(error) if !is_damage(error)),
+            text: error.to_string(),
+        }),
+        Err(panic) => {
+            let text = format!("the engine gave up: {}", panic_text(panic.as_ref()));
+            Err(Failed { text, in_system: false })
+        }
     }
+}
+
+/// Whether a file ended too early, rather than the system having refused something.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

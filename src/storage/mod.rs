@@ -13,9 +13,10 @@
 //! about when to flush, truncate, or take a checkpoint, which is the node's.
 //!
 //! ```text
-//! identity           to whom the directory belongs, and how often it was started
+//! identity           to whom the directory belongs, how often it was started, whether it is fenced
 //! lock               held while a process uses the directory
 //! log/               the raft log
+//! log.damaged/       the last one that could not be read and was begun anew
 //! state              names the current state directory
 //! state-<n>/         a RocksDB database
 //! reclaimed          how much garbage its files were rid of so far
@@ -25,6 +26,7 @@
 
 mod data_dir;
 mod error;
+mod fence;
 mod files;
 mod identity;
 mod log;
@@ -35,7 +37,7 @@ mod testing;
 
 pub use data_dir::DataDir;
 pub use error::DataDirError;
+pub use fence::random;
 pub use identity::{IdentityRecord, Life};
-pub use log::{Log, LogOptions, catches_panic};
 pub use memory::block_cache_bytes;
 pub use store::{Store, StoreOptions};

@@ -89,6 +89,12 @@ impl Store {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The number of the state directory: one more with each checkpoint that is installed.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        *self.number.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The current database with its number.
     fn numbered(&self) -> (u64, Arc<Database>) {
         // Held meanwhile, so that none is installed.

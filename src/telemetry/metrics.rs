@@ -31,6 +31,8 @@ pub struct Metrics {
     pub has_leader: Gauge,
     /// 1 while this member leads.
     pub is_leader: Gauge,
+    /// 1 while this member is fenced: it lost data and has not caught up.
+    pub fenced: Gauge,
     /// How often the known leader changed.
     pub leader_changes_seen: Counter,
     /// Index up to which the log is committed.
@@ -117,6 +119,8 @@ impl Metrics {
         Arc::new(Self {
             has_leader: new.one("etcd_server_has_leader", "Whether a leader is known"),
             is_leader: new.one("etcd_server_is_leader", "Whether this member leads"),
+            fenced: new
+                .one("quorate_server_fenced", "Whether this member lost data and is not whole"),
             leader_changes_seen: new.one("etcd_server_leader_changes_seen", "Leader changes seen"),
             proposals_committed: new
                 .one("etcd_server_proposals_committed_total", "Committed index"),

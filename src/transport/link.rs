@@ -72,6 +72,10 @@ struct Ended {
 impl Link {
     /// Keeps a stream open until the task is aborted, trying the URLs in turn.
     pub(super) async fn run(self) {
+        // Before the node is there, this member does not know what to say of itself.
+        while self.shared.inbox().is_none() {
+            sleep(BACKOFF_MIN).await;
+        }
         let mut backoff = BACKOFF_MIN;
         let mut told = None;
         for (index, url) in self.urls.iter().enumerate().cycle() {
@@ -102,13 +106,17 @@ impl Link {
     }
 
     async fn attempt(&self, index: usize, url: &str) -> Ended {
+        let Some(inbox) = self.shared.inbox() else {
+            return Ended { settled: false, reason: "this member is about to stop".into() };
+        };
         let channel = match dial(url, self.shared.config).await {
             Ok(channel) => channel,
             Err(reason) => return Ended { settled: false, removed: false, reason },
         };
         let mut client =
             PeerClient::new(channel).max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
-        let greeting = wire::greeting(self.shared.config, self.to, &self.shared.own_urls());
+        let greeting =
+            wire::greeting(self.shared.config, self.to, &self.shared.own_urls(), inbox.greeting());
         let begun = Instant::now();
         let call = client.messages(self.queue.read(greeting));
         let settle = sleep(SETTLED_AFTER);

@@ -33,7 +33,7 @@ use crate::{
         SnapshotProgressResponse, StateHashRequest, StateHashResponse,
         peer_server::{Peer, PeerServer},
     },
-    types::{LeaseId, MemberId, Revision, limits},
+    types::{Incarnation, LeaseId, MemberId, Revision, limits},
 };
 
 /// Who opens a call says who it is at once.
@@ -106,13 +106,15 @@ impl PeerService {
 
     async fn take_messages(&self, frames: &mut Streaming<PeerFrame>) -> Result<(), Status> {
         let first = within(HANDSHAKE_WITHIN, frames.message()).await?;
-        let greeting = first.as_ref().and_then(wire::greeting_of);
-        let from = self.sender(greeting)?;
-        let urls = greeting.map(wire::urls_of).unwrap_or_default();
+        let handshake = first.as_ref().and_then(wire::greeting_of);
+        let from = self.sender(handshake)?;
+        let urls = handshake.map(wire::urls_of).unwrap_or_default();
         let _admitted = self.peers.admit(from, urls).inspect_err(|refusal| self.tell(refusal))?;
         let _counts = self.peers.heard_of(from);
+        let greeting = handshake.map(wire::greeting_in).unwrap_or_default();
+        self.inbox.greeted(from, greeting);
         select! {
-            ended = self.take_frames(from, frames) => ended,
+            ended = self.take_frames(from, greeting.incarnation, frames) => ended,
             refusal = self.removal_of(from) => Err(refusal.into()),
         }
     }
@@ -130,6 +132,7 @@ impl PeerService {
     async fn take_frames(
         &self,
         from: MemberId,
+        incarnation: Incarnation,
         frames: &mut Streaming<PeerFrame>,
     ) -> Result<(), Status> {
         let metrics = self.peers.member_metrics(from);
@@ -141,7 +144,7 @@ impl PeerService {
                 let len = wire::payload_len(&frame);
                 metrics.received_bytes.inc_by(u64::try_from(len).unwrap_or(u64::MAX));
             }
-            self.inbox.deliver(from, frame);
+            self.inbox.deliver(from, incarnation, frame);
         }
         Ok(())
     }

@@ -29,18 +29,21 @@ use crate::{
         Error,
         ports::{
             Asked, Between, Checkpoint, CheckpointFile, CheckpointId, ConfState, DiskSpace, Frame,
-            Hashed, Inbox, Member, Membership, OwnedView, Peers, Promotion, Reclaim, Renewed, Span,
+            Greeting, Hashed, Inbox, Member, Membership, OwnedView, Peers, Promotion, Reclaim, Renewed, Span,
             StageId, StateStore, TimeLeft, Writes,
         },
     },
     raft::Position,
-    types::{BootNumber, ClusterId, Fault, LeaseId, MemberId, Revision, Seconds},
+    types::{BootNumber, ClusterId, Fault, Incarnation, LeaseId, MemberId, Revision, Seconds},
 };
 
 /// Long enough for the slowest machine; a test that waits for it has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) const CLUSTER: ClusterId = ClusterId(0xc);
+
+/// The one that all speak in here.
+pub(super) const INCARNATION: Incarnation = Incarnation(77);
 
 /// What happened to a member.
 #[derive(Debug, PartialEq, Eq)]
@@ -92,7 +95,16 @@ impl Recorder {
 }
 
 impl Inbox for Recorder {
-    fn deliver(&self, from: MemberId, frame: Frame) {
+    fn greeting(&self) -> Greeting {
+        Greeting { incarnation: INCARNATION, ..Greeting::default() }
+    }
+
+    fn greeted(&self, _: MemberId, greeting: Greeting) {
+        assert_eq!(greeting.incarnation, INCARNATION);
+    }
+
+    fn deliver(&self, from: MemberId, incarnation: Incarnation, frame: Frame) {
+        assert_eq!(incarnation, INCARNATION);
         self.record(Happened::Frame(from, frame));
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tonic::{Code, Status};
 
 use super::{
-    testing::{CLUSTER, Happened, PATIENCE, Served, TestMember},
+    testing::{CLUSTER, Happened, INCARNATION, PATIENCE, Served, TestMember},
     wire::PROTOCOL,
 };
 use crate::{
@@ -49,8 +49,8 @@ pub(super) fn greeting(change: impl FnOnce(&mut Handshake)) -> PeerFrame {
 }
 
 fn handshake() -> Handshake {
-    let (cluster, protocol) = (CLUSTER.0, PROTOCOL);
-    Handshake { cluster, from: A, to: B, protocol, ..Handshake::default() }
+    let (cluster, protocol, incarnation) = (CLUSTER.0, PROTOCOL, INCARNATION.0);
+    Handshake { cluster, from: A, to: B, protocol, incarnation, ..Handshake::default() }
 }
 
 /// What a stream of these frames is answered with.

@@ -5,12 +5,13 @@ use tonic::Status;
 
 use super::{ClusterMembers, Config, Refusal};
 use crate::{
-    node::ports::{Frame, Member, Membership, Promotion},
+    node::ports::{Frame, Greeting, Member, Membership, Promotion},
     proto::internal::{
-        Forward, ForwardAnswer, Handshake, MembersRequest, MembersResponse, PeerFrame, PeerMember,
-        Promotion as ProtoPromotion, peer_frame::Frame as Kind,
+        FenceAnswer, FenceQuestion, Forward, ForwardAnswer, Handshake, IncarnationOver,
+        MembersRequest, MembersResponse, PeerFrame, PeerMember, Promotion as ProtoPromotion,
+        peer_frame::Frame as Kind,
     },
-    types::{ClusterId, MemberId, Term, limits},
+    types::{BootNumber, ClusterId, Incarnation, Index, MemberId, Term, limits},
 };
 
 /// The version of the protocol that both sides must speak.
@@ -52,9 +53,34 @@ pub(super) fn check_handshake(
 }
 
 /// The first frame of a stream, from a member that is reached at these URLs.
-pub(super) fn greeting(config: Config, to: MemberId, peer_urls: &[String]) -> PeerFrame {
-    let handshake = Handshake { peer_urls: peer_urls.to_vec(), ..handshake(config, to) };
+pub(super) fn greeting(
+    config: Config,
+    to: MemberId,
+    peer_urls: &[String],
+    greeting: Greeting,
+) -> PeerFrame {
+    let Greeting { incarnation, boot, start, term, last } = greeting;
+    let handshake = Handshake {
+        peer_urls: peer_urls.to_vec(),
+        incarnation: incarnation.0,
+        boot: boot.0,
+        start,
+        term: term.0,
+        last_index: last.0,
+        ..handshake(config, to)
+    };
     PeerFrame { frame: Some(Kind::Handshake(handshake)) }
+}
+
+/// What the sender of a stream says of itself.
+pub(super) fn greeting_in(handshake: &Handshake) -> Greeting {
+    Greeting {
+        incarnation: Incarnation(handshake.incarnation),
+        boot: BootNumber(handshake.boot),
+        start: handshake.start,
+        term: Term(handshake.term),
+        last: Index(handshake.last_index),
+    }
 }
 
 /// The URLs at which the sender of a greeting is reached; none, when they cannot be meant.
@@ -146,7 +172,15 @@ pub(super) fn cluster_members(response: MembersResponse) -> ClusterMembers {
 pub(super) fn greeting_of(frame: &PeerFrame) -> Option<&Handshake> {
     match &frame.frame {
         Some(Kind::Handshake(handshake)) => Some(handshake),
-        Some(Kind::Raft(_) | Kind::Forward(_) | Kind::ForwardAnswer(_)) | None => None,
+        Some(
+            Kind::Raft(_)
+            | Kind::Forward(_)
+            | Kind::ForwardAnswer(_)
+            | Kind::FenceQuestion(_)
+            | Kind::FenceAnswer(_)
+            | Kind::IncarnationOver(_),
+        )
+        | None => None,
     }
 }
 
@@ -159,6 +193,14 @@ pub(super) fn to_proto(frame: Frame) -> PeerFrame {
         }
         Frame::ForwardAnswer { ticket, accepted } => {
             Kind::ForwardAnswer(ForwardAnswer { ticket, accepted })
+        }
+        Frame::Question { start } => Kind::FenceQuestion(FenceQuestion { start }),
+        Frame::Answer { start, term, committed } => {
+            let committed = committed.map(|index| index.0);
+            Kind::FenceAnswer(FenceAnswer { start, term: term.0, committed })
+        }
+        Frame::Over { newest, start } => {
+            Kind::IncarnationOver(IncarnationOver { newest: newest.0, start })
         }
     };
     PeerFrame { frame: Some(kind) }
@@ -174,6 +216,13 @@ pub(super) fn from_proto(frame: PeerFrame) -> Option<Frame> {
         }
         Kind::ForwardAnswer(ForwardAnswer { ticket, accepted }) => {
             Some(Frame::ForwardAnswer { ticket, accepted })
+        }
+        Kind::FenceQuestion(FenceQuestion { start }) => Some(Frame::Question { start }),
+        Kind::FenceAnswer(FenceAnswer { start, term, committed }) => {
+            Some(Frame::Answer { start, term: Term(term), committed: committed.map(Index) })
+        }
+        Kind::IncarnationOver(IncarnationOver { newest, start }) => {
+            Some(Frame::Over { newest: Incarnation(newest), start })
         }
     }
 }
@@ -207,7 +256,10 @@ pub(super) fn payload_len(frame: &Frame) -> usize {
     match frame {
         Frame::Raft(message) => payload(message),
         Frame::Forward { group, .. } => payload(group),
-        Frame::ForwardAnswer { .. } => 0,
+        Frame::ForwardAnswer { .. }
+        | Frame::Question { .. }
+        | Frame::Answer { .. }
+        | Frame::Over { .. } => 0,
     }
 }
 
@@ -330,10 +382,28 @@ mod tests {
             Frame::Raft(Bytes::from_static(b"m")),
             Frame::Forward { ticket: 1, term: Term(2), group: Bytes::from_static(b"g") },
             Frame::ForwardAnswer { ticket: 1, accepted: true },
+            Frame::Question { start: 3 },
+            Frame::Answer { start: 3, term: Term(4), committed: Some(Index(5)) },
+            Frame::Answer { start: 3, term: Term(4), committed: None },
+            Frame::Over { newest: Incarnation(6), start: 7 },
         ] {
             assert_eq!(from_proto(to_proto(frame.clone())), Some(frame));
         }
-        assert_eq!(from_proto(greeting(LOCAL, MemberId(1), &[])), None);
+        assert_eq!(from_proto(greeting(LOCAL, MemberId(1), &[], Greeting::default())), None);
         assert_eq!(from_proto(PeerFrame { frame: None }), None);
+    }
+
+    /// Who opens a stream says in which life it is and what it has.
+    #[test]
+    fn a_greeting_survives_the_way() {
+        let said = Greeting {
+            incarnation: Incarnation(1),
+            boot: BootNumber(2),
+            start: 3,
+            term: Term(4),
+            last: Index(5),
+        };
+        let frame = greeting(LOCAL, MemberId(1), &[], said);
+        assert_eq!(greeting_of(&frame).map(greeting_in), Some(said));
     }
 }

@@ -41,6 +41,21 @@ number!(
     BootNumber(u64), "{}"
 );
 
+number!(
+    /// Which life of a member speaks: another one each time it lost what it had written. Later ones
+    /// are larger; 0 where nobody keeps them.
+    Incarnation(u64), "{:x}"
+);
+
+impl Incarnation {
+    /// One that follows this one. Its lower half is `random`, so that two that were chosen without
+    /// knowledge of each other differ.
+    #[must_use]
+    pub fn next(self, random: u32) -> Self {
+        Self(((self.0 >> 32) + 1) << 32 | u64::from(random))
+    }
+}
+
 impl Index {
     /// The index after this one.
     #[must_use]

@@ -15,7 +15,9 @@ pub mod time;
 pub mod url;
 
 pub use fault::Fault;
-pub use id::{BootNumber, ClusterId, Index, LeaseId, MemberId, Position, RequestId, Term};
+pub use id::{
+    BootNumber, ClusterId, Incarnation, Index, LeaseId, MemberId, Position, RequestId, Term,
+};
 pub use identity::Identity;
 pub use key::{Key, KeyRange};
 pub use revision::{DeleteReason, Event, EventId, EventKind, KeyValue, Revision};

@@ -1,5 +1,5 @@
-//! Files of one member of three with flipped bits: the member says which file it is and ends, never
-//! serves what is wrong, and the others go on.
+//! Files of one member of three with flipped bits: the member says which file it is, never serves what
+//! is wrong, and the others go on. With a damaged state it ends; with a damaged log it is fenced.
 
 use std::{
     fs::{self, OpenOptions},
@@ -72,6 +72,20 @@ impl Damaged {
         assert_eq!(refused.code, FAULT, "{name} at {at}: {refused:?}");
         assert!(said.contains(name), "{name} at {at}: {said}");
         eprintln!("{at}: {}", said.lines().last().unwrap_or_default());
+    }
+
+    /// The victim starts fenced, names the file, and serves what the others have when it serves.
+    async fn is_fenced(&mut self, file: &Path, at: usize) {
+        let before = self.cluster.member(self.victim).log_text().len();
+        self.cluster.member(self.victim).restart().await;
+        let log = self.cluster.member(self.victim).log_text();
+        let said = &log[before..];
+        assert!(said.contains(file.to_str().unwrap()), "at {at}: {said}");
+        assert!(said.contains("this member is fenced"), "at {at}: {said}");
+        assert!(said.contains("the fence is lifted"), "at {at}: {said}");
+        let mut client = self.cluster.client(self.victim).await;
+        self.journal.verify(&mut client).await.unwrap();
+        self.stop().await;
     }
 
     /// The victim runs, and is read from until it ends. Nothing it says is wrong.
@@ -186,38 +200,42 @@ async fn a_state_that_cannot_be_opened_is_refused() {
     damaged.cluster.member(damaged.victim).restart().await;
 }
 
-/// A flipped bit in the log is never taken for its end.
+/// A flipped bit in the log is never taken for its end: the member is fenced, and gets from the others
+/// what it cannot read.
 #[tokio::test]
-async fn rr_60_a_damaged_log_is_refused() {
+async fn rr_60_a_damaged_log_is_fenced() {
     let mut damaged = Damaged::prepare().await;
-    let logs = {
-        let mut logs = files(&damaged.data_dir().join("log"), ".raftlog");
-        logs.retain(|path| path.extension().is_some_and(|extension| extension == "raftlog"));
-        logs.sort();
-        logs
-    };
-    let (oldest, newest) = (logs.first().unwrap(), logs.last().unwrap());
-    assert_ne!(oldest, newest);
+    // Where in a file: from its end, in its middle, or from its beginning.
     let end = |file: &Path| {
         let content = fs::read(file).unwrap();
         content.iter().rposition(|byte| *byte != 0).unwrap()
     };
-    for (file, at) in [
+    let places: [(bool, fn(usize) -> usize); 7] = [
         // The newest record, its checksum and its data.
-        (newest, end(newest)),
-        (newest, end(newest) - 40),
-        (newest, end(newest) / 2),
-        (newest, 70),
-        (oldest, end(oldest) - 3),
-        (oldest, end(oldest) / 2),
-        (oldest, 20),
-    ] {
-        let whole = flip(file, at);
-        damaged.refuses(file, at).await;
-        fs::write(file, whole).unwrap();
+        (true, |end| end),
+        (true, |end| end - 40),
+        (true, |end| end / 2),
+        (true, |_| 70),
+        (false, |end| end - 3),
+        (false, |end| end / 2),
+        (false, |_| 20),
+    ];
+    let data_dir = damaged.data_dir();
+    let copied = damaged.cluster.path("copy");
+    crate::fence::copy(&data_dir, &copied);
+    for (newest, place) in places {
+        // The identity stays: what is damaged is always the log that it belongs to.
+        crate::fence::put_back(&copied, &data_dir, Some("identity"));
+        let mut logs = files(&data_dir.join("log"), ".raftlog");
+        logs.retain(|path| path.extension().is_some_and(|extension| extension == "raftlog"));
+        logs.sort();
+        assert!(logs.len() > 1);
+        let file = if newest { logs.last() } else { logs.first() }.unwrap();
+        let at = place(end(file));
+        flip(file, at);
+        damaged.is_fenced(file, at).await;
     }
     damaged.others_serve().await;
-    damaged.cluster.member(damaged.victim).restart().await;
 }
 
 /// Damage within a table shows when it is read: the reader gets an error, and the member ends.

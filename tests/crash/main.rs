@@ -18,6 +18,7 @@
 mod harness;
 
 mod damage;
+mod fence;
 mod install;
 mod journal;
 mod kills;

@@ -68,6 +68,7 @@ const START: &[(&str, &[usize])] = &[
     ("log-before-reset", &[1]),
     ("log-reset", &[1]),
     ("start-fitted", &[1]),
+    ("start-in-log", &[1]),
     ("start-counted", &[1]),
 ];
 const WRITE: &[(&str, &[usize])] = &[

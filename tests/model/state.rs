@@ -111,10 +111,26 @@ pub(crate) enum Fence {
 /// is over, or the same member in the same part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Flying {
-    Vote { from: u8, to: u8, incarnation: u8, term: Term },
-    Ack { from: u8, to: u8, incarnation: u8, term: Term, place: u8 },
+    Vote {
+        from: u8,
+        to: u8,
+        incarnation: u8,
+        term: Term,
+    },
+    Ack {
+        from: u8,
+        to: u8,
+        incarnation: u8,
+        term: Term,
+        place: u8,
+    },
     /// To the victim, with the commit index when it comes from a leader that knows it.
-    Term { from: u8, incarnation: u8, term: Term, commit: Option<u8> },
+    Term {
+        from: u8,
+        incarnation: u8,
+        term: Term,
+        commit: Option<u8>,
+    },
 }
 
 /// Everything.

@@ -105,7 +105,6 @@ pub(crate) fn take<const N: usize>(
 /// What comes of a step: nothing when it is not possible.
 type Possible = Option<Result<(), Violation>>;
 
-
 fn small(id: usize) -> u8 {
     u8::try_from(id).expect("there are few members")
 }
@@ -274,7 +273,8 @@ impl<const N: usize> State<N> {
             return Err(Violation::TwoLeaders(term));
         }
         *known = small(id);
-        for (place, (entry, under)) in (1..).zip(self.committed.terms().iter().zip(self.committed_in))
+        for (place, (entry, under)) in
+            (1..).zip(self.committed.terms().iter().zip(self.committed_in))
         {
             if under < term && log.term_at(place) != Some(*entry) {
                 return Err(Violation::Lost { place });

@@ -27,8 +27,11 @@ pub(super) async fn page<V: Vitals>(
     json(code, format!(r#"{{"health":"{health}","reason":"{}"}}"#, escape(&reason)))
 }
 
-/// Looks at the alarms, then for a leader, then reads.
+/// Looks at the fence, at the alarms, then for a leader, then reads.
 async fn look(vitals: &impl Vitals, query: &Query<'_>) -> Result<(), String> {
+    if vitals.is_fenced() {
+        return Err("FENCED".to_owned());
+    }
     let alarms = vitals.alarms().map_err(|error| format!("RANGE ERROR:{error}"))?;
     let names = alarms.iter().map(|alarm| convert::maintenance::alarm_name(alarm.kind));
     if let Some(name) = names.into_iter().find(|name| !query.exclude.contains(name)) {

@@ -19,6 +19,11 @@ pub trait Vitals: Send + Sync + 'static {
     /// What all members understand; `None` until each has told it.
     fn cluster_version(&self) -> Option<Level>;
 
+    /// Whether this member lost something, and serves nobody until it is whole.
+    fn is_fenced(&self) -> bool {
+        false
+    }
+
     /// Whether this member has no vote.
     fn is_learner(&self) -> Result<bool, String>;
 
@@ -38,6 +43,10 @@ impl Vitals for Handle {
 
     fn cluster_version(&self) -> Option<Level> {
         Self::cluster_version(self)
+    }
+
+    fn is_fenced(&self) -> bool {
+        Handle::is_fenced(self)
     }
 
     fn is_learner(&self) -> Result<bool, String> {

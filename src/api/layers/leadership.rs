@@ -24,6 +24,11 @@ pub trait Leadership: Send + Sync + 'static {
     /// Whether a leader is known.
     fn has_leader(&self) -> bool;
 
+    /// Whether the member lost something, and serves nobody until it is whole.
+    fn is_fenced(&self) -> bool {
+        false
+    }
+
     /// Comes to an end when no leader was known at several looks in a row.
     fn lost(&self) -> Lost;
 
@@ -38,6 +43,10 @@ impl Leadership for Handle {
 
     fn has_leader(&self) -> bool {
         self.status().leader.is_some()
+    }
+
+    fn is_fenced(&self) -> bool {
+        Handle::is_fenced(self)
     }
 
     fn lost(&self) -> Lost {

@@ -23,8 +23,18 @@ pub(super) struct Rules {
     pub(super) needs_leader: bool,
 }
 
-/// Checks the metadata of a call that is about to begin.
-pub(super) fn check(headers: &HeaderMap, leadership: &dyn Leadership) -> Result<Rules, Status> {
+/// What a fenced member answers still: what it says of itself, and nothing of its state.
+const OF_FENCED: [&str; 2] = ["/etcdserverpb.Maintenance/Status", "/grpc.health.v1.Health/Check"];
+
+/// Checks the metadata of a call that is about to begin, and whether the member serves at all.
+pub(super) fn check(
+    path: &str,
+    headers: &HeaderMap,
+    leadership: &dyn Leadership,
+) -> Result<Rules, Status> {
+    if leadership.is_fenced() && !OF_FENCED.iter().any(|open| path.starts_with(open)) {
+        return Err(status::of_node(Error::Fenced));
+    }
     let version = headers.get(CLIENT_API_VERSION).map_or(&b""[..], |value| value.as_bytes());
     if str::from_utf8(version).is_err() {
         return Err(status::of_invalid(Invalid::ClientApiVersion));

@@ -102,7 +102,7 @@ impl Guard {
         } else if shared.leadership.is_corrupt() && corrupt::concerns(path) {
             Err(corrupt::refusal())
         } else {
-            metadata::check(request.headers(), &*shared.leadership)
+            metadata::check(request.uri().path(), request.headers(), &*shared.leadership)
         };
         let rules = match rules {
             Ok(rules) => rules,

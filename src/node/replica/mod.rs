@@ -5,6 +5,7 @@
 //! whatever consensus wants sent, written and applied comes out as an [`Output`].
 
 mod corrupt;
+mod fence;
 mod hang;
 mod members;
 mod own;
@@ -27,7 +28,7 @@ use crate::{
     types::{Fault, Index, MemberId, Millis, Term},
 };
 
-use self::{hang::Hang, own::Own, persist::Writing, snapshot::Snapshots};
+use self::{fence::Fence, hang::Hang, own::Own, persist::Writing, snapshot::Snapshots};
 
 /// One member's consensus and everything that hangs on it.
 pub struct Replica {
@@ -44,6 +45,7 @@ pub struct Replica {
     hang: Hang,
     snapshots: Snapshots,
     retention: Retention,
+    fence: Fence,
     applied: Position,
     flushed: Index,
     flushing: bool,
@@ -90,6 +92,7 @@ impl Replica {
             hang: Hang::default(),
             snapshots: Snapshots::default(),
             retention: Retention::of_log(log.truncated.index, log.last.index, log.bytes),
+            fence: Fence::default(),
             core,
             queue: VecDeque::new(),
             own: Own::default(),
@@ -109,7 +112,12 @@ impl Replica {
         self.notice_pause(now);
         match input {
             Input::Tick => self.tick(now),
-            Input::Frame(from, frame) => self.receive(from, frame),
+            Input::Frame(from, incarnation, frame) => {
+                if self.hears(from, incarnation) {
+                    self.receive(from, frame);
+                }
+            }
+            Input::Greeting(from, greeting) => self.greeted(from, &greeting),
             Input::Snapshot { from, stage, message } => {
                 self.receive_snapshot(from, stage, &message)
             }
@@ -132,12 +140,18 @@ impl Replica {
             Input::Unreachable(member) => self.core.report_unreachable(member),
             Input::SnapshotSent { to, id, arrived } => self.snapshot_sent(to, id, arrived),
             Input::HandOver(to) => self.hand_over(to),
+            Input::FenceRaised => self.fence_raised(),
+            Input::FenceLifted => self.fence_lifted(),
             Input::Stop => self.shared.stop(Stop::Asked),
         }
     }
 
     /// Turns what came in into work.
     pub fn finish_round(&mut self, now: Millis) -> Output {
+        self.follow_fence();
+        if self.is_ending() {
+            return self.last_round();
+        }
         self.follow_leadership();
         self.go_on_with_leases(now);
         self.propose_waiting(now);
@@ -146,6 +160,7 @@ impl Replica {
         self.follow_leadership();
         self.fetch_and_snapshot();
         self.shared.set_committed(self.core.committed());
+        self.greet();
         std::mem::take(&mut self.output)
     }
 
@@ -163,6 +178,7 @@ impl Replica {
         if self.core.role() == Role::Leader || !self.hang.is_known() {
             self.core.tick(self.writing.is_busy());
         }
+        self.tick_fence();
         self.output.sends.extend(self.forwards.tick(now));
         self.reads.forget_closed();
         self.forget_abandoned();
@@ -178,6 +194,7 @@ impl Replica {
             return;
         }
         match frame {
+            Frame::Raft(_) if self.is_deaf() => {}
             Frame::Raft(bytes) => {
                 let stepped = self.core.step(from, &bytes);
                 self.judge(from, stepped);
@@ -189,13 +206,18 @@ impl Replica {
                 let refused = self.forwards.answered(ticket, accepted);
                 self.requeue(refused);
             }
+            Frame::Question { start } => self.receive_question(from, start),
+            Frame::Answer { start, term, committed } => {
+                self.receive_answer(from, start, term, committed);
+            }
+            Frame::Over { newest, start } => self.receive_over(from, newest, start),
         }
     }
 
     fn judge(&mut self, from: MemberId, stepped: Result<(), StepError>) {
         match stepped {
             Ok(()) => {}
-            Err(StepError::Fault(fault)) => self.output.fault = Some(fault),
+            Err(StepError::Fault(fault)) => self.contradicted(fault),
             Err(
                 error @ (StepError::Malformed
                 | StepError::NotForUs(_)

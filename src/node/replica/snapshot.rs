@@ -70,7 +70,7 @@ impl Replica {
     pub(super) fn receive_snapshot(&mut self, from: MemberId, stage: StageId, message: &Bytes) {
         // Whatever is ready now is not about this snapshot.
         self.drain_ready();
-        if self.snapshots.is_installing() || self.writing.is_full() {
+        if self.is_deaf() || self.snapshots.is_installing() || self.writing.is_full() {
             self.output.dropped_stages.push(stage);
             return;
         }

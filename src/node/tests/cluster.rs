@@ -17,11 +17,14 @@ use crate::{
         Shared, carry_out_log, housekeeper, open,
         pending::Outcome,
         ports::{Checkpoint, DiskSpace, Frame, LogStore, StateStore},
-        tests::disk::{MemoryLog, MemoryStore},
+        tests::{
+            disk::{MemoryLog, MemoryStore},
+            fence::MemoryFence,
+        },
     },
     raft::Role,
     state::{Command, Member, mvcc, testing::get},
-    types::{BootNumber, ClusterId, Fault, Index, KeyValue, MemberId, Millis},
+    types::{BootNumber, ClusterId, Fault, Incarnation, Index, KeyValue, MemberId, Millis},
 };
 
 const TICK: u64 = 100;
@@ -29,16 +32,19 @@ const TICK: u64 = 100;
 /// Frames that get lost on the way.
 pub(super) type Lost = fn(MemberId, &Frame) -> bool;
 
+/// A frame on its way: who sent it to whom, and in which incarnation.
+pub(super) type Sent = (MemberId, MemberId, Incarnation, Frame);
+
 /// Members in memory, and the frames between them.
 pub(super) struct Cluster {
     members: Vec<OneMember>,
     founders: u64,
     clock: Arc<TestClock>,
-    frames: VecDeque<(MemberId, MemberId, Frame)>,
-    cut_off: BTreeSet<u64>,
+    frames: VecDeque<Sent>,
+    pub(super) cut_off: BTreeSet<u64>,
     /// Frames from these members are held back in `held`.
     pub(super) hold: BTreeSet<u64>,
-    pub(super) held: Vec<(MemberId, MemberId, Frame)>,
+    pub(super) held: Vec<Sent>,
     /// Frames from cut-off members, and those this one names, get lost.
     pub(super) lost: Lost,
     tune: fn(&mut Settings),
@@ -47,6 +53,7 @@ pub(super) struct Cluster {
 struct OneMember {
     log: Arc<MemoryLog>,
     store: Arc<MemoryStore>,
+    fence: Arc<MemoryFence>,
     boot: u64,
     process: Option<Process>,
 }
@@ -80,6 +87,7 @@ impl Cluster {
         self.members.push(OneMember {
             log: Arc::default(),
             store: Arc::default(),
+            fence: Arc::default(),
             boot: 0,
             process: None,
         });
@@ -90,8 +98,13 @@ impl Cluster {
 
     /// Members 1 to `size` of a new cluster, all running.
     pub(super) fn new(size: u64, tune: fn(&mut Settings)) -> Self {
-        let member =
-            |_| OneMember { log: Arc::default(), store: Arc::default(), boot: 0, process: None };
+        let member = |_| OneMember {
+            log: Arc::default(),
+            store: Arc::default(),
+            fence: Arc::default(),
+            boot: 0,
+            process: None,
+        };
         let mut cluster = Self {
             members: (0..size).map(member).collect(),
             founders: size,
@@ -136,12 +149,15 @@ impl Cluster {
         };
         let (boot, log, store) =
             (BootNumber(member.boot), member.log.clone(), member.store.clone());
-        let opened = open(&*log, &*store, &initial).unwrap();
+        let fencing = member.fence.fencing(MemberId(id), member.boot);
+        let opened = open(&*log, &*store, &initial, fencing).unwrap();
         let mut settings = Settings::new(ClusterId(7), MemberId(id), boot);
         (self.tune)(&mut settings);
         let shared = Shared::new(settings, Metrics::default(), self.clock.clone(), store).unwrap();
         let replica =
-            Replica::new(shared.clone(), &opened.log, &opened.voters, opened.applied, log).unwrap();
+            Replica::new(shared.clone(), &opened.log, &opened.voters, opened.applied, log)
+                .unwrap()
+                .with_fencing(&opened.fencing);
         member.process = Some(Process {
             applier: Applier::new(shared.clone(), opened.applied),
             shared,
@@ -152,6 +168,40 @@ impl Cluster {
             apply_hangs: false,
             fault: None,
         });
+        self.connect();
+    }
+
+    /// Members that run open streams to each other, anew where there were some.
+    pub(super) fn connect(&mut self) {
+        let ids: Vec<u64> = (1..=self.members.len() as u64).collect();
+        for from in &ids {
+            let Some(process) = &self.members[at(*from)].process else { continue };
+            let greeting = process.shared.greeting();
+            for to in ids.iter().filter(|to| *to != from) {
+                if !self.cut_off.contains(from) && !self.cut_off.contains(to) {
+                    self.hand_in(*to, Input::Greeting(MemberId(*from), greeting));
+                }
+            }
+        }
+    }
+
+    /// What a member keeps of its fence.
+    pub(super) fn fence(&self, id: u64) -> Arc<MemoryFence> {
+        self.members[at(id)].fence.clone()
+    }
+
+    /// A member's log and state, to be looked at or meddled with.
+    pub(super) fn disk(&self, id: u64) -> (Arc<MemoryLog>, Arc<MemoryStore>) {
+        let member = &self.members[at(id)];
+        (member.log.clone(), member.store.clone())
+    }
+
+    /// Why a member cannot start on what its last run left.
+    pub(super) fn refuses_to_start(&self, id: u64) -> Fault {
+        let member = &self.members[at(id)];
+        let fencing = member.fence.fencing(MemberId(id), member.boot + 1);
+        let initial = Initial::Founding { cluster: ClusterId(7), members: Vec::new() };
+        open(&*member.log, &*member.store, &initial, fencing).unwrap_err()
     }
 
     /// Ends a member's process: its state falls back to what was flushed, its log to what was synced.
@@ -159,7 +209,7 @@ impl Cluster {
         let member = &mut self.members[at(id)];
         member.process = None;
         member.store.crash();
-        self.frames.retain(|(from, to, _)| from.0 != id && to.0 != id);
+        self.frames.retain(|(from, to, ..)| from.0 != id && to.0 != id);
     }
 
     /// Says how full a member's disk is.
@@ -175,6 +225,7 @@ impl Cluster {
     pub(super) fn heal(&mut self) {
         self.cut_off.clear();
         self.lost = |_, _| false;
+        self.connect();
     }
 
     /// Makes `id` the leader, of whoever can be reached.
@@ -249,8 +300,8 @@ impl Cluster {
 
     /// Hands in the frames that were held back, all within one round of their receivers.
     pub(super) fn release_held(&mut self) {
-        for (from, to, frame) in std::mem::take(&mut self.held) {
-            self.hand_in(to.0, Input::Frame(from, frame));
+        for (from, to, incarnation, frame) in std::mem::take(&mut self.held) {
+            self.hand_in(to.0, Input::Frame(from, incarnation, frame));
         }
     }
 
@@ -296,15 +347,15 @@ impl Cluster {
             for id in 1..=self.members.len() as u64 {
                 busy |= self.work(id);
             }
-            for (from, to, frame) in std::mem::take(&mut self.frames) {
+            for (from, to, incarnation, frame) in std::mem::take(&mut self.frames) {
                 if self.hold.contains(&from.0) {
-                    self.held.push((from, to, frame));
+                    self.held.push((from, to, incarnation, frame));
                     continue;
                 }
                 let absent = self.members.len() < usize::try_from(to.0).unwrap();
                 let cut = absent || self.cut_off.contains(&from.0) || self.cut_off.contains(&to.0);
                 if !cut && !(self.lost)(from, &frame) {
-                    self.hand_in(to.0, Input::Frame(from, frame));
+                    self.hand_in(to.0, Input::Frame(from, incarnation, frame));
                     busy = true;
                 }
             }
@@ -356,7 +407,9 @@ impl Cluster {
             }
             busy = true;
         }
-        self.frames.extend(sends.into_iter().map(|(to, frame)| (MemberId(id), to, frame)));
+        let incarnation = process.shared.greeting().incarnation;
+        let sent = sends.into_iter().map(|(to, frame)| (MemberId(id), to, incarnation, frame));
+        self.frames.extend(sent);
         for (to, checkpoint, message) in output.snapshots {
             self.send_snapshot(id, to, checkpoint, message);
         }

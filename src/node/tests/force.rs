@@ -2,7 +2,7 @@
 
 use crate::{
     node::{
-        Initial, Opened,
+        Fencing, Initial, Opened,
         force::{entry, force_new_cluster},
         open,
         ports::LogStore,
@@ -30,7 +30,7 @@ fn opened(commands: Vec<Command>, committed: u64) -> (MemoryLog, MemoryStore, Op
     let (log, store) = (MemoryLog::default(), MemoryStore::default());
     let members = (1..=3).map(|id| Member { id: MemberId(id), ..Member::default() }).collect();
     let initial = Initial::Founding { cluster: ClusterId(7), members };
-    open(&log, &store, &initial).unwrap();
+    open(&log, &store, &initial, Fencing::none(MemberId(1))).unwrap();
     let entries = (2..).zip(commands).map(|(index, command)| {
         let at = Position { index: Index(index), term: TERM };
         entry(at, MemberId(2), index, command).unwrap()
@@ -38,7 +38,7 @@ fn opened(commands: Vec<Command>, committed: u64) -> (MemoryLog, MemoryStore, Op
     let commit = Index(1 + committed);
     let hard_state = HardState { term: TERM, vote: Some(MemberId(2)), commit };
     log.write(LogWrite { entries: entries.collect(), hard_state: Some(hard_state) }).unwrap();
-    let opened = open(&log, &store, &initial).unwrap();
+    let opened = open(&log, &store, &initial, Fencing::none(MemberId(1))).unwrap();
     (log, store, opened)
 }
 
@@ -96,7 +96,8 @@ fn a_member_that_cannot_go_on_is_refused() {
     assert!(fault.to_string().contains("was removed"), "{fault}");
 
     let (log, store) = (MemoryLog::default(), MemoryStore::default());
-    let opened = open(&log, &store, &Initial::Joining { again: false }).unwrap();
+    let opened =
+        open(&log, &store, &Initial::Joining { again: false }, Fencing::none(MemberId(1))).unwrap();
     let fault = force_new_cluster(&log, &store, MemberId(1), opened).unwrap_err();
     assert!(fault.to_string().contains("there is no state"), "{fault}");
 }

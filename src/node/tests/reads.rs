@@ -13,8 +13,8 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::{
     node::{
-        Bounds, Error, Handle, Initial, Metrics, MonotonicClock, RequestError, Settings, Sink,
-        Slot, Threads, open,
+        Bounds, Error, Fencing, Handle, Initial, Metrics, MonotonicClock, RequestError, Settings,
+        Sink, Slot, Threads, open,
         ports::{Asked, Checkpoint, Frame, Hashed, Peers, Promotion, Renewed, Span, TimeLeft},
         start,
         tests::disk::{MemoryLog, MemoryStore},
@@ -84,7 +84,7 @@ impl Running {
     pub(super) fn start(log: Arc<MemoryLog>, store: Arc<MemoryStore>) -> Self {
         let first = Member { id: MemberId(1), ..Member::default() };
         let initial = Initial::Founding { cluster: ClusterId(7), members: vec![first] };
-        let opened = open(&*log, &*store, &initial).unwrap();
+        let opened = open(&*log, &*store, &initial, Fencing::none(MemberId(1))).unwrap();
         let settings = Settings {
             heartbeat: Millis(10),
             election_timeout: Millis(100),

@@ -98,7 +98,7 @@ fn a_newer_format_is_refused() {
     let dir = temporary();
     fs::write(dir.path().join("identity"), "quorate data directory\nformat 7\nmore\n").unwrap();
     let expected = format!(
-        "data directory {} has format 7, this version reads format 1",
+        "data directory {} has format 7, this version reads format 2",
         dir.path().display()
     );
     assert_eq!(refusal(dir.path()), expected);

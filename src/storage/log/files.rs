@@ -17,7 +17,7 @@ use std::{
 
 use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission};
 
-use crate::{node::fail_points, storage::log::scan};
+use crate::{node::fail_points, storage::log::scan, types::Fault};
 
 type Inner = DefaultFileSystem;
 type InnerHandle = <Inner as FileSystem>::Handle;
@@ -39,7 +39,7 @@ const REWRITTEN: &str = ".rewrite";
 /// The engine's files.
 pub(super) struct LogFiles {
     inner: Inner,
-    refused: Arc<Mutex<Option<String>>>,
+    refused: Arc<Mutex<Option<Fault>>>,
 }
 
 /// A way to read one.
@@ -52,7 +52,7 @@ pub(super) struct LogReader {
 pub(super) struct LogFile {
     inner: Arc<InnerHandle>,
     path: Arc<Path>,
-    refused: Arc<Mutex<Option<String>>>,
+    refused: Arc<Mutex<Option<Fault>>>,
 }
 
 impl LogFiles {
@@ -66,7 +66,7 @@ impl LogFiles {
     }
 
     /// Why a cut was refused, or which file could not be synced.
-    pub(super) fn refused(&self) -> Option<String> {
+    pub(super) fn refused(&self) -> Option<Fault> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -88,7 +88,7 @@ impl FileSystem for LogFiles {
         let file = self.file(self.inner.open(&path, permission)?, path.as_ref());
         if file.has_foreign_head()? {
             let why = format!("log file {} is damaged in its head", file.path.display());
-            return Err(file.refuse(why));
+            return Err(file.refuse(Fault::damage(why)));
         }
         Ok(file)
     }
@@ -116,7 +116,7 @@ impl Handle for LogFile {
     /// its own.
     fn truncate(&self, offset: usize) -> io::Result<()> {
         if let Some(why) = self.objection(offset)? {
-            return Err(self.refuse(why));
+            return Err(self.refuse(Fault::damage(why)));
         }
         self.inner.truncate(offset)
     }
@@ -130,7 +130,7 @@ impl Handle for LogFile {
             .and_then(|()| self.inner.sync())
             .and_then(|()| fail_points::pass_io("log-synced"))
             .map_err(|error| {
-                self.refuse(format!("log file {}: sync: {error}", self.path.display()))
+                self.refuse(Fault::new(format!("log file {}: sync: {error}", self.path.display())))
             })
     }
 }
@@ -149,9 +149,10 @@ impl Seek for LogReader {
 }
 
 impl LogFile {
-    fn refuse(&self, why: String) -> io::Error {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
-        io::Error::other(why)
+    fn refuse(&self, why: Fault) -> io::Error {
+        let error = io::Error::other(why.to_string());
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        error
     }
 
     /// Whether this is a file of the engine, but not as we have it write them.

@@ -4,13 +4,25 @@
 
 use crate::{
     raft::{HardState, Position},
-    types::{Index, MemberId, Term},
+    types::{BootNumber, Index, MemberId, Term},
 };
 
 /// The key of the hard state.
 pub(super) const HARD_STATE: &[u8] = b"hard-state";
 /// The key of the truncated position.
 pub(super) const TRUNCATED: &[u8] = b"truncated";
+
+/// The key of the start that the log was last written in.
+pub(super) const START: &[u8] = b"start";
+
+/// In which start of the member the log was begun to be written, and beside which state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogStart {
+    /// The number of the start.
+    pub boot: BootNumber,
+    /// The number of the state directory: a higher one was installed since.
+    pub state: u64,
+}
 
 const TAG: u8 = 1;
 
@@ -32,6 +44,15 @@ pub(super) fn encode_position(position: Position) -> Vec<u8> {
 pub(super) fn decode_position(record: &[u8]) -> Option<Position> {
     let [index, term] = decode(record)?;
     Some(Position { index: Index(index), term: Term(term) })
+}
+
+pub(super) fn encode_start(start: LogStart) -> Vec<u8> {
+    encode([start.boot.0, start.state])
+}
+
+pub(super) fn decode_start(record: &[u8]) -> Option<LogStart> {
+    let [boot, state] = decode(record)?;
+    Some(LogStart { boot: BootNumber(boot), state })
 }
 
 fn encode<const N: usize>(numbers: [u64; N]) -> Vec<u8> {
