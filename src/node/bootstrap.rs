@@ -10,7 +10,7 @@ use crate::{
     },
     raft::{HardState, LogState, LogWrite, Position, Voters},
     state::{self, FORMAT_VERSION, Member, View, meta},
-    types::{ClusterId, Fault, Index, MemberId, Term},
+    types::{ClusterId, Fault, Index, Term},
 };
 
 /// Where every log begins: entry 1 of term 1, which is the first state and was never appended. So

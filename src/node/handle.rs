@@ -20,8 +20,7 @@ use crate::{
         membership::config_change,
         ports::{
             Asked, CheckpointId, Frame, Greeting, Hashed, Inbox, OwnedView, Peers, Promotion,
-            Renewed, Span,
-            StageId, StateStore, TimeLeft,
+            Renewed, Span, StageId, StateStore, TimeLeft,
         },
         sentry::Sentry,
         shared::Shared,

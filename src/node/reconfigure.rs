@@ -246,7 +246,7 @@ fn heard(asked: Result<Promotion, Error>, id: MemberId, uncertain: bool) -> Next
         Ok(Promotion::NotFound) => Next::Refused(refused(Refused::MemberNotFound)),
         Ok(Promotion::NotReady) => Next::Refused(MembershipError::LearnerNotReady),
         Ok(Promotion::NotEnoughStarted) => Next::Refused(MembershipError::NotEnoughStarted),
-        Err(Error::NotLeader | Error::NoLeader | Error::LeaderChanged) => Next::Ask,
+        Err(Error::NotLeader | Error::NoLeader | Error::LeaderChanged | Error::Fenced) => Next::Ask,
         Err(error @ (Error::TooManyRequests | Error::TooLarge(_) | Error::NotCapable(_))) => {
             Next::Refused(error.into())
         }

@@ -107,7 +107,8 @@ impl Link {
 
     async fn attempt(&self, index: usize, url: &str) -> Ended {
         let Some(inbox) = self.shared.inbox() else {
-            return Ended { settled: false, reason: "this member is about to stop".into() };
+            let reason = "this member is about to stop".into();
+            return Ended { settled: false, removed: false, reason };
         };
         let channel = match dial(url, self.shared.config).await {
             Ok(channel) => channel,

@@ -29,8 +29,8 @@ use crate::{
         Error,
         ports::{
             Asked, Between, Checkpoint, CheckpointFile, CheckpointId, ConfState, DiskSpace, Frame,
-            Greeting, Hashed, Inbox, Member, Membership, OwnedView, Peers, Promotion, Reclaim, Renewed, Span,
-            StageId, StateStore, TimeLeft, Writes,
+            Greeting, Hashed, Inbox, Member, Membership, OwnedView, Peers, Promotion, Reclaim,
+            Renewed, Span, StageId, StateStore, TimeLeft, Writes,
         },
     },
     raft::Position,
