@@ -126,7 +126,7 @@ impl Members {
         let next = self.ids.get((leader + 1) % self.count().max(1)).copied().unwrap_or_default();
         let request = MoveLeaderRequest { target_id: next };
         let mut caller = self.caller(leader)?;
-        let call = caller.call(&request, |bytes| decode::<MoveLeaderResponse>(bytes));
+        let call = caller.call(&request, decode::<MoveLeaderResponse>);
         let late = |_| Error::failed("the leader did not hand over in time");
         timeout(HAND_OVER_WITHIN, call).await.map_err(late)??;
         Ok(())
@@ -146,7 +146,7 @@ impl Members {
 }
 
 async fn status(caller: &mut Caller) -> Result<StatusResponse, Status> {
-    caller.call(&StatusRequest {}, |bytes| decode(bytes)).await
+    caller.call(&StatusRequest {}, decode).await
 }
 
 fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, Malformed> {

@@ -160,13 +160,14 @@ async fn one_round(
     writers.acknowledged_after(known, limit).await?;
     sleep(args.after).await;
     let until = Instant::now();
-    let (gap, slowest) = writers.longest_between(from, until);
     match args.strike {
         Strike::Nothing | Strike::Move => {}
         Strike::Kill | Strike::Terminate | Strike::Pause => {
             others.ask("repair", members, leader).await?;
         }
     }
+    writers.ended_until(until).await;
+    let (gap, slowest) = writers.longest_between(from, until);
     Ok(Round { gap, known: known.saturating_duration_since(from), slowest })
 }
 

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -47,7 +47,8 @@ pub(super) struct Writers {
 struct Shared {
     /// The connections to each member.
     callers: Vec<Vec<Caller>>,
-    under_way: AtomicUsize,
+    /// Puts that are under way, by their numbers, with when they were due.
+    under_way: Mutex<BTreeMap<u64, Instant>>,
     journal: Mutex<Journal>,
     failures: Mutex<BTreeMap<String, u64>>,
     /// How often a member was unavailable and another one was asked.
@@ -58,7 +59,7 @@ impl Writers {
     pub(super) fn start(callers: Vec<Vec<Caller>>, rate: u64) -> Self {
         let shared = Arc::new(Shared {
             callers,
-            under_way: AtomicUsize::new(0),
+            under_way: Mutex::default(),
             journal: Mutex::default(),
             failures: Mutex::default(),
             moved_on: AtomicU64::new(0),
@@ -88,6 +89,13 @@ impl Writers {
         Ok(())
     }
 
+    /// Waits until every put that was due by then has come to an end; none takes for ever.
+    pub(super) async fn ended_until(&self, time: Instant) {
+        while lock(&self.shared.under_way).values().next().is_some_and(|due| *due <= time) {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// The longest time without an acknowledgement, and the longest that a put took.
     pub(super) fn longest_between(&self, from: Instant, until: Instant) -> (Duration, Duration) {
         lock(&self.shared.journal).longest(from, until)
@@ -107,10 +115,13 @@ async fn begin(shared: Arc<Shared>, rate: u64) {
     due.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for number in 0.. {
         let due = due.tick().await;
-        if shared.under_way.fetch_add(1, Ordering::Relaxed) >= UNDER_WAY_MAX {
-            shared.under_way.fetch_sub(1, Ordering::Relaxed);
-            shared.failed("too many puts are under way".to_owned());
-            continue;
+        {
+            let mut under_way = lock(&shared.under_way);
+            if under_way.len() >= UNDER_WAY_MAX {
+                shared.failed("too many puts are under way".to_owned());
+                continue;
+            }
+            under_way.insert(number, due);
         }
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
@@ -121,7 +132,7 @@ async fn begin(shared: Arc<Shared>, rate: u64) {
                 }
                 Err(_) => shared.failed("no answer in time".to_owned()),
             }
-            shared.under_way.fetch_sub(1, Ordering::Relaxed);
+            lock(&shared.under_way).remove(&number);
         });
     }
 }
@@ -135,11 +146,11 @@ impl Shared {
         let first = usize::try_from(number).unwrap_or_default();
         for attempt in 0.. {
             let members = self.callers.iter().cycle().skip((first + attempt) % self.callers.len());
-            let connections = members.take(1).flatten();
+            let mut connections = members.take(1).flatten();
             // Not by the same remainder, or each member would use some connections only.
             let place = first / self.callers.len();
             let count = self.callers.first().map_or(1, Vec::len);
-            let Some(caller) = connections.skip(place % count).next() else { break };
+            let Some(caller) = connections.nth(place % count) else { break };
             let answer = timeout(ANSWER_WITHIN, caller.clone().call(&request, |_| Ok(()))).await;
             match answer {
                 Ok(Ok(())) => return Ok(()),
