@@ -79,6 +79,8 @@ struct Offered {
     stop: AtomicBool,
     acknowledged: AtomicU64,
     refused: AtomicU64,
+    /// Waited for longer than a request may: on a slow machine what may wait takes longer than that.
+    timed_out: AtomicU64,
     /// Anything else, which nobody should be told.
     odd: Mutex<BTreeMap<String, u64>>,
 }
@@ -115,6 +117,11 @@ async fn overload(lasting: Duration) {
                         offered.refused.fetch_add(1, Ordering::SeqCst);
                         sleep(Duration::from_millis(100)).await;
                     }
+                    Err(Error::GRpcStatus(status))
+                        if status.message() == "etcdserver: request timed out" =>
+                    {
+                        offered.timed_out.fetch_add(1, Ordering::SeqCst);
+                    }
                     Err(error) => {
                         *offered.odd.lock().unwrap().entry(error.to_string()).or_default() += 1;
                     }
@@ -143,7 +150,8 @@ async fn overload(lasting: Duration) {
     let (acknowledged, refused) =
         (offered.acknowledged.load(Ordering::SeqCst), offered.refused.load(Ordering::SeqCst));
     eprintln!(
-        "{acknowledged} acknowledged, {refused} refused; {before:?} to {most:?} KiB; the slowest renewal took {slowest:?}"
+        "{acknowledged} acknowledged, {refused} refused, {} timed out; {before:?} to {most:?} KiB; the slowest renewal took {slowest:?}",
+        offered.timed_out.load(Ordering::SeqCst),
     );
     assert_eq!(*offered.odd.lock().unwrap(), BTreeMap::new(), "neither done nor clearly refused");
     assert!(acknowledged > 0 && refused > 0, "that was not too much");
