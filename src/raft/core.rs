@@ -475,7 +475,9 @@ impl RaftCore {
             ^ self.campaigns.rotate_left(51);
         let span = self.config.election_ticks as u64;
         let turn = if self.reluctant { span * RELUCTANCE as u64 } else { 0 };
-        let ticks = span + turn + split_mix(mix) % span;
+        // One tick more than others need to grant a vote, for their ticks fall a little later: who is
+        // not answered waits for a whole timeout, and may be the only one with all of the log.
+        let ticks = span + 1 + turn + split_mix(mix) % (span - 1).max(1);
         self.node
             .raft
             .set_randomized_election_timeout(usize::try_from(ticks).unwrap_or(usize::MAX));
