@@ -71,6 +71,43 @@ async fn find_place(config: &Config, dir: &DataDir) -> Result<Option<Place>, Err
     }
 }
 
+/// Who this member is by its directory, which is given an identity when it has none, and what its
+/// state begins with when it is new.
+fn identify(
+    config: &Config,
+    dir: &DataDir,
+    place: Option<&Place>,
+) -> Result<(IdentityRecord, Initial), Error> {
+    let (cluster, members) = founders(config);
+    let identity = match dir.identity() {
+        Some(identity) => identity,
+        None => {
+            match place {
+                Some(place) => dir.begin_joining(place.cluster, place.member, &config.name)?,
+                None => dir.begin(cluster, own_id(config), &config.name)?,
+            }
+            pass("start-named")?;
+            dir.identity().expect("the directory was begun")
+        }
+    };
+    let ran_before = identity.boot > BootNumber(0);
+    if identity.life == Life::Removed {
+        let path = dir.path().display().to_string();
+        return Err(Error::RemovedBefore { path, member: identity.member });
+    }
+    let says_nothing = identity.life == Life::Joining
+        || config.initial_cluster_state == InitialClusterState::Existing
+        || (ran_before && !config.initial_cluster_is_set);
+    if !says_nothing {
+        dir.require(cluster, own_id(config))?;
+    }
+    let initial = match identity.life {
+        Life::Joining => Initial::Joining { again: ran_before },
+        Life::Member | Life::Removed => Initial::Founding { cluster, members },
+    };
+    Ok((identity, initial))
+}
+
 /// Opens the log and the state in the member's data directory, and makes them when it is new. A
 /// member that joins has its `place`.
 pub(super) fn prepare(
@@ -78,35 +115,10 @@ pub(super) fn prepare(
     dir: DataDir,
     place: Option<Place>,
 ) -> Result<Prepared, Error> {
-    let path = || dir.path().display().to_string();
-    let (founded, founders) = founders(config);
-    let identity = match dir.identity() {
-        Some(identity) => identity,
-        None => {
-            match &place {
-                Some(place) => dir.begin_joining(place.cluster, place.member, &config.name)?,
-                None => dir.begin(founded, own_id(config), &config.name)?,
-            }
-            pass("start-named")?;
-            dir.identity().expect("the directory was begun")
-        }
-    };
+    let (identity, initial) = identify(config, &dir, place.as_ref())?;
     let IdentityRecord { cluster, member, .. } = identity;
     let ran_before = identity.boot > BootNumber(0);
-    if identity.life == Life::Removed {
-        return Err(Error::RemovedBefore { path: path(), member });
-    }
-    let says_nothing = identity.life == Life::Joining
-        || config.initial_cluster_state == InitialClusterState::Existing
-        || (ran_before && !config.initial_cluster_is_set);
-    if !says_nothing {
-        dir.require(founded, own_id(config))?;
-    }
-    let lost = Error::StateLost(path());
-    let initial = match identity.life {
-        Life::Joining => Initial::Joining { again: ran_before },
-        Life::Member | Life::Removed => Initial::Founding { cluster: founded, members: founders },
-    };
+    let lost = Error::StateLost(dir.path().display().to_string());
 
     let dir = Arc::new(dir);
     let log = match Log::open(&dir, LogOptions::default()) {

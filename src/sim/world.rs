@@ -290,16 +290,7 @@ impl World {
             | Event::Housekeeping(life)
             | Event::StaleExpiries(life) => self.go_on(life, event),
             Event::Arrival { from, to, frame } => {
-                let receiver = members.get_mut(&to).filter(|_| ctx.network.connects(from, to));
-                if let Some(member) = receiver {
-                    let now = ctx.schedule.now();
-                    if !member.process().is_some_and(|process| process.is_deaf(now)) {
-                        member.post(Input::Frame(from, Incarnation(0), frame), ctx);
-                    }
-                } else if let Some(sender) = members.get_mut(&from) {
-                    // A broken connection is noticed, sooner or later.
-                    sender.post(Input::Unreachable(to), ctx);
-                }
+                self.arrive(from, to, frame);
                 Ok(())
             }
             Event::CheckpointArrival { from, to, checkpoint, message, carried } => {
@@ -353,6 +344,20 @@ impl World {
                     None => Ok(()),
                 }
             }
+        }
+    }
+
+    /// A frame reaches its receiver, or a broken connection is noticed, sooner or later.
+    fn arrive(&mut self, from: MemberId, to: MemberId, frame: Frame) {
+        let (members, ctx) = (&mut self.members, &mut self.ctx);
+        let receiver = members.get_mut(&to).filter(|_| ctx.network.connects(from, to));
+        if let Some(member) = receiver {
+            let now = ctx.schedule.now();
+            if !member.process().is_some_and(|process| process.is_deaf(now)) {
+                member.post(Input::Frame(from, Incarnation(0), frame), ctx);
+            }
+        } else if let Some(sender) = members.get_mut(&from) {
+            sender.post(Input::Unreachable(to), ctx);
         }
     }
 

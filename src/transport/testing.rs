@@ -144,7 +144,8 @@ impl Inbox for Recorder {
 
     fn promote_here(&self, learner: MemberId) -> Asked<Promotion> {
         // Here every member with an even id is a voter.
-        let promotion = if learner.0 % 2 == 0 { Promotion::NotALearner } else { Promotion::Done };
+        let promotion =
+            if learner.0.is_multiple_of(2) { Promotion::NotALearner } else { Promotion::Done };
         Box::pin(ready(if self.leads { Ok(promotion) } else { Err(Error::NotLeader) }))
     }
 

@@ -5,7 +5,13 @@
 //! `make sim SEED=n SCENE=name` sets the first and the last.
 
 #![cfg(feature = "sim")]
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, reason = "a test may")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test may"
+)]
 
 mod leases;
 mod members;

@@ -55,7 +55,14 @@ pub(crate) fn assert_eventful(scene: Scene, reports: &[Report]) {
             assert!(crashes_at(Step::Received) > 0 && crashes_at(Step::Installed) > 0);
             assert!(sum(|t| t.in_a_row) > 0, "no checkpoint followed another");
         }
-        _ => unreachable!("other scenes are not about members"),
+        Scene::Everyday
+        | Scene::Pauses
+        | Scene::LeaderChanges
+        | Scene::LostExpiries
+        | Scene::LongLives
+        | Scene::Races
+        | Scene::BulkExpiry
+        | Scene::Overload => unreachable!("other scenes are not about members"),
     }
     assert!(scene != Scene::Losses || sum(|t| t.wiped) > runs / 4, "hardly any disk was lost");
 }
