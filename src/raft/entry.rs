@@ -33,6 +33,12 @@ pub enum Payload {
     Change(ConfigChange, Bytes),
 }
 
+/// Whether an entry changes the configuration.
+#[must_use]
+pub fn is_change(entry: &LogEntry) -> bool {
+    entry.get_entry_type() != EntryType::EntryNormal
+}
+
 /// What an entry carries.
 ///
 /// # Errors

@@ -29,7 +29,8 @@ pub use self::{
     change::{Progress, change_entry},
     core::{CoreConfig, ProposeError, RaftCore, Role},
     entry::{
-        ConfigChange, HardState, LogEntry, LogState, LogWrite, Payload, Position, Voters, payload,
+        ConfigChange, HardState, LogEntry, LogState, LogWrite, Payload, Position, Voters,
+        is_change, payload,
     },
     guard::StepError,
     log::{Fetch, FetchTicket, ReadLog},

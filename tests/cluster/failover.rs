@@ -69,7 +69,8 @@ async fn puts_survive_hand_overs() {
     let option = etcd_client::GetOptions::new().with_prefix();
     let answer = client.get("w/", Some(option)).await.unwrap();
     let mut versions: Vec<i64> = answer.kvs().iter().map(|pair| pair.version()).collect();
-    (counts.sort_unstable(), versions.sort_unstable());
+    counts.sort_unstable();
+    versions.sort_unstable();
     assert_eq!(versions, counts, "each put has its effect once");
 }
 
@@ -83,6 +84,18 @@ struct Offered {
     timed_out: AtomicU64,
     /// Anything else, which nobody should be told.
     odd: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Offered {
+    /// Every put was done, or clearly was not.
+    fn assert_told(&self) {
+        let [acknowledged, refused, timed_out] =
+            [&self.acknowledged, &self.refused, &self.timed_out]
+                .map(|it| it.load(Ordering::SeqCst));
+        eprintln!("{acknowledged} acknowledged, {refused} refused, {timed_out} timed out");
+        assert_eq!(*self.odd.lock().unwrap(), BTreeMap::new(), "neither done nor clearly refused");
+        assert!(acknowledged > 0 && refused > 0, "that was not too much");
+    }
 }
 
 /// One member is offered more than may wait there, for a while.
@@ -147,14 +160,8 @@ async fn overload(lasting: Duration) {
     }
     offered.stop.store(true, Ordering::SeqCst);
     within("the end of all clients", SOON, clients.join_all()).await;
-    let (acknowledged, refused) =
-        (offered.acknowledged.load(Ordering::SeqCst), offered.refused.load(Ordering::SeqCst));
-    eprintln!(
-        "{acknowledged} acknowledged, {refused} refused, {} timed out; {before:?} to {most:?} KiB; the slowest renewal took {slowest:?}",
-        offered.timed_out.load(Ordering::SeqCst),
-    );
-    assert_eq!(*offered.odd.lock().unwrap(), BTreeMap::new(), "neither done nor clearly refused");
-    assert!(acknowledged > 0 && refused > 0, "that was not too much");
+    eprintln!("{before:?} to {most:?} KiB; the slowest renewal took {slowest:?}");
+    offered.assert_told();
     for (before, most) in before.iter().zip(&most) {
         assert!(most - before <= GROWTH_KIB_MAX, "{before} KiB became {most} KiB");
     }

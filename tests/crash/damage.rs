@@ -210,7 +210,8 @@ async fn rr_60_a_damaged_log_is_fenced() {
         let content = fs::read(file).unwrap();
         content.iter().rposition(|byte| *byte != 0).unwrap()
     };
-    let places: [(bool, fn(usize) -> usize); 7] = [
+    type Place = fn(usize) -> usize;
+    let places: [(bool, Place); 7] = [
         // The newest record, its checksum and its data.
         (true, |end| end),
         (true, |end| end - 40),

@@ -88,7 +88,7 @@ impl Replica {
             forwards: Forwards::new(settings.boot),
             forwarded: Forwarded::default(),
             reads: ReadIndex::new(settings.member, settings.boot),
-            writing: Writing::default(),
+            writing: Writing::after(log.hard_state),
             hang: Hang::default(),
             snapshots: Snapshots::default(),
             retention: Retention::of_log(log.truncated.index, log.last.index, log.bytes),

@@ -8,7 +8,7 @@ use crate::{
         replica::Replica,
         task::{ApplyTask, Chore, LogTask},
     },
-    raft::{HardState, Outgoing, Position, Ready},
+    raft::{self, HardState, Outgoing, Position, Ready},
     types::{Index, MemberId},
 };
 
@@ -27,6 +27,8 @@ pub(super) struct Writing {
     hard_state: HardState,
     /// Whether a round may be taken although there are too many.
     one_more: bool,
+    /// What is to be applied once rounds up to this number are synced.
+    held: VecDeque<(u64, ApplyTask)>,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,11 @@ struct Round {
 }
 
 impl Writing {
+    /// Nothing on its way, on a disk that remembers this.
+    pub(super) fn after(hard_state: HardState) -> Self {
+        Self { hard_state, ..Self::default() }
+    }
+
     /// Whether a round is on its way to disk.
     pub(super) fn is_busy(&self) -> bool {
         !self.rounds.is_empty()
@@ -89,7 +96,7 @@ impl Replica {
         }
     }
 
-    fn take_ready(&mut self, ready: Ready) {
+    fn take_ready(&mut self, mut ready: Ready) {
         let under = (self.core.term(), self.core.leader());
         for read in &ready.reads {
             self.reads.answer(read, under);
@@ -98,13 +105,19 @@ impl Replica {
         for message in ready.messages {
             self.send(message);
         }
-        if !ready.committed.is_empty() {
-            self.writing.applying += 1;
-            self.output.apply.push(ApplyTask::Entries(ready.committed));
-        }
-
         if let Some(hard_state) = ready.write.hard_state {
             self.writing.hard_state = hard_state;
+        }
+        if ready.committed.iter().any(raft::is_change) {
+            // A configuration that was in force must be so again after a crash, or a member would
+            // decide with those who decided long ago. So that it is committed has to be on disk.
+            ready.write.hard_state = Some(self.writing.hard_state);
+            ready.must_sync = true;
+            self.writing.applying += 1;
+            self.apply_after(ready.number, ApplyTask::Entries(ready.committed));
+        } else if !ready.committed.is_empty() {
+            self.writing.applying += 1;
+            self.apply_after(0, ApplyTask::Entries(ready.committed));
         }
         // A checkpoint is a leader's to send; what waits for a sync is a follower's. One that was
         // announced by a leader that stepped down in the same round stays at home.
@@ -150,16 +163,29 @@ impl Replica {
         });
     }
 
+    /// Has something applied once rounds up to `number` are synced, and after all that waits already.
+    pub(super) fn apply_after(&mut self, number: u64, task: ApplyTask) {
+        match self.writing.held.back() {
+            None if number == 0 => self.output.apply.push(task),
+            last => {
+                let number = last.map_or(number, |(last, _)| number.max(*last));
+                self.writing.held.push_back((number, task));
+            }
+        }
+    }
+
     fn send(&mut self, message: Outgoing) {
         match &message.snapshot {
             None => self.output.sends.push((message.to, Frame::Raft(message.bytes))),
             Some(snapshot) => match checkpoint_id(&snapshot.data) {
-                Some(id) => {
+                Some(id) if self.snapshots.is_prepared(id) => {
                     let checkpoint = Checkpoint { id, applied: snapshot.position };
                     self.prepared_is_sent(checkpoint);
                     self.output.snapshots.push((message.to, checkpoint, message.bytes));
                 }
-                None => self.core.report_snapshot(message.to, false),
+                // It was let go after consensus had announced it: because members changed, or
+                // because it is on its way to another one already.
+                Some(_) | None => self.core.report_snapshot(message.to, false),
             },
         }
     }
@@ -168,6 +194,9 @@ impl Replica {
         let mut done = number;
         while let Some(round) = self.writing.rounds.pop_front_if(|round| round.number <= number) {
             done = done.max(round.last);
+        }
+        while let Some((_, task)) = self.writing.held.pop_front_if(|(n, _)| *n <= number) {
+            self.output.apply.push(task);
         }
         let installed = self.snapshots.persisted(number);
         self.core.persisted(done);

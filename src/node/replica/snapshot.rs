@@ -54,6 +54,11 @@ impl Snapshots {
         self.installing.is_some()
     }
 
+    /// Whether this checkpoint was made and is not on its way.
+    pub(super) fn is_prepared(&self, id: CheckpointId) -> bool {
+        self.prepared.as_ref().is_some_and(|prepared| prepared.id == id)
+    }
+
     /// The entry after which the log is needed by members that are being sent a checkpoint.
     pub(super) fn needed_after(&self) -> Option<Index> {
         self.sending.values().min().copied()
@@ -95,7 +100,7 @@ impl Replica {
         };
         tracing::info!(index = %position.index, "installing a checkpoint");
         self.snapshots.installing = Some(Installing { number, after_sync, position: None });
-        self.output.apply.push(ApplyTask::Install(stage, position));
+        self.apply_after(0, ApplyTask::Install(stage, position));
     }
 
     /// The checkpoint is the state now, durably; the log starts anew behind it.

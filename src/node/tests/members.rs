@@ -138,3 +138,23 @@ fn a_member_that_was_away_learns_of_changes() {
     cluster.propose(3, put("a"));
     assert_eq!(cluster.versions("a"), [1, 1, 1, 1]);
 }
+
+/// A member that crashes decides with whom it decided before, although its state has not been flushed
+/// since: by that state it is still alone.
+#[test]
+fn a_configuration_outlives_a_crash() {
+    let mut cluster = Cluster::new(1, |_| {});
+    cluster.elect(1);
+    let flushed = cluster.flush(1);
+    cluster.give(1, flushed);
+    cluster.propose(1, adding(2, false)).try_recv().unwrap().unwrap().unwrap();
+    assert_eq!(cluster.join(), 2);
+    cluster.pass(Millis(3_000));
+    cluster.crash(1);
+    cluster.cut_off(2);
+    cluster.start(1);
+    cluster.pass(Millis(10_000));
+    assert_eq!(cluster.leader(), None, "one of two decides alone");
+    cluster.heal();
+    cluster.elect_any();
+}
