@@ -140,7 +140,8 @@ fn crash(member: MemberId, members: &mut Members, workload: &mut Workload, ctx: 
     if !stop(member, members, workload, ctx) {
         return;
     }
-    let wiped = ctx.config.wipes > 0 && ctx.rng.chance(ctx.config.wipes);
+    // Whoever is about to be given a vote must be there to use it.
+    let wiped = ctx.config.wipes > 0 && !ctx.is_changing && ctx.rng.chance(ctx.config.wipes);
     if wiped && survives(member, members, ctx) {
         ctx.note(&[24, member.0], format_args!("{member} has lost its disk"));
         ctx.lost.insert(member);

@@ -104,6 +104,7 @@ impl Operator {
     pub fn turn(&mut self, members: &mut Members, ctx: &mut Context) -> Result<(), Violation> {
         let (shortest, longest) = ctx.config.operator_turn;
         ctx.schedule.after(self.rng.between(shortest, longest), Event::OperatorTurn);
+        ctx.is_changing = self.is_busy();
         if let Some(asked) = self.asked.take() {
             self.asked = self.follow_up(asked, members, ctx)?;
         } else if self.careful.is_some() {
@@ -111,6 +112,7 @@ impl Operator {
         } else if (ctx.is_open || self.finishes)
             && let Some(change) = self.decide(members, ctx)
         {
+            ctx.is_changing = true;
             self.prepare(&change, members, ctx);
             self.asked = self.ask(Asked { change, call: None, attempts: 0 }, members, ctx);
         }

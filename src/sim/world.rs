@@ -85,6 +85,8 @@ pub struct Context {
     pub away: BTreeSet<MemberId>,
     /// Whether nothing may break for now.
     pub is_undisturbed: bool,
+    /// Whether a change of members is under way.
+    pub is_changing: bool,
     /// All configurations that were ever in force.
     pub configurations: Configurations,
     /// What came of members that came, went and fell behind.
@@ -129,6 +131,7 @@ impl Context {
             lost: BTreeSet::new(),
             away: BTreeSet::new(),
             is_undisturbed: false,
+            is_changing: false,
             configurations: Configurations::new(&config.members),
             turnover: Turnover::default(),
             reached: Reached::new(),
