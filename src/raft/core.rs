@@ -204,39 +204,6 @@ impl RaftCore {
         }
     }
 
-    /// Hands leadership to `to`, if this member leads.
-    pub fn transfer_leader(&mut self, to: MemberId) {
-        self.node.transfer_leader(to.0);
-    }
-
-    /// Stops leading, without a successor: the others elect one when they miss heartbeats.
-    pub fn step_down(&mut self) {
-        if self.role() == Role::Leader {
-            let term = self.node.raft.term;
-            self.node.raft.become_follower(term, raft_rs::INVALID_ID);
-            self.spread_election_timeout();
-        }
-    }
-
-    /// The voter whose log is longest, other than this member: whom to hand leadership to.
-    pub fn best_successor(&self) -> Option<MemberId> {
-        self.best_successor_among(|_| true)
-    }
-
-    /// The same of those who may lead.
-    pub fn best_successor_among(&self, may_lead: impl Fn(MemberId) -> bool) -> Option<MemberId> {
-        let prs = self.node.raft.prs();
-        let voters = prs.conf().voters().ids();
-        let best = voters
-            .iter()
-            .filter(|id| *id != self.config.id.0 && may_lead(MemberId(*id)))
-            .filter_map(|id| {
-                prs.get(id).map(|progress| (progress.recent_active, progress.matched, id))
-            })
-            .max();
-        best.map(|(_, _, id)| MemberId(id))
-    }
-
     /// The smallest index that some other member is known to hold, when this member leads.
     pub fn slowest_match(&self) -> Option<Index> {
         if self.role() != Role::Leader {
@@ -468,7 +435,7 @@ impl RaftCore {
 
     /// The library draws election timeouts from the thread's random numbers. Replaced after every
     /// step and tick by a function of seed, member, term and attempt, so that runs can be repeated.
-    fn spread_election_timeout(&mut self) {
+    pub(super) fn spread_election_timeout(&mut self) {
         let mix = self.config.seed
             ^ self.config.id.0.rotate_left(17)
             ^ self.node.raft.term.rotate_left(34)

@@ -22,6 +22,7 @@ mod message;
 mod ready;
 #[cfg(test)]
 mod scripts;
+mod succession;
 #[cfg(test)]
 mod tests;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Error;
 use crate::{
     node::{Fencing, fail_points, raise_fence, voters_of},
-    storage::{self, DataDir, DataDirError, Log, LogOptions, LogStart, Store},
+    storage::{self, DataDir, DataDirError, Life, Log, LogOptions, LogStart, Store},
     types::{BootNumber, Fault},
 };
 
@@ -42,8 +42,10 @@ pub(super) fn usable_log(
     let identity = dir.identity().ok_or_else(|| no_identity(dir))?;
     let written = log.written_in();
     let boot = written.map_or(BootNumber(0), |start| start.boot);
-    // A start is written to the log first, so that the log may be one ahead.
-    if boot != identity.boot && boot.0 != identity.boot.0 + 1 {
+    // A start is written to the log first, so that the log may be one ahead. A member that joins has
+    // nothing that could be made whole: the node refuses it without its log.
+    let joins = identity.life == Life::Joining;
+    if !joins && boot != identity.boot && boot.0 != identity.boot.0 + 1 {
         raise(&Fault::new(format!(
             "the log was last written in start {boot} of this member, but its last start was \
              {last}: one of them was put back from a copy",
