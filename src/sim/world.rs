@@ -339,14 +339,18 @@ impl World {
             }
             Event::OperatorTurn => self.operator.turn(members, ctx),
             Event::SwitchOff(member) => self.retire(member),
-            Event::Restart(id) => {
-                let gone = ctx.lost.contains(&id) || ctx.away.contains(&id);
-                match members.get_mut(&id).filter(|m| !gone && m.process().is_none()) {
-                    Some(member) if member.was_removed() => self.retire(id),
-                    Some(member) => member.start(ctx),
-                    None => Ok(()),
-                }
-            }
+            Event::Restart(id) => self.restart(id),
+        }
+    }
+
+    /// A member starts again, unless it runs, cannot, or was removed.
+    fn restart(&mut self, id: MemberId) -> Result<(), Violation> {
+        let (members, ctx) = (&mut self.members, &mut self.ctx);
+        let gone = ctx.lost.contains(&id) || ctx.away.contains(&id);
+        match members.get_mut(&id).filter(|m| !gone && m.process().is_none()) {
+            Some(member) if member.was_removed() => self.retire(id),
+            Some(member) => member.start(ctx),
+            None => Ok(()),
         }
     }
 
