@@ -21,8 +21,10 @@ use crate::{
 /// Bytes of entries that are looked at together.
 const READ_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Makes `member` the only one of its cluster, in one synced write. What was appended and is not known
-/// to be committed is discarded, as etcd does. Doing it again changes nothing more.
+/// Makes `member` the only one of its cluster, in one synced write. Doing it again changes nothing more.
+///
+/// All that stands in the log counts as committed. How far it really was this member learns from its
+/// leader and need not have written down, and what was acknowledged must not be lost where it is known.
 ///
 /// # Errors
 ///
@@ -46,7 +48,7 @@ pub fn force_new_cluster(
     wanted.extend(others.ids.iter().map(|id| MemberChange::Remove(*id)));
     let mut entries: Vec<LogEntry> = Vec::with_capacity(wanted.len());
     for (sequence, change) in (1..).zip(wanted) {
-        let index = Index(hard_state.commit.0 + sequence);
+        let index = Index(opened.log.last.index.0 + sequence);
         let at = Position { index, term: hard_state.term };
         entries.push(entry(at, member, sequence, Command::ChangeMembers(change))?);
     }
@@ -54,7 +56,7 @@ pub fn force_new_cluster(
     let commit = Index(last.index);
     tracing::warn!(
         removed = ?others.ids,
-        discarded = opened.log.last.index.0.saturating_sub(hard_state.commit.0),
+        unsure = opened.log.last.index.0.saturating_sub(hard_state.commit.0),
         "forcing a new cluster of this member alone"
     );
     log.write(LogWrite { entries, hard_state: Some(HardState { commit, ..hard_state }) })?;
@@ -68,7 +70,7 @@ struct Others {
     own_vote_missing: bool,
 }
 
-/// All that are members by the state, or that committed entries add to them. Removing one that is
+/// All that are members by the state, or that entries of the log add to them. Removing one that is
 /// none by then is refused when it is applied, and changes nothing.
 fn others(
     log: &dyn LogStore,
@@ -78,7 +80,7 @@ fn others(
 ) -> Result<Others, Fault> {
     let mut ids: Vec<MemberId> =
         meta::members(&*store.view()?)?.into_iter().map(|member| member.id).collect();
-    let end = opened.log.hard_state.commit.next();
+    let end = opened.log.last.index.next();
     let mut next = opened.applied.index.next();
     while next < end {
         let entries = log.entries(next, end, READ_BYTES)?;
