@@ -4,13 +4,25 @@ use raft_rs::INVALID_ID;
 
 use crate::{
     raft::{Role, core::RaftCore},
-    types::MemberId,
+    types::{Index, MemberId},
 };
 
 impl RaftCore {
     /// Hands leadership to `to`, if this member leads.
     pub fn transfer_leader(&mut self, to: MemberId) {
         self.node_mut().transfer_leader(to.0);
+    }
+
+    /// Tells the member that is to lead once more to stand for election, if it has the whole log. It
+    /// cannot while it has a change of the configuration to apply, and says nothing then.
+    pub fn urge_transferee(&mut self) {
+        let last = self.last_index();
+        let raft = &mut self.node_mut().raft;
+        if let Some(to) = raft.lead_transferee
+            && raft.prs().get(to).is_some_and(|progress| Index(progress.matched) == last)
+        {
+            raft.send_timeout_now(to);
+        }
     }
 
     /// Stops leading, without a successor: the others elect one when they miss heartbeats.

@@ -176,6 +176,7 @@ impl Replica {
         self.step_back_if_corrupt();
         // Whoever cannot write must not try to lead.
         if self.core.role() == Role::Leader || !self.hang.is_known() {
+            self.core.urge_transferee();
             self.core.tick(self.writing.is_busy());
         }
         self.tick_fence();
