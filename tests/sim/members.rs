@@ -42,7 +42,11 @@ pub(crate) fn assert_eventful(scene: Scene, reports: &[Report]) {
         slowest(|r| r.turnover.wrote_after.0),
     );
     assert!(installed > runs, "checkpoints were hardly needed");
-    assert!(crashes.iter().all(|count| *count > 0) || scene == Scene::Checkpoints, "{crashes:?}");
+    // Few seeds show few installs of a checkpoint cut short; other scenes are about them.
+    let (changes, checkpoints) = crashes.split_at(3);
+    let all = |counts: &[u64]| counts.iter().all(|count| *count > 0);
+    assert!(all(changes) || scene == Scene::Checkpoints, "{crashes:?}");
+    assert!(all(checkpoints) || scene == Scene::Losses, "{crashes:?}");
     assert!(sum(|t| t.away) > runs / 10, "hardly anybody was away");
     match scene {
         Scene::Members | Scene::Losses => {
@@ -52,7 +56,6 @@ pub(crate) fn assert_eventful(scene: Scene, reports: &[Report]) {
             assert!(sum(|t| t.left) > 0, "nobody heard of its removal");
         }
         Scene::Checkpoints => {
-            assert!(crashes_at(Step::Received) > 0 && crashes_at(Step::Installed) > 0);
             assert!(sum(|t| t.in_a_row) > 0, "no checkpoint followed another");
         }
         Scene::Everyday
