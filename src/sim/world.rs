@@ -161,7 +161,9 @@ impl Context {
     /// How long a write to disk takes this time.
     pub fn disk_delay(&mut self) -> u64 {
         let delay = self.rng.below(self.config.disk_delay_max) + 50;
-        if self.rng.chance(self.config.disk_stalls) { delay * 50 } else { delay }
+        // A disk that hangs costs a leader its leadership: it is among what is repaired.
+        let stalls = self.rng.chance(self.config.disk_stalls);
+        if stalls && self.is_open { delay * 50 } else { delay }
     }
 
     /// Notes that a member has applied everything up to a revision.
