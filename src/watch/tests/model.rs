@@ -45,6 +45,8 @@ struct Asked {
 }
 
 const STREAMS: usize = 3;
+/// How many revisions memory keeps.
+const KEPT: usize = 6;
 const KEYS: [&str; 4] = ["a", "b", "c", "d"];
 
 fn range(number: usize) -> KeyRange {
@@ -168,6 +170,15 @@ impl Watched {
             || gaps.iter().any(|gap| self.created < gap.to && gap.from.next() < compacted)
             // Woken for nothing and not polled since, it does not know that nothing was for it.
             || (delivered < compacted && (self.ahead || !gaps.is_empty()))
+            // Something for it left memory, and it does not know that nothing did before that.
+            || (delivered < compacted && self.has_left_memory(delivered, store))
+    }
+
+    /// Whether something that was not delivered is not among the recent revisions any more.
+    fn has_left_memory(&self, delivered: Revision, store: &Store) -> bool {
+        let kept = i64::try_from(KEPT).unwrap();
+        let gone = Revision(store.hub.board().matched().0 - kept);
+        self.expected(store, gone).iter().any(|(revision, _)| delivered < *revision)
     }
 
     fn check_prev(&self, event: &Event, store: &Store) {
@@ -186,7 +197,7 @@ impl Watched {
 impl Model {
     /// Watchers of single keys that are `far` behind read the past of their keys, if there is little.
     fn new(far: i64) -> Self {
-        let mut store = Store::bounded(Bounds { revisions: 6, far, ..UNBOUNDED });
+        let mut store = Store::bounded(Bounds { revisions: KEPT, far, ..UNBOUNDED });
         store.key_events_max = 5;
         let streams = (0..STREAMS).map(|_| Stream::new(&store)).collect();
         Self { store, gaps: Vec::new(), streams }
