@@ -1,7 +1,8 @@
 //! Puts before and during a compaction: what giving up history costs those who write meanwhile.
 //!
 //! The same load runs twice. The second time begins with a compaction at the newest revision, and
-//! goes on until the server says that its storage has let go of the history.
+//! goes on until the server has answered: a physical one when its storage has let go of the history,
+//! another one at once, and what storage does later is seen as far as the second time reaches.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,7 +30,12 @@ use crate::{
 /// No compaction may take longer.
 const COMPACTION_TIMEOUT: Duration = Duration::from_secs(600);
 
-pub(super) async fn run(load: &LoadArgs, keys: &KeyArgs, client: &Client) -> Result<Report, Error> {
+pub(super) async fn run(
+    load: &LoadArgs,
+    keys: &KeyArgs,
+    physical: bool,
+    client: &Client,
+) -> Result<Report, Error> {
     let keys = Arc::new(Keys::new(keys)?);
     let clients = load.clients(100);
     let callers = load.callers(clients, client).await?;
@@ -43,7 +49,7 @@ pub(super) async fn run(load: &LoadArgs, keys: &KeyArgs, client: &Client) -> Res
     let meter = Meter::start();
     let before = load::run(Arc::new(Pace::start(extent)), writers(), client.timeout()).await;
     let start = Instant::now();
-    let compaction = tokio::spawn(timeout(COMPACTION_TIMEOUT, compact(compactor)));
+    let compaction = tokio::spawn(timeout(COMPACTION_TIMEOUT, compact(compactor, physical)));
     let mut during = Tally::new();
     let extent = Extent { warm_up: Duration::ZERO, ..extent };
     // Once at least, so that work which the answer does not wait for is seen as well.
@@ -78,8 +84,8 @@ struct Compacted {
     revision: u64,
 }
 
-/// Gives up all history but the newest revision, and waits for the storage.
-async fn compact(channel: Channel) -> Result<Compacted, Status> {
+/// Gives up all history but the newest revision; a physical compaction waits for the storage.
+async fn compact(channel: Channel, physical: bool) -> Result<Compacted, Status> {
     let mut kv = KvClient::new(channel);
     let newest = RangeRequest {
         key: Bytes::from_static(b"bench/"),
@@ -88,7 +94,7 @@ async fn compact(channel: Channel) -> Result<Compacted, Status> {
     };
     let revision = kv.range(newest).await?.into_inner().header.map_or(0, |header| header.revision);
     let start = Instant::now();
-    kv.compact(CompactionRequest { revision, physical: true }).await?;
+    kv.compact(CompactionRequest { revision, physical }).await?;
     Ok(Compacted { took: start.elapsed(), revision: u64::try_from(revision).unwrap_or_default() })
 }
 

@@ -113,6 +113,10 @@ pub(super) enum BenchCommand {
         load: LoadArgs,
         #[command(flatten)]
         keys: KeyArgs,
+        /// Ask for the compaction as clients do who compact from time to time: it is answered at
+        /// once, and storage lets go of the history by itself
+        #[arg(long)]
+        lazily: bool,
     },
     /// Wait until a linearizable read is served, for as long as the command may take
     Ready {
@@ -293,7 +297,9 @@ async fn perform(
         BenchCommand::Load { load, keys, fill } => fill::run(load, keys, fill, client).await,
         BenchCommand::List { load, list } => list::run(load, list, client).await,
         BenchCommand::Page { page, keys } => page::run(page, keys, client).await,
-        BenchCommand::Compact { load, keys } => compact::run(load, keys, client).await,
+        BenchCommand::Compact { load, keys, lazily } => {
+            compact::run(load, keys, !lazily, client).await
+        }
         BenchCommand::Ready { .. } => ready::run(client).await,
         BenchCommand::Watch { load, fan_out } => watch::run(load, fan_out, client).await,
         BenchCommand::CatchUp { catch_up } => catch_up::run(catch_up, client).await,
