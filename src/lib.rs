@@ -13,6 +13,7 @@ pub mod node;
 pub mod proto;
 pub mod raft;
 pub mod recipes;
+pub mod registry;
 pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -40,6 +40,14 @@ pub mod v3electionpb {
 
 /// Our own packages.
 pub mod quorate {
+    /// The service registry.
+    pub mod registry {
+        /// Its first version.
+        pub mod v1 {
+            tonic::include_proto!("quorate.registry.v1");
+        }
+    }
+
     /// What only members see.
     pub mod internal {
         /// The log, the disk, and what members say to each other.
@@ -49,7 +57,7 @@ pub mod quorate {
     }
 }
 
-pub use self::quorate::internal::v1 as internal;
+pub use self::quorate::{internal::v1 as internal, registry::v1 as registry};
 
 /// The descriptors of every file under `proto/`: an encoded `google.protobuf.FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptors");
