@@ -200,9 +200,13 @@ fn entered(response: Response) -> Entered {
 }
 
 /// Has a transaction carried out that puts something only when its comparisons hold.
-pub(super) async fn propose(node: &Handle, identity: &Identity, txn: Txn) -> Result<Answer, Error> {
+pub(crate) async fn propose(
+    node: &Handle,
+    identity: &Identity,
+    txn: Txn,
+) -> Result<Answer, RequestError> {
     node.ensure_room(txn.success.iter().map(cost).sum())?;
-    Ok(node.propose(identity.clone(), Command::Txn(txn)).await?)
+    node.propose(identity.clone(), Command::Txn(txn)).await
 }
 
 fn cost(op: &Op) -> u64 {

@@ -28,3 +28,8 @@ pub use self::{
     lock::{Locked, Locks},
     session::OwnLease,
 };
+
+pub(crate) use self::{
+    line::propose,
+    session::{Session as CallLease, see_through},
+};

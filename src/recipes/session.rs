@@ -40,7 +40,7 @@ impl Default for OwnLease {
 /// A lease for the time of a call. Dropped before it is [kept](Session::keep), it takes away what
 /// the call would leave behind: the lease if it was granted for the call, else the key.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(crate) struct Session {
     node: Handle,
     identity: Identity,
     lease: LeaseId,
@@ -55,12 +55,12 @@ impl Session {
     /// Stands on the caller's lease; 0 means one of its own, which is granted.
     ///
     /// It is not to be dropped while it works: then it would not know whether there is a lease.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         node: &Handle,
         identity: Identity,
         lease: LeaseId,
         own: OwnLease,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, RequestError> {
         if lease != LeaseId(0) {
             return Ok(Self::new(node, identity, lease, None));
         }
@@ -88,7 +88,8 @@ impl Session {
         Self { node: node.clone(), identity, lease, granted, place: None, kept: false }
     }
 
-    pub(super) fn lease(&self) -> LeaseId {
+    /// The lease it stands on.
+    pub(crate) fn lease(&self) -> LeaseId {
         self.lease
     }
 
@@ -98,7 +99,7 @@ impl Session {
     }
 
     /// The call has come to what it wanted: lease and key stay.
-    pub(super) fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.kept = true;
     }
 
@@ -125,7 +126,7 @@ impl Session {
     }
 
     /// Takes away what the call would leave behind, and waits a moment for that.
-    pub(super) async fn leave(mut self) {
+    pub(crate) async fn leave(mut self) {
         if let Some(leaving) = self.start_leaving() {
             // It goes on by itself when this takes too long.
             let _ = time::timeout(LEFT_WITHIN, leaving).await;
@@ -171,9 +172,13 @@ impl Drop for Session {
 }
 
 /// Carries work through to its end, even when nobody waits for it any more.
-pub(super) async fn see_through<T: Send + 'static>(
-    work: impl Future<Output = Result<T, Error>> + Send + 'static,
-) -> Result<T, Error> {
+pub(crate) async fn see_through<T, E>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<node::Error> + Send + 'static,
+{
     match tokio::spawn(work).await {
         Ok(done) => done,
         Err(ended) => match ended.try_into_panic() {
