@@ -88,7 +88,7 @@ impl Views {
     /// The views of a member, not more than so many bytes of them in memory.
     #[must_use]
     pub fn new(_node: Handle, _bytes_max: u64) -> Arc<Self> {
-        todo!()
+        Arc::new(Self {})
     }
 
     /// Keeps the views up, until this is dropped. Without it everything is read from the store.

@@ -4,8 +4,6 @@
 //! with `port`; a value that is `host:port` itself; the id if it is `host:port`. All other fields of a
 //! JSON object are kept as metadata. Without an address the instance is listed and not resolved.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value};
 
 use crate::registry::{Instance, InstanceName};
@@ -131,6 +129,8 @@ fn plain(value: Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::registry::{Name, ServiceName};
 
