@@ -34,6 +34,9 @@ pub enum Error {
     /// What others write at the same time got in between, again and again.
     #[error("instance {0} changes too fast")]
     Contended(InstanceName),
+    /// The same about a session.
+    #[error("session {0} changes too fast")]
+    SessionContended(Name),
     /// Declined by the state.
     #[error(transparent)]
     Refused(#[from] Refused),

@@ -31,7 +31,7 @@ pub use self::{
     error::{Error, Field, Holder},
     instance::Instance,
     name::{InstanceName, Name, ServiceName},
-    registrar::{Deregistered, Opened, Registered, Registrar, Registration, Target},
+    registrar::{Deregistered, Opened, Opening, Registered, Registrar, Registration, Target},
     select::Selector,
     views::{At, Follow, Listed, Page, Resolved, Told, Views},
 };

@@ -201,3 +201,27 @@ pub const COUNT_FANOUT_MAX: u64 = 512;
 /// Changes of a count that its record carries along, before they are put away together: a record
 /// stays small, and one in so many changes writes a further one.
 pub const COUNT_CHANGES_MAX: usize = 8;
+
+/// Tags of an instance: it is found by a few words.
+pub const INSTANCE_TAGS_MAX: usize = 64;
+/// Ports of an instance beside its main one.
+pub const INSTANCE_PORTS_MAX: usize = 32;
+/// Entries of an instance's metadata, which every reader of its service is sent.
+pub const INSTANCE_METADATA_MAX: usize = 64;
+/// Characters of the name of such an entry; Prometheus makes a label of it.
+pub const INSTANCE_METADATA_NAME_LEN_MAX: usize = 128;
+/// Bytes of the value of such an entry.
+pub const INSTANCE_METADATA_VALUE_BYTES_MAX: usize = 4 * 1024;
+/// Characters of a version, a zone, a tag and an address: as many as a name has.
+pub const INSTANCE_TEXT_LEN_MAX: usize = 253;
+/// Bytes of an instance as it is stored: thousands of one service are in memory together.
+pub const INSTANCE_BYTES_MAX: usize = 64 * 1024;
+/// Instances of a session: its record names all of them, and is written anew for each.
+pub const SESSION_INSTANCES_MAX: usize = 1_000;
+/// The longest time to live of what is registered: a day after its process nothing is left of it.
+pub const REGISTRATION_TTL_MAX: Seconds = Seconds(86_400);
+/// The time to live of what asks for none.
+pub const REGISTRATION_TTL_DEFAULT: Seconds = Seconds(15);
+/// How often a write to the registry is tried that others always get in between of. Of those that
+/// write the same thing at the same time one succeeds each time.
+pub const REGISTRY_TRIES_MAX: u32 = 64;

@@ -1,15 +1,40 @@
 //! [`Registrar`]: what is written to the registry.
+//!
+//! A request reads what it depends on in one view that is not from the past, [decides](decide), and
+//! writes one transaction, which holds only while all of that stands as it was read. One that lost
+//! to somebody else begins again, a bounded number of times. So any number of members and plain
+//! etcd clients may write at the same time.
+//!
+//! Promised: what fails leaves no lease behind that was granted for it. What stands there already
+//! is not written again. A session's instances are on its lease, and go with it at one revision.
+//!
+//! Absent on purpose: checks of fields, and any state beside keys and leases.
+
+mod decide;
+mod draft;
+mod register;
+mod session;
+mod standing;
+
+use std::time::Duration;
 
 use crate::{
-    node::Handle,
-    registry::{Error, Instance, InstanceName, Name, records::Override},
-    types::{Identity, LeaseId, Revision, Seconds},
+    node::{Handle, RequestError},
+    recipes::{OwnLease, see_through},
+    registry::{Error, Instance, InstanceName, Name, place::Place, records::Override},
+    state::Refused,
+    types::{
+        Identity, LeaseId, Revision, Seconds,
+        limits::{REGISTRATION_TTL_DEFAULT, REGISTRY_TRIES_MAX},
+    },
 };
+
+use self::draft::Draft;
 
 /// Registers, deregisters, overrides: with leases and transactions, through any member.
 #[derive(Clone, Debug)]
 pub struct Registrar {
-    _node: Handle,
+    node: Handle,
 }
 
 /// What an instance is registered on.
@@ -19,7 +44,7 @@ pub enum Target {
     Granted,
     /// A lease that the caller has.
     Lease(LeaseId),
-    /// That of a session.
+    /// That of a session, which is made if it is not there.
     Session(Name),
 }
 
@@ -30,11 +55,11 @@ pub struct Registration {
     pub instance: Instance,
     /// On what.
     pub target: Target,
-    /// Of a lease that must be granted; the service's settings say otherwise.
+    /// Of a lease that must be granted; else what the service's settings say.
     pub ttl: Option<Seconds>,
     /// Take the id from whoever holds it.
     pub takeover: bool,
-    /// The client's address.
+    /// The client's address; empty when not known.
     pub owner: String,
 }
 
@@ -51,6 +76,19 @@ pub struct Registered {
     pub session: Option<Name>,
     /// False when it stood there already.
     pub changed: bool,
+}
+
+/// A session that is to be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Its id.
+    pub session: Name,
+    /// Of its lease, if it must be granted.
+    pub ttl: Option<Seconds>,
+    /// The lease that it had when the client last heard of it.
+    pub lease: Option<LeaseId>,
+    /// The client's address; empty when not known.
+    pub owner: String,
 }
 
 /// A session that was opened.
@@ -83,29 +121,150 @@ impl Registrar {
     /// The registry as this member writes it.
     #[must_use]
     pub fn new(node: Handle) -> Self {
-        Self { _node: node }
+        Self { node }
     }
 
-    /// Registers an instance.
+    /// Registers an instance, and lets the time of its lease begin anew.
+    ///
+    /// When this is dropped it goes on. Then a lease that was granted for it is taken away again,
+    /// unless it has become that of a session.
     ///
     /// # Errors
     ///
-    /// [`Error::Held`] without `takeover`, [`Error::NoLease`], or what keeps the member from it.
-    pub async fn register(&self, _by: &Identity, _what: Registration) -> Result<Registered, Error> {
-        todo!()
+    /// [`Error::Held`] without `takeover`, [`Error::NoLease`], a session that is full, or what keeps
+    /// the member from it.
+    pub async fn register(&self, by: &Identity, what: Registration) -> Result<Registered, Error> {
+        let (registered, granted) =
+            see_through(self.clone().register_to_end(by.clone(), what)).await?;
+        if let Some(granted) = granted {
+            granted.keep();
+        }
+        Ok(registered)
     }
 
-    /// Overrides what an instance says of itself; what is not said stays as it is.
+    /// Opens a session: goes on with one that is there, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the member from it.
+    pub async fn open(&self, by: &Identity, what: Opening) -> Result<Opened, Error> {
+        see_through(self.clone().open_to_end(by.clone(), what)).await
+    }
+
+    /// Renews a lease. `None`: there is no such lease.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the member from it.
+    pub async fn heartbeat(&self, lease: LeaseId) -> Result<Option<Seconds>, Error> {
+        Ok(self.node.keep_alive(lease).await?)
+    }
+
+    /// Removes an instance; or only if a session holds it.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the member from it.
+    pub async fn deregister(
+        &self,
+        by: &Identity,
+        name: &InstanceName,
+        session: Option<&Name>,
+    ) -> Result<Deregistered, Error> {
+        for _ in 0..REGISTRY_TRIES_MAX {
+            let standing = self.standing(name, session).await?;
+            let (draft, is_there) = decide::removal(name, &standing, session);
+            let removed = u32::from(is_there);
+            if draft.is_empty() {
+                return Ok(Deregistered { revision: standing.revision, removed });
+            }
+            let committed = match self.commit(by, draft.clone()).await {
+                // A store that is full may be made emptier; the session's record can wait.
+                Err(RequestError::Refused(Refused::NoSpace)) => {
+                    self.commit(by, draft.without_puts()).await
+                }
+                committed => committed,
+            };
+            if let Some(revision) = committed? {
+                return Ok(Deregistered { revision, removed });
+            }
+        }
+        Err(Error::Contended(name.clone()))
+    }
+
+    /// Removes a session with all of its instances, at one revision; or only if its lease is this
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the member from it.
+    pub async fn close(
+        &self,
+        by: &Identity,
+        session: &Name,
+        lease: Option<LeaseId>,
+    ) -> Result<Deregistered, Error> {
+        self.close_session(by, session, lease).await
+    }
+
+    /// Overrides what an instance says of itself; what is not said stays as it is. Returns whether
+    /// that changed anything, and a revision with it.
     ///
     /// # Errors
     ///
     /// What keeps the member from it.
     pub async fn set_override(
         &self,
-        _by: &Identity,
-        _name: InstanceName,
-        _what: Override,
+        by: &Identity,
+        name: InstanceName,
+        what: Override,
     ) -> Result<(Revision, bool), Error> {
-        todo!()
+        for _ in 0..REGISTRY_TRIES_MAX {
+            let look = self.look().await?;
+            let (revision, found) = (look.revision, look.pair(&Place::Override(name.clone()))?);
+            drop(look);
+            let draft = decide::overriding(&name, found.as_ref(), what);
+            if draft.is_empty() {
+                return Ok((revision, false));
+            }
+            if let Some(revision) = self.commit(by, draft).await? {
+                return Ok((revision, true));
+            }
+        }
+        Err(Error::Contended(name))
+    }
+
+    /// Lets an instance count as what it says of itself. Returns whether that changed anything, and a
+    /// revision with it.
+    ///
+    /// # Errors
+    ///
+    /// What keeps the member from it.
+    pub async fn clear_override(
+        &self,
+        by: &Identity,
+        name: InstanceName,
+    ) -> Result<(Revision, bool), Error> {
+        let place = Place::Override(name.clone());
+        for _ in 0..REGISTRY_TRIES_MAX {
+            let look = self.look().await?;
+            let (revision, found) = (look.revision, look.pair(&place)?);
+            drop(look);
+            let Some(found) = found else { return Ok((revision, false)) };
+            let mut draft = Draft::default();
+            draft.based_on(place.key(), Some(&found));
+            draft.delete(place.key());
+            if let Some(revision) = self.commit(by, draft).await? {
+                return Ok((revision, true));
+            }
+        }
+        Err(Error::Contended(name))
+    }
+
+    /// The lease of a call that needs one, with a time to live that is asked for or the default.
+    fn own_lease(&self, ttl: Option<Seconds>) -> OwnLease {
+        let ttl = ttl.unwrap_or(REGISTRATION_TTL_DEFAULT).max(self.node.lease_minimum_ttl());
+        // No call takes long enough for that.
+        OwnLease { ttl, renew_every: Duration::from_secs(20) }
     }
 }
