@@ -25,6 +25,7 @@ mod range_answer;
 mod range_stream;
 pub mod ranges;
 mod raw;
+pub mod registry;
 mod sips;
 pub mod status;
 #[cfg(test)]
@@ -47,9 +48,11 @@ use crate::{
             auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
             lease_server::LeaseServer, maintenance_server::MaintenanceServer,
         },
+        registry::registry_server::RegistryServer,
         v3electionpb::election_server::ElectionServer,
         v3lockpb::lock_server::LockServer,
     },
+    registry::Views,
     telemetry::Metrics,
     types::{Millis, limits},
 };
@@ -118,8 +121,13 @@ pub const UNIMPLEMENTED: &[&str] = &[
     "etcdserverpb.Maintenance/Snapshot",
 ];
 
-/// Everything that clients reach.
-pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Dispatch {
+/// Everything that clients reach. Readers of the registry are answered from these views.
+pub fn routes(
+    node: Handle,
+    metrics: Arc<Metrics>,
+    config: Config,
+    registry: Arc<Views>,
+) -> Dispatch {
     let services = Services {
         guard: Guard::new(
             node.clone(),
@@ -159,6 +167,7 @@ pub fn routes(node: Handle, metrics: Arc<Metrics>, config: Config) -> Dispatch {
         .add(limited!(AuthServer, new, auth::AuthService::new(node.clone())))
         .add(limited!(LockServer, new, lock::LockService::new(node.clone())))
         .add(limited!(ElectionServer, new, election::ElectionService::new(node.clone())))
+        .add(limited!(RegistryServer, new, registry::RegistryService::new(node.clone(), registry)))
         .add(HealthServer::new(health::HealthService::new(node.clone())))
         .add(watch::Watches::new(node, config))
         .router;

@@ -8,8 +8,9 @@
 
 use tonic::{
     Code::{
-        self, Cancelled, DataLoss, DeadlineExceeded, FailedPrecondition, Internal, InvalidArgument,
-        NotFound, OutOfRange, ResourceExhausted, Unavailable, Unimplemented, Unknown,
+        self, Aborted, AlreadyExists, Cancelled, DataLoss, DeadlineExceeded, FailedPrecondition,
+        Internal, InvalidArgument, NotFound, OutOfRange, ResourceExhausted, Unavailable,
+        Unimplemented, Unknown,
     },
     Status,
 };
@@ -17,7 +18,7 @@ use tonic::{
 use crate::{
     api::convert::Invalid,
     node::{Error, MembershipError, RequestError, TimeoutCause},
-    recipes,
+    recipes, registry,
     state::Refused,
     types::Fault,
 };
@@ -188,6 +189,22 @@ pub fn of_stop(error: &recipes::Error) -> Option<Status> {
         | recipes::Error::NotLeader
         | recipes::Error::NoLeader => None,
     }
+}
+
+/// Why a request to the registry was declined, or has no answer. What etcd's services say, too, is
+/// said in etcd's words; the rest names what it is about.
+#[must_use]
+pub fn of_registry(error: registry::Error) -> Status {
+    let code = match &error {
+        registry::Error::Invalid(..) => InvalidArgument,
+        registry::Error::Held { .. } => AlreadyExists,
+        registry::Error::NoLease(_) => NotFound,
+        registry::Error::Compacted(_) => OutOfRange,
+        registry::Error::Contended(_) | registry::Error::SessionContended(_) => Aborted,
+        registry::Error::Refused(refused) => return of_refused(refused.clone()),
+        registry::Error::Node(error) => return of_node(error.clone()),
+    };
+    Status::new(code, error.to_string())
 }
 
 /// Why a request for a lock or about an election makes no sense.

@@ -7,6 +7,7 @@
 use std::{
     convert::Infallible,
     future::Future,
+    net::SocketAddr,
     panic::AssertUnwindSafe,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -20,18 +21,21 @@ use hyper::{
     header::{CONTENT_TYPE, HeaderValue},
     service::Service as HyperService,
 };
-use tonic::Status;
+use tonic::{Status, transport::server::TcpConnectInfo};
 use tower::{BoxError, Service, ServiceExt, util::Oneshot};
 
 use super::phase::{Phase, Phases};
 use crate::{api::layers::Ending, telemetry::Counter};
 
 /// Streams that end only when one side wants it. All others end by themselves.
-const LASTING: [&str; 4] = [
+const LASTING: [&str; 7] = [
     "/etcdserverpb.Watch/Watch",
     "/etcdserverpb.Lease/LeaseKeepAlive",
     "/v3electionpb.Election/Observe",
     "/grpc.health.v1.Health/Watch",
+    "/quorate.registry.v1.Registry/KeepAlive",
+    "/quorate.registry.v1.Registry/Session",
+    "/quorate.registry.v1.Registry/Watch",
 ];
 
 /// The service as one connection calls it.
@@ -39,6 +43,8 @@ pub(super) struct Caller<S> {
     pub(super) service: S,
     pub(super) phases: Phases,
     pub(super) panics: Counter,
+    /// Who has opened the connection.
+    pub(super) remote: SocketAddr,
 }
 
 impl<S, B> HyperService<Request<Incoming>> for Caller<S>
@@ -51,7 +57,7 @@ where
     type Error = Infallible;
     type Future = Calling<S>;
 
-    fn call(&self, request: Request<Incoming>) -> Calling<S> {
+    fn call(&self, mut request: Request<Incoming>) -> Calling<S> {
         let is_grpc = request
             .headers()
             .get(CONTENT_TYPE)
@@ -60,6 +66,11 @@ where
             let mut phases = self.phases.clone();
             Ending::new(Box::pin(async move { phases.reached(Phase::Draining).await }))
         });
+        // Nothing of etcd's API depends on who calls, and most calls are of it.
+        if !request.uri().path().starts_with("/etcdserverpb.") {
+            let remote_addr = Some(self.remote);
+            request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr });
+        }
         let running = AssertUnwindSafe(self.service.clone().oneshot(request)).catch_unwind();
         Calling { running, is_grpc, draining, panics: self.panics.clone() }
     }

@@ -145,6 +145,7 @@ pub(super) async fn serve<S, B>(
         service: shared.service.clone(),
         phases: phases.clone(),
         panics: shared.metrics.panics.clone(),
+        remote,
     };
     let (socket, sending) = stream.into_split();
     let (gather, sender) = gather::gather(sending);

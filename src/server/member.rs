@@ -23,6 +23,7 @@ use crate::{
     api,
     config::{Config, ListenUrl, Url},
     node::{self, Handle, MonotonicClock, Settings, Stop, Threads, ports::Peers},
+    registry::Views,
     storage::DataDir,
     telemetry::Metrics,
     transport::{self, GrpcPeers, PeerMetrics, PeerService},
@@ -232,7 +233,8 @@ fn client_face(
         learner_serves_reads: config.learner_serves_reads,
     };
     let mut face = Face::new(RuntimeHandle::current());
-    let service = api::routes(node.clone(), Arc::clone(metrics), api);
+    let registry = Views::new(node.clone(), 0);
+    let service = api::routes(node.clone(), Arc::clone(metrics), api, registry);
     face.serve(clients, &listener::Shared::new(service, profile, figures()));
     let service = api::http::routes(node.clone(), Arc::clone(metrics), config.learner_serves_reads);
     face.serve(probes, &listener::Shared::new(service, profile, figures()));

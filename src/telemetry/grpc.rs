@@ -148,6 +148,19 @@ const SERVICES: &[Service] = &[
         bidi_stream: &[],
     },
     Service {
+        name: "quorate.registry.v1.Registry",
+        unary: &[
+            "Register",
+            "Deregister",
+            "SetOverride",
+            "ClearOverride",
+            "ListServices",
+            "Resolve",
+        ],
+        server_stream: &["Watch"],
+        bidi_stream: &["KeepAlive", "Session"],
+    },
+    Service {
         name: "grpc.health.v1.Health",
         unary: &["Check"],
         server_stream: &["Watch"],
