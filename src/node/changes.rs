@@ -23,8 +23,17 @@ pub struct Changes {
 pub struct Happened {
     /// How far the member had come when it was told.
     pub revision: Revision,
-    /// In order, never empty, without the pairs before.
+    /// In order, without the pairs before. Empty only where [`Changes::ask_progress`] asked: then
+    /// everything up to `revision` was told.
     pub events: Vec<Event>,
+}
+
+impl Happened {
+    /// Up to here everything was told, with this.
+    #[must_use]
+    pub fn told(&self) -> Revision {
+        self.events.last().map_or(self.revision, |event| event.id.revision)
+    }
 }
 
 impl Handle {
@@ -52,6 +61,12 @@ impl Handle {
 }
 
 impl Changes {
+    /// Asks how far things have come. The answer comes out of [`next`](Self::next) once everything up
+    /// to the revision of now, at least, was told: it has no events.
+    pub fn ask_progress(&mut self) {
+        self.watchers.progress();
+    }
+
     /// Waits for what happens next. `None`, now and from now on: history that was needed is
     /// compacted. What was waited for is not lost when the wait is given up.
     pub async fn next(&mut self) -> Option<Happened> {
@@ -98,8 +113,12 @@ impl Sink for One {
     fn say(&mut self, response: Response) {
         match response.kind {
             Kind::Compacted(_) => self.0 = Some(Told::Compacted),
+            Kind::Progress => {
+                let (revision, events) = (response.revision, Vec::new());
+                self.0 = Some(Told::Happened(Happened { revision, events }));
+            }
             // Nobody has asked for these.
-            Kind::Created | Kind::Refused(_) | Kind::Canceled | Kind::Progress => {}
+            Kind::Created | Kind::Refused(_) | Kind::Canceled => {}
         }
     }
 

@@ -109,3 +109,23 @@ async fn damaged_history_stops_the_member() {
     assert!(!fan_out.is_finished());
     fan_out.abort();
 }
+
+/// Who asks how far things have come is told, after everything that happened until then, and although
+/// nothing of it was for him.
+#[tokio::test]
+async fn progress_is_told_to_who_asks() {
+    let (member, fan_out) = restarted(None).await;
+    let one = |key: &'static str| KeyRange::One(Key::new(key).unwrap());
+    let mut changes = member.handle.changes(one("b"), Revision(2));
+    changes.ask_progress();
+    let first = timeout(SOON, changes.next()).await.unwrap().unwrap();
+    assert_eq!((first.told(), first.events.len()), (Revision(3), 1));
+    let progress = timeout(SOON, changes.next()).await.unwrap().unwrap();
+    assert_eq!((progress.told(), progress.events.len()), (Revision(4), 0));
+
+    member.propose(put("d")).await;
+    changes.ask_progress();
+    let progress = timeout(SOON, changes.next()).await.unwrap().unwrap();
+    assert_eq!((progress.told(), progress.events.len()), (Revision(5), 0));
+    fan_out.abort();
+}
