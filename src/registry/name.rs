@@ -44,6 +44,12 @@ impl Name {
         Self(Self::DEFAULT_NAMESPACE.into())
     }
 
+    /// The first of all names, in their order.
+    #[must_use]
+    pub fn first() -> Self {
+        Self("-".into())
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -94,5 +100,13 @@ mod tests {
         for text in ["", "a/b", "a b", "ü", "a\n", "*", &"x".repeat(254)] {
             assert_eq!(Name::new(text), None, "{text:?}");
         }
+    }
+
+    /// No name comes before the first one.
+    #[test]
+    fn the_first_name_is_the_first() {
+        let names = (0_u8..128).filter_map(|byte| Name::new(&char::from(byte).to_string()));
+        assert_eq!(names.min(), Some(Name::first()));
+        assert_eq!(Name::new("-"), Some(Name::first()));
     }
 }
