@@ -225,3 +225,24 @@ pub const REGISTRATION_TTL_DEFAULT: Seconds = Seconds(15);
 /// How often a write to the registry is tried that others always get in between of. Of those that
 /// write the same thing at the same time one succeeds each time.
 pub const REGISTRY_TRIES_MAX: u32 = 64;
+
+/// Bytes of memory for what readers of the registry are told, unless another bound is set: well above
+/// a hundred thousand instances.
+pub const REGISTRY_VIEW_BYTES: u64 = 256 * 1024 * 1024;
+/// Revisions with changes of the registry that followers share; one further behind reads history.
+pub const REGISTRY_RECENT_REVISIONS_MAX: usize = 8_192;
+/// Bytes of memory of these, about.
+pub const REGISTRY_RECENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of memory for what followers that read history have of their own, all together.
+pub const REGISTRY_CATCH_UP_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Followers of the registry that read what history begins with, at once.
+pub const REGISTRY_CATCH_UPS_MAX: usize = 8;
+/// Revisions behind which the registry's view is loaded again: that is faster than reading what
+/// happened in between.
+pub const REGISTRY_FAR_REVISIONS: i64 = 100_000;
+/// Lists of all services at a revision that are remembered, for who asks for further pages.
+pub const REGISTRY_LISTINGS_MAX: usize = 16;
+/// Services in these lists, all together.
+pub const REGISTRY_LISTED_MAX: usize = 1_000_000;
+/// Lists of all services that are made from the store at once: each reads all instances.
+pub const REGISTRY_CENSUSES_MAX: usize = 2;

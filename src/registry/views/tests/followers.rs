@@ -1,0 +1,188 @@
+//! What followers are told, case by case.
+
+use super::*;
+use crate::{
+    node,
+    registry::{DownReason, Error, Follow, Told},
+    state::{
+        Command, RevokeCause,
+        testing::{compact, delete, grant, revoke},
+    },
+    types::{Index, LeaseId},
+};
+
+/// What is told next, in words, bookmarks aside.
+async fn next(follow: &mut Follow) -> String {
+    loop {
+        match soon(follow.next()).await.unwrap() {
+            Told::Snapshot { revision, reset, instances } => {
+                let what = if reset { "reset" } else { "snapshot" };
+                return format!("{what} {revision} {}", text(&instances).join(" "));
+            }
+            Told::Changes { revision, changes } => {
+                let words = changes.iter().map(|change| {
+                    let reason = match change.reason {
+                        None => "",
+                        Some(DownReason::Deregistered) => " deregistered",
+                        Some(DownReason::Expired) => " expired",
+                    };
+                    let sides = [&change.before, &change.after];
+                    let [before, after] = sides.map(|it| text(it).join(""));
+                    format!("[{before}>{after}{reason}]")
+                });
+                return format!("{revision} {}", words.collect::<Vec<_>>().join(" "));
+            }
+            Told::Bookmark(_) => {}
+        }
+    }
+}
+
+/// A snapshot, then what happens to the service and nothing else, each for its reason; the same with
+/// and without a view in memory.
+#[tokio::test]
+async fn a_follower_is_told_of_its_service() {
+    for view in [usize::MAX, 0] {
+        let mut member = Member::start().await;
+        let views = member.views(Limits { view, ..ROOMY });
+        member.put("/services/n/a/1", "h:1").await;
+        for lease in [7, 8] {
+            member.running.propose(grant(lease)).await;
+        }
+        let mut follow = views.follow(scope("n", "a"), None).await.unwrap();
+        let first = next(&mut follow).await;
+        // The view may not have come so far.
+        if first == "snapshot 1 " {
+            assert_eq!(next(&mut follow).await, "2 [>1=h:1]");
+        } else {
+            assert_eq!(first, "snapshot 2 1=h:1");
+        }
+        for (id, lease) in [("2", 7), ("3", 8)] {
+            let put = put(&format!("/services/n/a/{id}")).value("h:2").attached_to(lease);
+            member.running.propose(put).await;
+        }
+        member.put("/services/n/b/1", "h:1").await;
+        member.running.propose(revoke(7)).await;
+        let (term, known) = (member.running.handle.term(), Index(u64::MAX));
+        let cause = RevokeCause::Expiry { term, known };
+        member.running.propose(Command::LeaseRevoke { id: LeaseId(8), cause }).await;
+        member.put("/services/n/a/1", "h:3").await;
+        member.running.propose(delete("/services/n/a/1")).await;
+
+        for expected in [
+            "3 [>2=h:2]",
+            "4 [>3=h:2]",
+            "6 [2=h:2> deregistered]",
+            "7 [3=h:2> expired]",
+            "8 [1=h:1>1=h:3]",
+            "9 [1=h:3> deregistered]",
+        ] {
+            assert_eq!(next(&mut follow).await, expected);
+        }
+    }
+}
+
+/// Who goes on from before what is kept is told everything since, or everything anew when that is
+/// compacted.
+#[tokio::test]
+async fn a_follower_goes_on_from_any_revision() {
+    let few = Bounds { revisions: 1, ..ROOMY.recent };
+    for limits in [ROOMY, Limits { recent: few, ..ROOMY }, Limits { view: 0, ..ROOMY }] {
+        let mut member = Member::start().await;
+        let views = member.views(limits);
+        for port in 1..6 {
+            member.put("/services/n/a/1", &format!("h:{port}")).await;
+        }
+        for after in 2..6 {
+            let mut follow = views.follow(scope("n", "a"), Some(Revision(after))).await.unwrap();
+            for revision in after + 1..7 {
+                let [before, now] = [revision - 2, revision - 1];
+                assert_eq!(next(&mut follow).await, format!("{revision} [1=h:{before}>1=h:{now}]"));
+            }
+        }
+        member.running.propose(compact(5)).await;
+        if limits.view == 0 {
+            let mut follow = views.follow(Scope::All, Some(Revision(4))).await.unwrap();
+            assert_eq!(next(&mut follow).await, "reset 6 1=h:5");
+        }
+        let mut follow = views.follow(Scope::All, Some(Revision(5))).await.unwrap();
+        assert_eq!(next(&mut follow).await, "6 [1=h:4>1=h:5]");
+    }
+}
+
+/// A revision that is to come is waited for.
+#[tokio::test]
+async fn a_follower_waits_for_a_revision_to_come() {
+    for view in [usize::MAX, 0] {
+        let mut member = Member::start().await;
+        let views = member.views(Limits { view, ..ROOMY });
+        let mut follow = views.follow(scope("n", "a"), Some(Revision(3))).await.unwrap();
+        let told = tokio::spawn(async move { follow.next().await });
+        for port in 1..4 {
+            member.put("/services/n/a/1", &format!("h:{port}")).await;
+        }
+        let Told::Changes { revision, changes } = soon(told).await.unwrap().unwrap() else {
+            panic!("nothing else was to be told")
+        };
+        assert_eq!((revision, changes.len()), (Revision(4), 1));
+        assert_eq!(changes[0].before.as_ref().unwrap().port, 2);
+    }
+}
+
+/// A follower to whom nothing happens is told how far things have come, and goes on from there.
+#[tokio::test]
+async fn bookmarks_tell_how_far_things_have_come() {
+    for view in [usize::MAX, 0] {
+        let mut member = Member::start().await;
+        let views = member.views(Limits { view, ..ROOMY });
+        let mut follow = views.follow(scope("n", "a"), None).await.unwrap();
+        assert!(next(&mut follow).await.starts_with("snapshot"));
+        let last = member.put("other", "v").await;
+        let mut known = Revision(0);
+        while known < last {
+            let told = soon(follow.next()).await.unwrap();
+            assert!(matches!(told, Told::Bookmark(_)), "{told:?}");
+            assert!(told.revision() > known, "{told:?} after {known}");
+            known = told.revision();
+        }
+        assert_eq!(known, last);
+        member.put("/services/n/a/1", "h:1").await;
+        assert_eq!(next(&mut follow).await, "3 [>1=h:1]");
+    }
+}
+
+/// Followers that need more memory than there is are told everything anew, if that is in memory, or
+/// sent away.
+#[tokio::test]
+async fn followers_take_no_more_memory_than_there_is() {
+    let few = Bounds { revisions: 1, ..ROOMY.recent };
+    let mut member = Member::start().await;
+    let kept = member.loaded(Limits { own: 100, recent: few, ..ROOMY }).await;
+    let stored = member.views(Limits { own: 100, view: 0, ..ROOMY });
+    for port in 1..4 {
+        member.put("/services/n/a/1", &format!("h:{port}")).await;
+    }
+    until(&kept, Revision(4)).await;
+
+    let mut follow = kept.follow(scope("n", "a"), Some(Revision(2))).await.unwrap();
+    assert_eq!(next(&mut follow).await, "reset 4 1=h:3");
+    let mut follow = stored.follow(scope("n", "a"), Some(Revision(2))).await.unwrap();
+    let error = soon(follow.next()).await.unwrap_err();
+    assert_eq!(error, Error::Node(node::Error::TooManyRequests));
+    drop(follow);
+    for views in [kept, stored] {
+        assert_eq!(views.figures().follower_bytes, 0);
+    }
+}
+
+/// Who leaves leaves nothing behind.
+#[tokio::test]
+async fn topics_end_with_their_followers() {
+    let mut member = Member::start().await;
+    let views = member.loaded(ROOMY).await;
+    for round in 0..3 {
+        let mut follow = views.follow(scope("n", &format!("s{round}")), None).await.unwrap();
+        assert!(next(&mut follow).await.starts_with("snapshot"));
+        assert_eq!((views.figures().followers, views.shared.read().topics()), (1, 1));
+    }
+    assert_eq!((views.figures().followers, views.shared.read().topics()), (0, 0));
+}
