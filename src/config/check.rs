@@ -75,6 +75,7 @@ pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Ve
         quota_backend_bytes: settings.quota_backend_bytes,
         block_cache_bytes: check.block_cache_bytes(settings.block_cache_bytes),
         snapshot_send_rate: check.snapshot_send_rate(settings.snapshot_send_rate),
+        registry_view_bytes: settings.registry_view_bytes,
         corrupt_check_time: check.period("corrupt-check-time", &settings.corrupt_check_time),
         listen_metrics_urls: check.distinct(
             "listen-metrics-urls",

@@ -76,6 +76,8 @@ pub struct Config {
     pub block_cache_bytes: usize,
     /// Bytes of snapshots sent a second, to all members together; 0: as many as go.
     pub snapshot_send_rate: u64,
+    /// Bytes of memory for what readers of the registry are told; 0: it is read from the store.
+    pub registry_view_bytes: u64,
     /// How often members compare their data; zero: never.
     pub corrupt_check_time: Duration,
     /// More listeners that serve only metrics and health.

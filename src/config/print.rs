@@ -45,6 +45,7 @@ fn value(config: &Config, setting: &str) -> String {
         "quota-backend-bytes" => config.quota_backend_bytes.to_string(),
         "block-cache-bytes" => config.block_cache_bytes.to_string(),
         "snapshot-send-rate" => config.snapshot_send_rate.to_string(),
+        "registry-view-bytes" => config.registry_view_bytes.to_string(),
         "corrupt-check-time" => quote(&duration::print(config.corrupt_check_time)),
         "listen-metrics-urls" => list(&config.listen_metrics_urls),
         "strict-reconfig-check" => config.strict_reconfig_check.to_string(),

@@ -102,6 +102,11 @@ pub const SETTINGS: &[Setting] = &[
         "Bytes a second sent to members that fell behind; 0: no limit [default: 67108864]",
     ),
     setting(
+        "registry-view-bytes",
+        "BYTES",
+        "Memory for the registry's view; 0: none, read from the store [default: 268435456]",
+    ),
+    setting(
         "corrupt-check-time",
         "DURATION",
         "How often members compare their data; 0: never [default: 5m]",
@@ -154,6 +159,7 @@ pub(super) struct Settings {
     pub(super) quota_backend_bytes: i64,
     pub(super) block_cache_bytes: u64,
     pub(super) snapshot_send_rate: u64,
+    pub(super) registry_view_bytes: u64,
     pub(super) corrupt_check_time: String,
     pub(super) listen_metrics_urls: List,
     pub(super) strict_reconfig_check: bool,
@@ -188,6 +194,7 @@ impl Default for Settings {
             quota_backend_bytes: 0,
             block_cache_bytes: 0,
             snapshot_send_rate: limits::SNAPSHOT_SEND_RATE,
+            registry_view_bytes: limits::REGISTRY_VIEW_BYTES,
             corrupt_check_time: "5m".to_owned(),
             listen_metrics_urls: List(Vec::new()),
             strict_reconfig_check: true,

@@ -201,6 +201,15 @@ fn the_block_cache_has_a_size_or_follows_the_memory() {
     }
 }
 
+/// The registry's view has a size, or is not in memory at all.
+#[test]
+fn the_registrys_view_has_a_size() {
+    assert_eq!(config(&Inputs::default()).registry_view_bytes, 256 << 20);
+    assert_eq!(config(&flags(&[("registry-view-bytes", "0")])).registry_view_bytes, 0);
+    let inputs = environment(&[("QUORATE_REGISTRY_VIEW_BYTES", "1048576")]);
+    assert_eq!(config(&inputs).registry_view_bytes, 1 << 20);
+}
+
 /// Snapshots are sent at a rate, at any that goes, or one at which they would never arrive is
 /// refused.
 #[test]

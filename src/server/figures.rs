@@ -11,6 +11,7 @@ use prometheus_client::{
 use crate::{
     api::version,
     node::{self, Handle},
+    registry::Views,
     state::{member, meta},
     telemetry::Metrics,
     types::Fault,
@@ -119,5 +120,36 @@ impl Collector for WatchFigures {
         let sent = ConstCounter::new(figures.delivered);
         let (name, help) = ("etcd_debugging_mvcc_events", "Events sent to watchers");
         sent.encode(encoder.encode_descriptor(name, help, None, sent.metric_type())?)
+    }
+}
+
+/// Reads the figures of the registry from its views.
+#[derive(Debug)]
+pub(super) struct RegistryFigures(pub(super) Arc<Views>);
+
+impl Collector for RegistryFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let figures = self.0.figures();
+        for (name, help, value) in [
+            ("quorate_registry_services", "Services that have instances", figures.services),
+            ("quorate_registry_instances", "Registered instances", figures.instances),
+            ("quorate_registry_followers", "Who follows the registry", figures.followers),
+            (
+                "quorate_registry_view_in_memory",
+                "Whether the registry is read from memory; else the figures above are 0",
+                usize::from(figures.is_in_memory),
+            ),
+            ("quorate_registry_view_bytes", "Memory of the view", figures.catalog_bytes),
+            ("quorate_registry_recent_bytes", "Memory of recent changes", figures.recent_bytes),
+            (
+                "quorate_registry_follower_bytes",
+                "Memory of what followers have of their own while they catch up",
+                figures.follower_bytes,
+            ),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
     }
 }

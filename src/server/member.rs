@@ -13,7 +13,7 @@ use super::{
     bind::Bound,
     connection::Profile,
     face::Face,
-    figures::{self, StoreFigures, WatchFigures},
+    figures::{self, RegistryFigures, StoreFigures, WatchFigures},
     identity::Prepared,
     listener, publish,
     stop::Requests,
@@ -100,14 +100,17 @@ impl Member {
             out.set_members(&members); // it has no list of its own yet
         }
         out.reached_at(&own_urls(&node, config));
+        let views = Views::new(node.clone(), config.registry_view_bytes);
         metrics.register(|registry| {
             registry.register_collector(Box::new(StoreFigures(node.clone())));
+            registry.register_collector(Box::new(RegistryFigures(Arc::clone(&views))));
             registry.register_collector(Box::new(WatchFigures(Arc::clone(node.watch_hub()))));
         });
         let (mut tasks, runtime) = (Tasks::default(), RuntimeHandle::current());
         tasks.start("the fan-out to watchers", &runtime, node.clone().fan_out());
         tasks.start("the renewal of leases", &runtime, node.clone().renew_leases());
         tasks.start("the comparison of states", &runtime, node.clone().compare_states());
+        tasks.start("the view of the registry", &runtime, Arc::clone(&views).follow_keys());
 
         let (closing, closed) = watch::channel(false);
         let service = PeerService::new(Arc::clone(&out), Arc::new(node.clone()), closed);
@@ -120,7 +123,8 @@ impl Member {
                 metrics.peers.clone(),
             ),
         );
-        let clients = client_face(config, &node, &metrics, (sockets.clients, sockets.metrics));
+        let sockets = (sockets.clients, sockets.metrics);
+        let clients = client_face(config, &node, &metrics, views, sockets);
         let links = GrpcLinks { out, closing };
         Ok(Self { node, threads, links, dir, tasks, clients, peers })
     }
@@ -222,6 +226,7 @@ fn client_face(
     config: &Config,
     node: &Handle,
     metrics: &Arc<Metrics>,
+    views: Arc<Views>,
     (clients, probes): (Vec<Bound>, Vec<Bound>),
 ) -> Face {
     let profile = Profile::clients(Metrics::open_fds_max());
@@ -233,8 +238,7 @@ fn client_face(
         learner_serves_reads: config.learner_serves_reads,
     };
     let mut face = Face::new(RuntimeHandle::current());
-    let registry = Views::new(node.clone(), 0);
-    let service = api::routes(node.clone(), Arc::clone(metrics), api, registry);
+    let service = api::routes(node.clone(), Arc::clone(metrics), api, views);
     face.serve(clients, &listener::Shared::new(service, profile, figures()));
     let service = api::http::routes(node.clone(), Arc::clone(metrics), config.learner_serves_reads);
     face.serve(probes, &listener::Shared::new(service, profile, figures()));
