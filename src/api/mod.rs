@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod convert;
 pub mod dispatch;
 pub mod election;
+pub mod gateway;
 pub mod header;
 pub mod health;
 pub mod http;

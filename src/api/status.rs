@@ -14,6 +14,7 @@ use tonic::{
     },
     Status,
 };
+use tower::BoxError;
 
 use crate::{
     api::convert::Invalid,
@@ -283,6 +284,30 @@ pub fn no_health_of_service() -> Status {
 #[must_use]
 pub fn watch_canceled() -> Status {
     Status::new(Cancelled, "etcdserver: watch canceled")
+}
+
+/// What was sent as JSON is none, or not of the message that the method takes.
+#[must_use]
+pub fn bad_json(problem: &impl ToString) -> Status {
+    Status::new(InvalidArgument, problem.to_string())
+}
+
+/// An answer of our own cannot be made JSON of.
+#[must_use]
+pub fn not_a_message(problem: &impl ToString) -> Status {
+    Status::new(Internal, format!("the answer cannot be converted: {}", problem.to_string()))
+}
+
+/// The services within this process cannot be called.
+#[must_use]
+pub fn not_reached(error: BoxError) -> Status {
+    Status::from_error(error)
+}
+
+/// A path was asked for with another HTTP method than it has, in the words of grpc-gateway.
+#[must_use]
+pub fn method_not_allowed() -> Status {
+    Status::new(Unimplemented, "Method Not Allowed")
 }
 
 /// The message is larger than the transport takes, in the words of etcd's own transport.
