@@ -10,15 +10,17 @@ use std::{
 };
 
 use axum::{Router, body::Body as RouterBody};
+use bytes::Bytes;
 use futures_util::{TryFutureExt, future::BoxFuture};
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Request, Response, body::Body as HttpBody};
 use tonic::body::Body;
-use tower::Service;
+use tower::{BoxError, Service};
 
 use crate::api::{
     layers::{Guard, GuardedBody},
     lease::keep_alive::KeepAlives,
     ranges::Ranges,
+    registry::Registry,
     unary::Answer,
 };
 
@@ -32,18 +34,37 @@ struct Services {
     guard: Guard,
     kv: Ranges,
     leases: KeepAlives,
+    registry: Registry,
     others: Router,
 }
 
 impl Dispatch {
     /// Behind `guard` the services that are asked first, and `others`, which are guarded already.
     #[must_use]
-    pub fn new(guard: Guard, kv: Ranges, leases: KeepAlives, others: Router) -> Self {
-        Self { services: Arc::new(Services { guard, kv, leases, others }) }
+    pub fn new(
+        guard: Guard,
+        kv: Ranges,
+        leases: KeepAlives,
+        registry: Registry,
+        others: Router,
+    ) -> Self {
+        Self { services: Arc::new(Services { guard, kv, leases, registry, others }) }
+    }
+
+    /// The same with other services on the router.
+    #[must_use]
+    pub fn with(&self, change: impl FnOnce(Router) -> Router) -> Self {
+        let Services { guard, kv, leases, registry, others } = &*self.services;
+        let others = change(others.clone());
+        Self::new(guard.clone(), kv.clone(), leases.clone(), registry.clone(), others)
     }
 }
 
-impl Service<Request<Incoming>> for Dispatch {
+impl<B> Service<Request<B>> for Dispatch
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError> + Send + 'static,
+{
     type Response = Response<GuardedBody<Answer>>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
@@ -53,15 +74,17 @@ impl Service<Request<Incoming>> for Dispatch {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let Services { guard, kv, leases, others } = &*self.services;
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Services { guard, kv, leases, registry, others } = &*self.services;
         let path = request.uri().path();
         if path.starts_with("/etcdserverpb.KV/") {
             guard.call(request, |request| kv.call(request))
         } else if path.starts_with("/etcdserverpb.Lease/") {
             guard.call(request, |request| leases.call(request))
+        } else if path.starts_with("/quorate.registry.v1.Registry/") {
+            guard.call(request, |request| registry.call(request))
         } else {
-            let response = Service::<Request<Incoming>>::call(&mut others.clone(), request);
+            let response = Service::<Request<B>>::call(&mut others.clone(), request);
             Box::pin(response.map_ok(|response| response.map(unguarded)))
         }
     }

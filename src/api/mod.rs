@@ -60,9 +60,11 @@ use crate::{
 
 use self::{
     dispatch::Dispatch,
+    gateway::Gateway,
     layers::{Guard, Guarded, LearnerGate},
     lease::keep_alive::KeepAlives,
     ranges::Ranges,
+    registry::Registry,
 };
 
 /// The settings of this room.
@@ -129,6 +131,27 @@ pub fn routes(
     config: Config,
     registry: Arc<Views>,
 ) -> Dispatch {
+    let services = services(node.clone(), metrics, config.clone(), Arc::clone(&registry));
+    let stopping = {
+        let node = node.clone();
+        move || {
+            let node = node.clone();
+            async move { node.retiring().await }
+        }
+    };
+    let gateway = Gateway::new(services.clone(), config.message_bytes_max(), stopping);
+    let discovery = http::Discovery { services: services.clone(), views: registry, node };
+    services
+        .with(|router| router.merge(gateway.routes(gateway::REGISTRY)).merge(discovery.routes()))
+}
+
+/// The gRPC services, and the pages about this member.
+fn services(
+    node: Handle,
+    metrics: Arc<Metrics>,
+    config: Config,
+    registry: Arc<Views>,
+) -> Dispatch {
     let services = Services {
         guard: Guard::new(
             node.clone(),
@@ -161,6 +184,8 @@ pub fn routes(
     let kv = Ranges::new(node.clone(), metrics, config.clone(), kv, library);
     let (leases, library) = both!(LeaseServer, lease::LeaseService::new(node.clone()));
     let leases = KeepAlives::new(node.clone(), received, leases, library);
+    let service = registry::RegistryService::new(node.clone(), Arc::clone(&registry));
+    let registry = Registry::new(registry, received, limited!(RegistryServer, new, service));
     let guard = services.guard.clone();
     let others = services
         .add(limited!(ClusterServer, new, cluster::ClusterService::new(node.clone())))
@@ -168,11 +193,10 @@ pub fn routes(
         .add(limited!(AuthServer, new, auth::AuthService::new(node.clone())))
         .add(limited!(LockServer, new, lock::LockService::new(node.clone())))
         .add(limited!(ElectionServer, new, election::ElectionService::new(node.clone())))
-        .add(limited!(RegistryServer, new, registry::RegistryService::new(node.clone(), registry)))
         .add(HealthServer::new(health::HealthService::new(node.clone())))
         .add(watch::Watches::new(node, config))
         .router;
-    Dispatch::new(guard, kv, leases, others)
+    Dispatch::new(guard, kv, leases, registry, others)
 }
 
 /// The router while services are being added to it.

@@ -251,3 +251,15 @@ pub const REGISTRY_CENSUSES_MAX: usize = 2;
 pub const GATEWAY_MESSAGES_MAX: usize = 1_024;
 /// Bytes of a JSON request that is too large which are read all the same, and kept nowhere.
 pub const GATEWAY_PASSED_OVER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of what a watcher of the registry is told in one answer, unless one instance has more: large
+/// enough for thousands of small instances, small enough for a client's buffer.
+pub const REGISTRY_ANSWER_BYTES: usize = 256 * 1024;
+/// Services on a page when none is asked for.
+pub const SERVICES_PER_PAGE_DEFAULT: usize = 100;
+/// Services on a page.
+pub const SERVICES_PER_PAGE_MAX: usize = 1_000;
+/// How long a request over HTTP waits for a change that does not say.
+pub const BLOCKING_QUERY_WAIT_DEFAULT: Millis = Millis(300_000);
+/// How long it waits at most, so that one whose client is gone without a word ends.
+pub const BLOCKING_QUERY_WAIT_MAX: Millis = Millis(600_000);

@@ -4,11 +4,16 @@
 //! etcd's. A path that is not there is answered 404, and a gRPC call of a service that is not there
 //! with UNIMPLEMENTED.
 //!
-//! Absent: the JSON gateway under `/v3`.
+//! What is found in the registry is here, too, for clients that wait for changes and for Prometheus.
+//!
+//! Absent: the JSON gateway, which is [`gateway`](crate::api::gateway).
 
 mod checks;
+mod form;
 mod health;
+mod prometheus;
 mod query;
+mod registry;
 #[cfg(test)]
 mod tests;
 mod vitals;
@@ -24,6 +29,8 @@ use axum::{
 };
 
 pub use self::vitals::Vitals;
+
+pub(super) use self::registry::Discovery;
 
 use crate::{
     api::{status, version},

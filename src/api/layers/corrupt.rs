@@ -6,12 +6,13 @@ use tonic::Status;
 use crate::{api::status, state::Refused};
 
 /// The services that answer from the data.
-const REFUSED: [&str; 5] = [
+const REFUSED: [&str; 6] = [
     "/etcdserverpb.KV/",
     "/etcdserverpb.Watch/",
     "/etcdserverpb.Lease/",
     "/v3lockpb.Lock/",
     "/v3electionpb.Election/",
+    "/quorate.registry.v1.Registry/",
 ];
 
 /// Whether a call of this path is answered from the data.

@@ -6,9 +6,16 @@
 //!
 //! Absent: identities (authentication is off), and every rule about what is registered.
 
+mod asked;
+mod calls;
 pub mod convert;
 mod keep_alive;
+mod list;
+mod pages;
+mod resolve;
 mod session;
+mod shown;
+mod watch;
 mod writes;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -24,17 +31,20 @@ use crate::{
         KeepAliveRequest, KeepAliveResponse, ListServicesRequest, ListServicesResponse,
         RegisterRequest, RegisterResponse, ResolveRequest, ResolveResponse, SessionRequest,
         SessionResponse, SetOverrideRequest, SetOverrideResponse, WatchRequest, WatchResponse,
-        registry_server::Registry,
+        registry_server,
     },
     registry::{Registrar, Views},
 };
+
+pub use self::calls::Registry;
+
+pub(super) use self::asked::scope;
 
 /// The service.
 #[derive(Clone, Debug)]
 pub struct RegistryService {
     node: Handle,
     registrar: Registrar,
-    #[expect(dead_code, reason = "what reads comes with the methods that read")]
     views: Arc<Views>,
 }
 
@@ -47,7 +57,7 @@ impl RegistryService {
 }
 
 #[tonic::async_trait]
-impl Registry for RegistryService {
+impl registry_server::Registry for RegistryService {
     async fn register(
         &self,
         request: Request<RegisterRequest>,
@@ -100,22 +110,27 @@ impl Registry for RegistryService {
 
     async fn list_services(
         &self,
-        _: Request<ListServicesRequest>,
+        request: Request<ListServicesRequest>,
     ) -> Result<Response<ListServicesResponse>, Status> {
-        Err(status::unimplemented("quorate.registry.v1.Registry/ListServices"))
+        let listed = list::list_services(&self.views, request.into_inner()).await;
+        listed.map(Response::new).map_err(status::of_registry)
     }
 
     async fn resolve(
         &self,
         _: Request<ResolveRequest>,
     ) -> Result<Response<ResolveResponse>, Status> {
-        Err(status::unimplemented("quorate.registry.v1.Registry/Resolve"))
+        unreachable!("it is answered before the call comes here")
     }
 
     type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
 
-    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(status::unimplemented("quorate.registry.v1.Registry/Watch"))
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let answers = watch::watch(&self.views, request.get_ref()).await;
+        Ok(Response::new(Box::pin(answers.map_err(status::of_registry)?)))
     }
 }
 

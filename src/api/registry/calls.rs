@@ -1,0 +1,62 @@
+//! The registry as it is called: `Resolve` below the library, everything else through it.
+
+use std::sync::Arc;
+
+use axum::http::Request;
+use bytes::Bytes;
+use hyper::body::Body as HttpBody;
+use tower::BoxError;
+
+use crate::{
+    api::{
+        raw,
+        unary::{self, Answer, Answering},
+    },
+    proto::registry::registry_server::RegistryServer,
+    registry::Views,
+};
+
+use super::{RegistryService, resolve};
+
+/// The whole registry service.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    views: Arc<Views>,
+    message_bytes_max: usize,
+    others: RegistryServer<RegistryService>,
+}
+
+impl Registry {
+    /// The service of this member: `others` as the library serves it, but for what is resolved from
+    /// these views.
+    #[must_use]
+    pub fn new(
+        views: Arc<Views>,
+        message_bytes_max: usize,
+        others: RegistryServer<RegistryService>,
+    ) -> Self {
+        Self { views, message_bytes_max, others }
+    }
+
+    /// Answers a call of the service.
+    pub(in crate::api) fn call<B>(&self, request: Request<B>) -> Answering
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError> + Send + 'static,
+    {
+        if request.uri().path() != "/quorate.registry.v1.Registry/Resolve" {
+            return unary::by_library(self.others.clone(), request);
+        }
+        let (views, bytes_max) = (Arc::clone(&self.views), self.message_bytes_max);
+        Box::pin(async move {
+            Ok(match unary::take(request, bytes_max).await {
+                Ok(request) => unary::respond(resolve::resolve(&views, request.into_inner()).await),
+                Err(request) => {
+                    let method =
+                        async |request| resolve::resolve(&views, request).await.map(raw::one);
+                    raw::call(request, bytes_max, method).await.map(Answer::of_library)
+                }
+            })
+        })
+    }
+}
