@@ -26,6 +26,7 @@ mod range_answer;
 mod range_stream;
 pub mod ranges;
 mod raw;
+pub mod reflection;
 pub mod registry;
 mod sips;
 pub mod status;
@@ -194,6 +195,8 @@ fn services(
         .add(limited!(LockServer, new, lock::LockService::new(node.clone())))
         .add(limited!(ElectionServer, new, election::ElectionService::new(node.clone())))
         .add(HealthServer::new(health::HealthService::new(node.clone())))
+        .add(reflection::service())
+        .add(reflection::old_service())
         .add(watch::Watches::new(node, config))
         .router;
     Dispatch::new(guard, kv, leases, registry, others)

@@ -28,11 +28,13 @@ use super::phase::{Phase, Phases};
 use crate::{api::layers::Ending, telemetry::Counter};
 
 /// Streams that end only when one side wants it. All others end by themselves.
-const LASTING: [&str; 7] = [
+const LASTING: [&str; 9] = [
     "/etcdserverpb.Watch/Watch",
     "/etcdserverpb.Lease/LeaseKeepAlive",
     "/v3electionpb.Election/Observe",
     "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
     "/quorate.registry.v1.Registry/KeepAlive",
     "/quorate.registry.v1.Registry/Session",
     "/quorate.registry.v1.Registry/Watch",
