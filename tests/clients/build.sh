@@ -4,6 +4,7 @@
 # requirements.
 #
 #   tests/clients/build.sh [program...]     programs: descriptors scenario etcdctl etcd-peer python
+#                                                     prometheus
 #
 # Without arguments it builds all of them. Each program's path is printed on standard output, in the
 # order asked for; everything else goes to standard error. A program whose language is missing here is
@@ -88,7 +89,35 @@ EOF
     printf '%s\n' "$bin/scenario-python"
 }
 
-[ $# -gt 0 ] || set -- descriptors scenario etcdctl etcd-peer python
+# Debian's Prometheus: the one that is installed, or the program out of its package. The package itself
+# is not installed, for it would start a service.
+fetch_prometheus() {
+    if command -v prometheus >/dev/null 2>&1; then
+        command -v prometheus
+        return
+    fi
+    if [ ! -x "$bin/prometheus" ]; then
+        if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg-deb >/dev/null 2>&1; then
+            say 'SKIPPED prometheus: there is neither a prometheus nor apt'
+            return
+        fi
+        mkdir -p "$bin"
+        unpacked=$(mktemp -d)
+        # Where nobody has fetched the list of packages yet, who may does.
+        if ! (cd "$unpacked" && { apt-get -qq download prometheus ||
+            { apt-get -qq update && apt-get -qq download prometheus; }; } &&
+            dpkg-deb --extract prometheus_*.deb . && mv usr/bin/prometheus "$aside") >&2; then
+            rm -rf "$unpacked"
+            say 'SKIPPED prometheus: its package could not be fetched'
+            return
+        fi
+        rm -rf "$unpacked"
+        mv -f "$aside" "$bin/prometheus"
+    fi
+    printf '%s\n' "$bin/prometheus"
+}
+
+[ $# -gt 0 ] || set -- descriptors scenario etcdctl etcd-peer python prometheus
 for program in "$@"; do
     case $program in
     descriptors) build_go descriptors "$root/benches/peers" ./descriptors ;;
@@ -96,6 +125,7 @@ for program in "$@"; do
     scenario) build_go scenario "$here/go" ./scenario ;;
     etcdctl) build_go etcdctl "$here/etcdctl" . ;;
     python) build_python ;;
+    prometheus) fetch_prometheus ;;
     *)
         say "unknown program $program"
         exit 2

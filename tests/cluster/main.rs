@@ -38,6 +38,7 @@ mod locks;
 mod maintenance;
 mod membership;
 mod quota;
+mod registry_http;
 mod renewals;
 mod rolling;
 mod scenario;
