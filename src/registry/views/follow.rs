@@ -118,11 +118,13 @@ impl Views {
         has_all.then(|| Among { seat, next, ticked: self.ticked.subscribe() })
     }
 
-    /// Everything within a scope, and a place among those who share what comes next.
-    fn enter(&self, scope: &Scope) -> Option<(Revision, Vec<Arc<Service>>, Among)> {
+    /// Everything within a scope, at a revision or later, and a place among those who share what
+    /// comes next.
+    fn enter(&self, scope: &Scope, from: Revision) -> Option<(Revision, Vec<Arc<Service>>, Among)> {
         let seat = self.shared.sit(scope);
         let present = self.shared.read();
-        let newest = present.catalog().map(|it| (it.revision(), it.within(scope)));
+        let newest = present.catalog().filter(|it| it.revision() >= from);
+        let newest = newest.map(|it| (it.revision(), it.within(scope)));
         drop(present);
         let (revision, services) = newest?;
         let among = Among { seat, next: revision.next(), ticked: self.ticked.subscribe() };
@@ -196,7 +198,8 @@ impl Follow {
 
     /// Tells everything.
     async fn begin(&mut self, reset: bool) -> Result<Told, Error> {
-        let (revision, services) = match self.views.enter(&self.scope) {
+        // The store is never behind what was told; the catalog may be.
+        let (revision, services) = match self.views.enter(&self.scope, self.told) {
             Some((revision, services, among)) => {
                 self.place = Place::Among(among);
                 (revision, services)
