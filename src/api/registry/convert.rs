@@ -301,3 +301,7 @@ fn time_to_live(ttl: i64) -> Result<Option<Seconds>, Error> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

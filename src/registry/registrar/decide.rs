@@ -216,3 +216,7 @@ pub(super) fn instance_key(name: &InstanceName) -> Key {
 fn session_key(session: &Name) -> Key {
     Place::Session(session.clone()).key()
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

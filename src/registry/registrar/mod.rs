@@ -15,6 +15,8 @@ mod draft;
 mod register;
 mod session;
 mod standing;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
