@@ -39,6 +39,7 @@ mod maintenance;
 mod membership;
 mod quota;
 mod registry_http;
+mod registry;
 mod renewals;
 mod rolling;
 mod scenario;
