@@ -21,6 +21,10 @@ pub(super) enum Exit {
     Input,
     /// Reading or writing a local stream failed.
     Io,
+    /// A program that is to be run is there, but cannot be run.
+    NotExecutable,
+    /// A program that is to be run is not there.
+    NoProgram,
     /// The command line could not be read.
     Usage,
 }
@@ -32,6 +36,9 @@ impl Exit {
             Self::Connection => 2,
             Self::Input => 3,
             Self::Io => 6,
+            // These two are those of shells.
+            Self::NotExecutable => 126,
+            Self::NoProgram => 127,
             Self::Usage => 128,
         }
     }

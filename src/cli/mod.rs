@@ -5,7 +5,7 @@
 //! pipe into an error instead of a panic. Everything that a command reads from outside, the
 //! environment above all, is taken once in [`main`] and passed down.
 //!
-//! Absent on purpose: output formats other than the plain one, TLS, and auth.
+//! Absent on purpose: output formats other than the plain one, but for `service`; TLS, and auth.
 
 use std::{
     env,
@@ -26,6 +26,7 @@ mod lease;
 mod member;
 mod range;
 mod serve;
+mod service;
 mod watch;
 
 use client::{Client, ClientArgs};
@@ -69,6 +70,8 @@ enum Command {
     /// Ask each endpoint how it is
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
+    /// Register services, and show who serves what
+    Service(service::ServiceArgs),
     /// Put load on a cluster and report rates and latencies
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -89,9 +92,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn finish(result: Result<(), Error>) -> ExitCode {
+fn finish(result: Result<ExitCode, Error>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let _ = writeln!(io::stderr(), "Error: {error}");
             error.exit_code()
@@ -99,7 +102,7 @@ fn finish(result: Result<(), Error>) -> ExitCode {
     }
 }
 
-fn run(command_line: CommandLine, environment: &[(String, String)]) -> Result<(), Error> {
+fn run(command_line: CommandLine, environment: &[(String, String)]) -> Result<ExitCode, Error> {
     let client = || Client::new(&command_line.client, environment);
     let mut output = Output;
     match command_line.command {
@@ -112,16 +115,20 @@ fn run(command_line: CommandLine, environment: &[(String, String)]) -> Result<()
         Command::Lease(command) => block_on(lease::run(command, &client()?, &mut output)),
         Command::Member(command) => block_on(member::run(&command, &client()?, &mut output)),
         Command::Endpoint(command) => block_on(endpoint::run(&command, &client()?, &mut output)),
+        Command::Service(args) => {
+            return block_on(service::run(args, &client()?, environment, &mut output));
+        }
         Command::Bench(command) => bench::run(&command, &client()?, &mut output),
         Command::Version => {
             output.line(format!("quorate version: {}", env!("CARGO_PKG_VERSION")))?;
             output.line(format!("API version: {API_VERSION}"))
         }
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a command that mostly waits: one thread is plenty.
-fn block_on(command: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+fn block_on<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
 
@@ -188,6 +195,12 @@ mod tests {
             "quorate serve --name n1 --name n2 --initial-cluster=n2=http://a:1",
             "quorate serve --strict-reconfig-check=false --learner-serves-reads --max-learners 2",
             "quorate cluster --nodes 3",
+            "quorate service register web --addr [::1]:80 --tag a --tag b --meta k=v --port m=9 -- a -b",
+            "quorate service register web --addr h:1 --once --version v1 --session s --takeover",
+            "quorate service list -w json --all-pages --prefix w --namespace prod",
+            "quorate service resolve web --meta a=b --meta c=d --limit 3 --write-out=table",
+            "quorate service watch --rev 7",
+            "quorate service weigh web --id a 200",
             "quorate bench mixed --clients 10 --duration 2s",
             "quorate bench load --keys 1000 --rounds 2 --txn-size 1 --shuffled",
             "quorate bench page --page-size 100 --writes 10 --json",
