@@ -106,6 +106,7 @@ ci: ## Run all that CI runs, with the time each step took
 .PHONY: clients
 clients:
 	@tests/clients/build.sh >/dev/null
+	@tests/examples/build.sh >/dev/null
 
 .PHONY: packages
 packages:
