@@ -29,6 +29,7 @@ mod memory;
 mod pace;
 mod page;
 mod ready;
+mod registry;
 mod report;
 mod watch;
 mod wire;
@@ -38,6 +39,7 @@ use keys::{KeyArgs, Keys};
 use lease::LeaseCommand;
 use load::{Get, Mixed, Put};
 use pace::{Extent, Pace};
+use registry::RegistryCommand;
 use report::{Report, Tally};
 use watch::{broadcast, catch_up, hold};
 
@@ -158,6 +160,11 @@ pub(super) enum BenchCommand {
         #[command(subcommand)]
         command: LeaseCommand,
     },
+    /// Resolve and follow registered services
+    Registry {
+        #[command(subcommand)]
+        command: RegistryCommand,
+    },
 }
 
 /// The arguments of every benchmark.
@@ -268,6 +275,7 @@ impl BenchCommand {
             | Self::Compact { load, .. }
             | Self::Watch { load, .. } => load.json,
             Self::Lease { command } => command.json(),
+            Self::Registry { command } => command.json(),
             Self::Failover { failover } => failover.json,
             Self::Page { page, .. } => page.json,
             Self::CatchUp { catch_up } => catch_up.json,
@@ -304,6 +312,7 @@ async fn perform(
         BenchCommand::Watch { load, fan_out } => watch::run(load, fan_out, client).await,
         BenchCommand::CatchUp { catch_up } => catch_up::run(catch_up, client).await,
         BenchCommand::Lease { command } => lease::run(command, client).await,
+        BenchCommand::Registry { command } => registry::run(command, client).await,
         BenchCommand::Failover { failover } => failover::run(failover, client, output).await,
         BenchCommand::Hold { hold } => {
             return hold::run(hold, client, output).await.map(|()| None);

@@ -151,9 +151,10 @@ impl Kv for Broadcast {
         Ok(Response::new(RangeResponse { header, ..Default::default() }))
     }
 
-    /// Answers when every stream has queued the event.
+    /// Answers when every stream has queued the event. There is no pair before: who asks for it gets
+    /// its own back, which makes an echo of this.
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        let PutRequest { key, value, .. } = request.into_inner();
+        let PutRequest { key, value, prev_kv, .. } = request.into_inner();
         let mut present = self.present.lock().await;
         present.revision += 1;
         let revision = present.revision;
@@ -166,9 +167,10 @@ impl Kv for Broadcast {
             lease: 0,
         };
         let header = present.header();
+        let echo = prev_kv.then(|| kv.clone());
         let events = vec![Event { kv: Some(kv), ..Event::default() }];
         present.send(&WatchResponse { header, events, ..Default::default() }).await;
-        Ok(Response::new(PutResponse { header, prev_kv: None }))
+        Ok(Response::new(PutResponse { header, prev_kv: echo }))
     }
 
     async fn range_stream(

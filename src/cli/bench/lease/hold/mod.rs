@@ -30,10 +30,13 @@ use crate::{
     cli::{
         Client, Error,
         bench::{
-            Meter, callers, channels,
+            Meter,
+            call::Caller,
+            callers, channels,
             load::{self, Operation},
             over,
             pace::Ticket,
+            registry,
             report::{Detail, Report, Tally},
         },
         client::RESPONSE_BYTES_MAX,
@@ -74,6 +77,9 @@ pub(in crate::cli) struct HoldArgs {
     /// Connections that the streams share
     #[arg(long, value_name = "COUNT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     connections: u32,
+    /// With an instance registered on each, of so many services; 0 for leases without
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    services: u32,
     /// Renewals on their way on each stream, at most
     #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     window: u32,
@@ -109,7 +115,8 @@ pub(super) async fn run(args: &HoldArgs, client: &Client) -> Result<Report, Erro
     sleep(args.duration).await;
     shared.holding.store(false, Ordering::Relaxed);
     let (elapsed, held) = (meter.start.elapsed(), usage());
-    let listed = list(lister).await?.saturating_sub(listed_before);
+    let listed = list(lister.clone()).await?.saturating_sub(listed_before);
+    let registered = if args.services > 0 { registry::count(lister).await? } else { 0 };
     shared.over.store(true, Ordering::Relaxed);
 
     let mut tally = Tally::new();
@@ -120,10 +127,14 @@ pub(super) async fn run(args: &HoldArgs, client: &Client) -> Result<Report, Erro
     if listed != leases {
         tally.error(&format!("the leader lists {listed} leases and not {leases}"));
     }
+    if args.services > 0 && registered != leases {
+        tally.error(&format!("{registered} instances are registered and not {leases}"));
+    }
     let report = meter
         .report("lease hold", (size(args.streams), channels.len()), elapsed, tally)
         .with("leases", Detail::Count(leases))
         .with("listed", Detail::Count(listed))
+        .with("registered", Detail::Count(registered))
         .with("granted in", Detail::Latency(granted_in))
         .with("latest", Detail::Latency(shared.latest()))
         .with("leader changes", Detail::Count(members.leader_changes(client).await?));
@@ -179,7 +190,10 @@ async fn grant(
     // Connections of their own, or a stream that waits for its turn would wait behind them.
     let callers = callers(client, size(args.connections)).await?;
     let clients = over(GRANT_CLIENTS.min(size(args.leases)), &callers, |caller| Granter {
+        caller: caller.clone(),
         grant: Grant::new(caller, ttl),
+        services: u64::from(args.services),
+        ttl,
         senders: Arc::clone(&senders),
     });
     let total = Arc::new(all_of(u64::from(args.leases)));
@@ -193,13 +207,22 @@ async fn grant(
 }
 
 struct Granter {
+    caller: Caller,
     grant: Grant,
+    services: u64,
+    ttl: i64,
     senders: Arc<[mpsc::Sender<i64>]>,
 }
 
 impl Operation for Granter {
     async fn perform(&mut self, ticket: &Ticket) -> Result<(), Status> {
-        let id = self.grant.next().await?;
+        let id = match ticket.number.checked_rem(self.services) {
+            None => self.grant.next().await?,
+            Some(service) => {
+                let service = format!("service-{service:06}");
+                registry::register(&mut self.caller, &service, ticket.number, self.ttl).await?
+            }
+        };
         let place = usize::try_from(ticket.number).unwrap_or(usize::MAX) % self.senders.len();
         let sender = self.senders.get(place).expect("a remainder is smaller than the count");
         sender.send(id).await.map_err(|_| Status::unavailable("a keep-alive stream has ended"))
