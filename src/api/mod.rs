@@ -147,12 +147,7 @@ pub fn routes(
 }
 
 /// The gRPC services, and the pages about this member.
-fn services(
-    node: Handle,
-    metrics: Arc<Metrics>,
-    config: Config,
-    registry: Arc<Views>,
-) -> Dispatch {
+fn services(node: Handle, metrics: Arc<Metrics>, config: Config, registry: Arc<Views>) -> Dispatch {
     let services = Services {
         guard: Guard::new(
             node.clone(),

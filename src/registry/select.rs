@@ -80,7 +80,7 @@ mod tests {
                 (instance.address, instance.port) = (format!("host-{id}"), 80);
             }
             instance.enabled = id != "d";
-            instance.zone = if id < "c".to_owned() { "east" } else { "west" }.to_owned();
+            instance.zone = if id.as_str() < "c" { "east" } else { "west" }.to_owned();
             instance.version = if id == "a" { "v1" } else { "v2" }.to_owned();
             instance.tags = ["all".to_owned(), format!("tag-{id}")].into();
             instance.metadata = [("letter".to_owned(), id)].into();

@@ -122,7 +122,7 @@ impl<'a> Walk<'a> {
         let part = self.node.list_part(read, false, PIECE, Pairs::default()).await;
         let part = part.map_err(|error| match error {
             RequestError::Refused(Refused::Compacted(revision)) => Error::Compacted(revision),
-            other => other.into(),
+            other @ (RequestError::Refused(_) | RequestError::Node(_)) => other.into(),
         })?;
         if self.revision == Revision(0) {
             self.revision = part.revision;
