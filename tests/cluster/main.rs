@@ -43,6 +43,7 @@ mod registry_http;
 mod renewals;
 mod rolling;
 mod scenario;
+mod service_cli;
 mod startup;
 mod version;
 mod watch;
