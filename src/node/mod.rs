@@ -57,6 +57,7 @@ mod retention;
 mod sentry;
 mod settings;
 mod shared;
+mod start;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -84,6 +85,7 @@ pub use self::{
     replica::Replica,
     settings::Settings,
     shared::{Shared, Stop},
+    start::{LogStart, Starts},
     task::{ApplyTask, Changed, Chore, Input, LogTask, Output, Proposed},
     version::understood,
 };

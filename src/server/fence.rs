@@ -1,12 +1,12 @@
 //! What a start finds out about its member's life: whether the log is the one that was written last,
-//! and whether the member is whole. The rules are in the node's [`Fencing`].
+//! and whether the member is whole. The rules are in the node's [`Starts`] and [`Fencing`].
 
 use std::sync::Arc;
 
 use super::Error;
 use crate::{
-    node::{Fencing, fail_points, raise_fence, voters_of},
-    storage::{self, DataDir, DataDirError, Life, Log, LogOptions, LogStart, Store},
+    node::{Fencing, LogStart, Starts, fail_points, raise_fence, voters_of},
+    storage::{self, DataDir, DataDirError, IdentityRecord, Life, Log, LogOptions, Store},
     types::{BootNumber, Fault},
 };
 
@@ -40,30 +40,27 @@ pub(super) fn usable_log(
         }
     };
     let identity = dir.identity().ok_or_else(|| no_identity(dir))?;
-    let written = log.written_in();
-    let boot = written.map_or(BootNumber(0), |start| start.boot);
-    // A start is written to the log first, so that the log may be one ahead. A member that joins has
-    // nothing that could be made whole: the node refuses it without its log.
+    let starts = starts(&identity, &log);
+    // A member that joins has nothing that could be made whole: the node refuses it without its log.
     let joins = identity.life == Life::Joining;
-    if !joins && boot != identity.boot && boot.0 != identity.boot.0 + 1 {
-        raise(&Fault::new(format!(
-            "the log was last written in start {boot} of this member, but its last start was \
-             {last}: one of them was put back from a copy",
-            last = identity.boot
-        )))?;
+    if let Some(loss) = starts.loss().filter(|_| !joins) {
+        raise(&loss)?;
     }
-    fencing.may_have_installed = written.is_some_and(|start| start.state < store.number());
+    fencing.may_have_installed = starts.has_installed(store.number());
     Ok(log)
 }
 
 /// Counts this start, in the log and in the identity.
 pub(super) fn count_start(dir: &DataDir, log: &Log, store: &Store) -> Result<BootNumber, Error> {
     let identity = dir.identity().ok_or_else(|| no_identity(dir))?;
-    let known = log.written_in().map_or(BootNumber(0), |start| start.boot).max(identity.boot);
-    let boot = BootNumber(known.0 + 1);
+    let boot = starts(&identity, log).next();
     log.begin_start(LogStart { boot, state: store.number() }).map_err(Error::Start)?;
     fail_points::pass("start-in-log").map_err(Error::Start)?;
-    Ok(dir.next_boot_above(known)?)
+    Ok(dir.next_boot_above(BootNumber(boot.0 - 1))?)
+}
+
+fn starts(identity: &IdentityRecord, log: &Log) -> Starts {
+    Starts { counted: identity.boot, written: log.written_in() }
 }
 
 fn no_identity(dir: &DataDir) -> DataDirError {

@@ -24,10 +24,8 @@ use std::{
 
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
 
-pub use self::record::LogStart;
-
 use crate::{
-    node::{fail_points, ports::LogStore},
+    node::{LogStart, fail_points, ports::LogStore},
     raft::{HardState, LogEntry, LogState, LogWrite, Position},
     storage::{DataDir, log::files::LogFiles},
     types::{Fault, Index, Term},

@@ -39,6 +39,6 @@ pub use data_dir::DataDir;
 pub use error::DataDirError;
 pub use fence::random;
 pub use identity::{IdentityRecord, Life};
-pub use log::{Log, LogOptions, LogStart, catches_panic};
+pub use log::{Log, LogOptions, catches_panic};
 pub use memory::block_cache_bytes;
 pub use store::{Store, StoreOptions};

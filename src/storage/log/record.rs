@@ -3,6 +3,7 @@
 //! Fixed-width numbers behind a tag byte, which a later form would change.
 
 use crate::{
+    node::LogStart,
     raft::{HardState, Position},
     types::{BootNumber, Index, MemberId, Term},
 };
@@ -14,15 +15,6 @@ pub(super) const TRUNCATED: &[u8] = b"truncated";
 
 /// The key of the start that the log was last written in.
 pub(super) const START: &[u8] = b"start";
-
-/// In which start of the member the log was begun to be written, and beside which state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogStart {
-    /// The number of the start.
-    pub boot: BootNumber,
-    /// The number of the state directory: a higher one was installed since.
-    pub state: u64,
-}
 
 const TAG: u8 = 1;
 
