@@ -3,12 +3,12 @@
 
 use crate::{
     node::{
-        fence::{Fencing, Greeting, Incarnations, Return, Told},
+        fence::{Answered, Fencing, Greeting, Incarnations, Return, Told},
         ports::Frame,
         replica::Replica,
         task::{Chore, Output},
     },
-    types::{Fault, Incarnation, Index, MemberId, Term},
+    types::{Fault, Incarnation, MemberId},
 };
 
 /// Ticks between two rounds of questions.
@@ -125,26 +125,16 @@ impl Replica {
 
     /// A fenced member asks for the term. That it asks made its incarnation known here.
     pub(super) fn receive_question(&mut self, from: MemberId, start: u64) {
-        // Whoever is fenced knows too little itself.
-        if self.is_fenced() {
-            return;
-        }
-        let term = self.core.term();
+        let (term, fenced) = (self.core.term(), self.is_fenced());
         let committed = self.core.commit_as_leader();
-        self.output.sends.push((from, Frame::Answer { start, term, committed }));
+        self.output.sends.push((from, Frame::Answer { start, term, committed, fenced }));
     }
 
-    pub(super) fn receive_answer(
-        &mut self,
-        from: MemberId,
-        start: u64,
-        term: Term,
-        committed: Option<Index>,
-    ) {
+    pub(super) fn receive_answer(&mut self, from: MemberId, start: u64, answered: Answered) {
         if let Some(back) = &mut self.fence.back
             && start == self.fence.start
         {
-            back.answered(from, term, committed);
+            back.answered(from, answered);
         }
     }
 
@@ -215,8 +205,10 @@ impl Replica {
         }
         if back.ticks % TELL_EVERY_TICKS == 0 {
             let missing = back.missing(&others);
-            if missing.is_empty() {
+            if back.adopted {
                 tracing::warn!(index = %applied, "still fenced: catching up");
+            } else if missing.is_empty() {
+                tracing::warn!("still fenced: too many of the others are fenced as well");
             } else {
                 let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
                 tracing::warn!("still fenced: no answer yet of {}", names.join(", "));
@@ -226,10 +218,10 @@ impl Replica {
 
     /// Goes on with the way back as far as it goes now.
     pub(super) fn follow_fence(&mut self) {
-        let others = self.other_voters();
+        let (others, majority) = (self.other_voters(), self.core.voters().len() / 2 + 1);
         let (term, applied) = (self.core.term(), self.applied.index);
         let Some(back) = &mut self.fence.back else { return };
-        let Some(highest) = back.highest(&others) else { return };
+        let Some(highest) = back.highest(&others, majority) else { return };
         if !back.adopted || highest > term {
             back.adopted = true;
             self.core.adopt(highest);
