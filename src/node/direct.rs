@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     lease::Renewal,
-    node::{Error, Stop, membership::config_change, pending::Outcome, shared::Shared},
+    node::{Error, Greeting, Stop, membership::config_change, pending::Outcome, shared::Shared},
     state::{Command, Request, codec},
     types::{Identity, LeaseId, MemberId, Millis, RequestId, Term},
     watch::Hub,
@@ -19,8 +19,9 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// When too much waits already. Then the command certainly does not take effect.
+    /// When too much waits already, or the member is fenced. Then the command certainly does not take effect.
     pub fn submit(&self, command: Command) -> Result<(u64, oneshot::Receiver<Outcome>), Error> {
+        self.refuse_if_fenced()?;
         let sequence = self.pending.next_sequence();
         let (member, boot) = (self.settings.member, self.settings.boot);
         let id = RequestId { member, boot, sequence };
@@ -38,6 +39,16 @@ impl Shared {
     /// The current term and its leader, as far as known.
     pub fn leadership(&self) -> (Term, Option<MemberId>) {
         (self.term(), self.leader())
+    }
+
+    /// Whether this member lost something, and serves nobody.
+    pub fn serves_nobody(&self) -> bool {
+        self.is_fenced()
+    }
+
+    /// What this member says of itself on a stream that it opens now.
+    pub fn speaks_as(&self) -> Greeting {
+        self.greeting()
     }
 
     /// Whether this member has found that it was removed, and is about to end.

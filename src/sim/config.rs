@@ -52,6 +52,10 @@ pub enum Planted {
     WrongConfiguration,
     /// Nobody makes a checkpoint for whoever needs one.
     NoCheckpoints,
+    /// A member whose log lost something goes on as if nothing had happened.
+    Unfenced,
+    /// Consensus does not hear of its own member's removal.
+    RemovedLead,
 }
 
 impl Planted {
@@ -75,7 +79,9 @@ impl Planted {
             | Self::RemovedAreCounted
             | Self::EarlyChanges
             | Self::WrongConfiguration
-            | Self::NoCheckpoints => LogFault::None,
+            | Self::NoCheckpoints
+            | Self::Unfenced
+            | Self::RemovedLead => LogFault::None,
         }
     }
 }
@@ -129,6 +135,8 @@ pub struct Config {
     pub step_crashes: u64,
     /// Of a thousand crashes, how many take the disk along.
     pub wipes: u64,
+    /// Of a thousand crashes, after how many the log loses something.
+    pub rollbacks: u64,
     /// Whether some members stay away for a while when nothing breaks any more.
     pub leaves_some_away: bool,
     /// Longest time from one compaction to the next; 0 for none at all.
@@ -147,6 +155,9 @@ impl Config {
         let mut rng = Rng::new(options.seed).fork(1);
         let mut config = Self::everyday(options, &mut rng);
         options.scene.set(&mut config, &mut rng);
+        if config.planted == Planted::Unfenced {
+            config.rollbacks = 1_000;
+        }
         config
     }
 
@@ -189,6 +200,7 @@ impl Config {
             operator_turn: (0, 0),
             step_crashes: 0,
             wipes: 0,
+            rollbacks: 0,
             leaves_some_away: false,
             scene: options.scene,
             planted: options.planted,

@@ -38,6 +38,11 @@ impl World {
         if self.ctx.config.scene.is_about_members() {
             self.settle()?;
         }
+        let healing = self.members.values().filter(|member| !member.is_whole()).count() as u64;
+        let repaired = self.ctx.schedule.now();
+        self.demand("whole member again of each that lost something", 20, Self::all_are_whole)?;
+        self.ctx.rollbacks.left_to_heal = healing;
+        self.ctx.rollbacks.whole_after = Millis((self.ctx.schedule.now() - repaired) / 1_000);
         self.demand("a leader that all follow", 20, Self::all_follow_one)?;
         let led = self.ctx.schedule.now();
         // Clients give up after five seconds.
@@ -180,6 +185,10 @@ impl World {
         let leaders: Vec<_> = leaders.collect();
         let first = leaders.first().copied().flatten();
         first.is_some_and(|(_, leader)| leader.is_some()) && leaders.iter().all(|l| *l == first)
+    }
+
+    fn all_are_whole(&self) -> bool {
+        self.members.values().all(Member::is_whole)
     }
 
     fn no_lease_lives(&self) -> bool {

@@ -9,6 +9,7 @@ use crate::{
         member::Member,
         network::Quality,
         process::{Part, Pause},
+        rollback,
         scene::Breakage,
         schedule::Event,
         turnover::Step,
@@ -29,6 +30,9 @@ pub fn strike(members: &mut Members, workload: &mut Workload, ctx: &mut Context)
         return;
     }
     let any = *ctx.rng.pick(&ctx.roster);
+    if let Some(member) = members.get(&any) {
+        rollback::copy(member, ctx);
+    }
     let leader = leader(members);
     match (breakage, leader) {
         (Breakage::Crash, _) => crash(any, members, workload, ctx),
@@ -148,8 +152,22 @@ fn crash(member: MemberId, members: &mut Members, workload: &mut Workload, ctx: 
         ctx.turnover.wiped += 1;
         return;
     }
+    rollback::strike(member, members, ctx);
     let timeout = ctx.config.election_timeout.0 * 1_000;
     let down = ctx.rng.between(timeout / 20, timeout * 3);
+    ctx.schedule.after(down, Event::Restart(member));
+}
+
+/// A process that has ended by itself is started again.
+pub fn start_again(
+    member: MemberId,
+    members: &mut Members,
+    workload: &mut Workload,
+    ctx: &mut Context,
+) {
+    stop(member, members, workload, ctx);
+    let timeout = ctx.config.election_timeout.0 * 1_000;
+    let down = ctx.rng.below(timeout) + 1;
     ctx.schedule.after(down, Event::Restart(member));
 }
 

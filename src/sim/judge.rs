@@ -78,7 +78,8 @@ pub fn leases(holders: &Holders, history: &[Event], ctx: &Context) -> Result<End
             | Scene::BulkExpiry
             | Scene::Members
             | Scene::Checkpoints
-            | Scene::Losses => {}
+            | Scene::Losses
+            | Scene::Rollbacks => {}
         }
     }
     Ok(ended)

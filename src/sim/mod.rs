@@ -2,7 +2,8 @@
 //!
 //! The replicas, appliers and log steps are those of real members; the disks, the network, the
 //! clock and chance are the world's. Frames are delayed, lost, doubled and overtaken, links are cut
-//! in one direction or both, members and whole clusters crash and lose what they had not synced.
+//! in one direction or both, members and whole clusters crash and lose what they had not synced. In some
+//! worlds a member's log loses what it had synced, or is an older copy of itself.
 //! Then everything is repaired, and the world [demands](checks) that a leader is found, that members
 //! agree, that no acknowledged write is lost, that what clients saw can be explained, and that every
 //! watcher was shown what it asked for.
@@ -25,6 +26,7 @@ pub mod frames;
 pub mod history;
 pub mod holders;
 pub mod judge;
+pub mod links;
 pub mod member;
 pub mod network;
 pub mod observers;
@@ -32,19 +34,22 @@ pub mod operator;
 pub mod plan;
 pub mod process;
 pub mod rng;
+pub mod rollback;
 pub mod scene;
 pub mod schedule;
+pub mod start;
 pub mod stream;
 pub mod trace;
 pub mod turnover;
+mod work;
 pub mod workload;
 pub mod world;
 
 use crate::types::Millis;
 
 use self::{
-    checks::Violation, config::Planted, judge::Ended, observers::Delivered, scene::Scene,
-    turnover::Turnover, world::World,
+    checks::Violation, config::Planted, judge::Ended, observers::Delivered, rollback::Rollbacks,
+    scene::Scene, turnover::Turnover, world::World,
 };
 
 /// Which world to run, and how.
@@ -83,6 +88,8 @@ pub struct Report {
     pub installed_checkpoints: u64,
     /// What came of members that came, went and fell behind.
     pub turnover: Turnover,
+    /// What came of logs that lost something.
+    pub rollbacks: Rollbacks,
     /// What came of watching.
     pub delivered: Delivered,
     /// Pauses of members, or of threads of them.

@@ -166,7 +166,8 @@ impl Observer {
             self.leave();
             let id = *ctx.rng.pick(&ctx.roster);
             let member = members.get(&id).filter(|m| m.has_state() && !ctx.away.contains(&id));
-            self.stream = member.and_then(Member::process).map(Stream::open);
+            let process = member.and_then(Member::process);
+            self.stream = process.filter(|it| !it.shared.serves_nobody()).map(Stream::open);
             return Ok(());
         };
         let mut stream = self.stream.take().expect("its member was just found");

@@ -201,7 +201,7 @@ impl Operator {
             u64::from(leader.is_some_and(|leader| *change == MemberChange::Remove(leader)));
         match change {
             MemberChange::Add { id, .. } => {
-                members.insert(*id, Member::joining(*id, ctx.config.planted.log_fault()));
+                members.insert(*id, Member::joining(*id, ctx.config.planted));
                 ctx.roster.push(*id);
                 let delay = self.rng.below(UP_WITHIN);
                 ctx.schedule.after(delay, Event::Restart(*id));

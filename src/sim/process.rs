@@ -3,23 +3,27 @@
 //! The replica, the applier and the log writer's step are those of a real member. What stands here
 //! in for its threads is a queue for each of them, and a time that each piece of work takes.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use tokio::sync::oneshot;
 
 use crate::{
     node::{
-        Applier, ApplyTask, Changed, Chore, Input, LogTask, Metrics, Opened, Output, Replica,
-        Settings, Shared, carry_out_log,
+        Applier, ApplyTask, Input, LogTask, Metrics, Opened, Output, Replica, Settings, Shared,
+        carry_out_log,
         ports::{LogStore, StateStore},
     },
-    raft::{ConfigChange, LogEntry, Payload, Position, payload},
+    raft::{ConfigChange, Position},
     sim::{
         checks::Violation,
         config::Planted,
-        disk::{SimLog, SimStore},
+        disk::{Disk, SimLog, SimStore},
         schedule::{Event, Life},
         turnover::Step,
+        work::{appended, applied, change, early},
         world::Context,
     },
     state::{Command, RevokeCause, meta},
@@ -48,6 +52,18 @@ pub struct Process {
     seen: (Term, Option<MemberId>),
     /// Whether the last thing applied was a checkpoint.
     installed_last: bool,
+    /// The streams of others that it has heard of.
+    heard: BTreeSet<u64>,
+    ending: Ending,
+}
+
+/// How far a process has come that ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    No,
+    /// It is written down that its member lost something, and so it is about to end.
+    Soon,
+    Now,
 }
 
 /// What of a member stands still. Its clock goes on.
@@ -91,8 +107,7 @@ impl Process {
     pub fn new(
         life: Life,
         opened: &Opened,
-        log: &Arc<SimLog>,
-        store: &Arc<SimStore>,
+        Disk { log, store, .. }: &Disk,
         ctx: &mut Context,
     ) -> Result<Self, Fault> {
         let mut settings = Settings::new(ctx.config.cluster(), life.member, BootNumber(life.boot));
@@ -102,7 +117,8 @@ impl Process {
         let shared = Shared::new(settings, Metrics::default(), clock, store.clone())?;
         let reader: Arc<dyn LogStore> = log.clone();
         let replica =
-            Replica::new(shared.clone(), &opened.log, &opened.voters, opened.applied, reader)?;
+            Replica::new(shared.clone(), &opened.log, &opened.voters, opened.applied, reader)?
+                .with_fencing(&opened.fencing);
         let applier = Applier::new(shared.clone(), opened.applied);
         let start = ctx.rng.below(tick);
         ctx.schedule.after(start, Event::Tick(life));
@@ -122,6 +138,8 @@ impl Process {
             pause: None,
             seen: (Term(0), None),
             installed_last: false,
+            heard: BTreeSet::new(),
+            ending: Ending::No,
         };
         process.order_round(ctx);
         Ok(process)
@@ -176,6 +194,22 @@ impl Process {
         self.life
     }
 
+    /// Whether nothing of this stream has come before.
+    pub(super) fn hears_first_of(&mut self, stream: u64) -> bool {
+        self.heard.insert(stream)
+    }
+
+    /// It ends as soon as it hears that the fence is up.
+    pub(super) fn is_to_end(&mut self) {
+        self.ending = Ending::Soon;
+    }
+
+    /// Whether it has ended by itself.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.ending == Ending::Now
+    }
+
     pub(super) fn post(&mut self, input: Input, ctx: &mut Context) {
         self.inbox.push(input);
         self.order_round(ctx);
@@ -197,7 +231,8 @@ impl Process {
         for input in std::mem::take(&mut self.inbox) {
             self.replica.handle(now, input);
         }
-        if ctx.config.has_operator() {
+        // One that does not hear of its own removal is found by what it does.
+        if ctx.config.has_operator() && ctx.config.planted != Planted::RemovedLead {
             self.check_counted(store, ctx)?;
         }
         Ok(self.replica.finish_round(now))
@@ -237,7 +272,7 @@ impl Process {
         ctx: &mut Context,
     ) -> Result<(), Fault> {
         for (to, frame) in output.sends {
-            ctx.send(self.life.member, to, frame);
+            ctx.send(self.life, self.shared.speaks_as(), to, frame);
         }
         for (to, checkpoint, message) in output.snapshots {
             ctx.send_checkpoint(self.life, to, checkpoint, message);
@@ -255,7 +290,14 @@ impl Process {
         }
         output.dropped_stages.into_iter().for_each(|stage| store.stage_drop(stage));
         output.released_checkpoints.into_iter().for_each(|id| store.checkpoint_release(id));
-        output.fault.map_or(Ok(()), Err)
+        match output.fault {
+            Some(_) if self.ending == Ending::Soon => {
+                self.ending = Ending::Now;
+                Ok(())
+            }
+            Some(fault) => Err(fault),
+            None => Ok(()),
+        }
     }
 
     fn start_log_step(&mut self, ctx: &mut Context) {
@@ -300,7 +342,7 @@ impl Process {
             }
         }
         for (to, frame) in done.sends {
-            ctx.send(self.life.member, to, frame);
+            ctx.send(self.life, self.shared.speaks_as(), to, frame);
         }
         done.inputs.into_iter().for_each(|input| self.post(input, ctx));
         self.start_log_step(ctx);
@@ -357,6 +399,9 @@ impl Process {
             if ctx.config.planted == Planted::RemovedAreCounted {
                 changed.changes.retain(|change| !matches!(change, ConfigChange::Remove(_)));
             }
+            if ctx.config.planted == Planted::RemovedLead {
+                changed.changes.retain(|change| *change != ConfigChange::Remove(member));
+            }
         }
         if let Some(input) = input {
             self.post(input, ctx);
@@ -365,7 +410,11 @@ impl Process {
         Ok(())
     }
 
-    pub(super) fn check_leadership(&mut self, ctx: &mut Context) -> Result<(), Violation> {
+    pub(super) fn check_leadership(
+        &mut self,
+        disk: &Disk,
+        ctx: &mut Context,
+    ) -> Result<(), Violation> {
         let (term, leader) = self.shared.leadership();
         if self.seen != (term, leader) {
             self.seen = (term, leader);
@@ -377,82 +426,24 @@ impl Process {
         }
         if leader == Some(self.life.member) {
             ctx.agreement.leads(self.life.member, term)?;
+            self.check_not_removed(term, disk, ctx)?;
             let now = ctx.schedule.now();
             ctx.led_at.entry(term).or_insert(now);
         }
         Ok(())
     }
-}
 
-/// Does a housekeeper's chore.
-pub(super) fn carry_out_chore(
-    store: &SimStore,
-    chore: Chore,
-    planted: Planted,
-) -> Result<Input, Fault> {
-    match chore {
-        Chore::Flush => {
-            store.flush()?;
-            store.flushed().map(Input::Flushed)
+    /// Who was removed leads no more once it has applied that, and in no later term without it.
+    fn check_not_removed(&self, term: Term, disk: &Disk, ctx: &Context) -> Result<(), Violation> {
+        let member = self.life.member;
+        let Some(removal) = ctx.configurations.removal(member) else { return Ok(()) };
+        let knows = applied(&disk.store)? >= removal.index;
+        if knows || (term > removal.term && !disk.log.has(removal)) {
+            let Position { index, .. } = removal;
+            return Err(Violation(format!(
+                "{member} leads in term {term}, but entry {index} has removed it"
+            )));
         }
-        Chore::RaiseFence(_) => Err(Fault::new("a member lost what it had written")),
-        Chore::LiftFence => Ok(Input::FenceLifted),
-        Chore::Checkpoint => {
-            let mut made = store.checkpoint();
-            if planted == Planted::NoCheckpoints {
-                store.release_all();
-                made = Err(Fault::new("none is made"));
-            }
-            if let (Planted::WrongConfiguration, Ok((_, conf))) = (planted, &mut made)
-                && conf.voters.len() > 1
-            {
-                conf.voters.pop();
-            }
-            Ok(Input::CheckpointMade(made))
-        }
+        Ok(())
     }
-}
-
-/// The entries that a step appends.
-fn appended(step: &[LogTask]) -> impl Iterator<Item = &LogEntry> {
-    let writes = step.iter().filter_map(|task| match task {
-        LogTask::Write { write, .. } => Some(&write.entries),
-        LogTask::Reset { .. } | LogTask::Truncate(_) | LogTask::Fetch(_) => None,
-    });
-    writes.flatten()
-}
-
-/// What an entry changes of the configuration.
-fn change(entry: &LogEntry) -> Option<ConfigChange> {
-    match payload(entry) {
-        Ok(Payload::Change(change, _)) => Some(change),
-        Ok(Payload::Requests(_)) | Err(_) => None,
-    }
-}
-
-/// Tells of a change that was appended as if it were applied.
-fn early(change: ConfigChange, store: &SimStore) -> Result<Input, Violation> {
-    let broken = |fault: Fault| Violation(fault.to_string());
-    let view = store.view().map_err(broken)?;
-    let mut conf = meta::conf_state(&*view).map_err(broken)?;
-    let (index, term) = meta::applied(&*view).map_err(broken)?;
-    let (ConfigChange::AddVoter(id) | ConfigChange::AddLearner(id) | ConfigChange::Remove(id)) =
-        change;
-    conf.voters.retain(|voter| *voter != id);
-    conf.learners.retain(|learner| *learner != id);
-    match change {
-        ConfigChange::AddVoter(id) => conf.voters.push(id),
-        ConfigChange::AddLearner(id) => conf.learners.push(id),
-        ConfigChange::Remove(_) => {}
-    }
-    conf.voters.sort_unstable();
-    conf.learners.sort_unstable();
-    let changed = Changed { changes: vec![change], conf };
-    Ok(Input::Applied(Position { index, term }, Some(changed)))
-}
-
-/// Up to which entry the log is applied.
-fn applied(store: &SimStore) -> Result<Index, Violation> {
-    let view = store.view().and_then(|view| meta::applied(&*view));
-    view.map(|(index, _)| index).map_err(|fault| Violation(fault.to_string()))
 }

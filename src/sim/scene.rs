@@ -33,6 +33,8 @@ pub enum Scene {
     Checkpoints,
     /// Members lose their disks for good, and others take their places.
     Losses,
+    /// Logs lose what they had synced, and their members become whole again.
+    Rollbacks,
 }
 
 /// How leases are held in a world. Times are microseconds.
@@ -149,6 +151,17 @@ const CHECKPOINTS: &[(Breakage, u64)] = &[
     (Breakage::Pause, 10),
     (Breakage::Heal, 30),
 ];
+const ROLLBACKS: &[(Breakage, u64)] = &[
+    (Breakage::Crash, 35),
+    (Breakage::CrashLeader, 20),
+    (Breakage::CrashAll, 4),
+    (Breakage::Isolate, 8),
+    (Breakage::IsolateLeader, 5),
+    (Breakage::CutSome, 8),
+    (Breakage::HandOver, 5),
+    (Breakage::Pause, 5),
+    (Breakage::Heal, 30),
+];
 const NOTHING: &[(Breakage, u64)] = &[(Breakage::Heal, 1)];
 
 impl Holding {
@@ -178,7 +191,7 @@ impl Breaking {
 
 impl Scene {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Everyday,
         Self::Pauses,
         Self::LeaderChanges,
@@ -190,6 +203,7 @@ impl Scene {
         Self::Members,
         Self::Checkpoints,
         Self::Losses,
+        Self::Rollbacks,
     ];
 
     /// Whether it is about the life of a cluster.
@@ -204,7 +218,8 @@ impl Scene {
             | Self::LongLives
             | Self::Races
             | Self::BulkExpiry
-            | Self::Overload => false,
+            | Self::Overload
+            | Self::Rollbacks => false,
         }
     }
 
@@ -215,6 +230,10 @@ impl Scene {
         }
         if self.is_about_members() {
             self.set_life(config, rng);
+            return;
+        }
+        if self == Self::Rollbacks {
+            rollbacks(config, rng);
             return;
         }
         // What is not about leases is kept small.
@@ -258,7 +277,7 @@ impl Scene {
             }
             Self::BulkExpiry => bulk_expiry(config, rng),
             Self::Overload => overload(config),
-            Self::Members | Self::Checkpoints | Self::Losses => {}
+            Self::Members | Self::Checkpoints | Self::Losses | Self::Rollbacks => {}
         }
     }
 
@@ -303,8 +322,32 @@ impl Scene {
             | Self::LongLives
             | Self::Races
             | Self::BulkExpiry
-            | Self::Overload => {}
+            | Self::Overload
+            | Self::Rollbacks => {}
         }
+    }
+}
+
+/// A world of every day with many crashes, after which logs have lost something. In half of them the
+/// others no longer have the entries that are missing, but a checkpoint.
+fn rollbacks(config: &mut Config, rng: &mut Rng) {
+    let members = *rng.pick(&[3, 3, 5]);
+    config.members = (1..=members).map(MemberId).collect();
+    config.election_timeout = Millis(*rng.pick(&[300, 500, 1_000]));
+    let timeout = config.election_timeout.0 * 1_000;
+    config.chaos = timeout * rng.between(15, 30) + 8 * SECOND;
+    config.breaking = Breaking { interval: (timeout / 4, timeout * 3), odds: ROLLBACKS };
+    config.rollbacks = *rng.pick(&[200, 400, 700]);
+    config.quality.lost = config.quality.lost.min(30);
+    config.clients = rng.between(3, 5);
+    config.holding = Holding::everyday(rng.below(3));
+    config.observers = 2;
+    config.log_kept_bytes = 16 * 1024 * 1024;
+    config.value_bytes = 0;
+    if rng.chance(500) {
+        config.log_kept_bytes = 1;
+        config.value_bytes = *rng.pick(&[600, 3_000, 6_500]);
+        config.think_max = config.think_max.min(50_000);
     }
 }
 

@@ -9,6 +9,7 @@ use crate::{
         Chore,
         ports::{Checkpoint, Frame},
     },
+    sim::links::Way,
     types::MemberId,
 };
 
@@ -38,10 +39,8 @@ pub enum Event {
     Housekeeping(Life),
     /// A frame arrives.
     Arrival {
-        /// Who sent it.
-        from: MemberId,
-        /// To whom.
-        to: MemberId,
+        /// On which stream.
+        way: Way,
         /// What.
         frame: Frame,
     },

@@ -12,6 +12,7 @@ use crate::{
         history::{Content, Contents, Fate, KeyId, Operation, ValueId},
         member::Member,
         plan::{Ask, Plan},
+        process::Process,
         schedule::Event,
         world::Context,
     },
@@ -229,10 +230,9 @@ impl Workload {
     ) -> Made {
         let called = ctx.schedule.now();
         let Some(member) = members.get_mut(&to) else { return Ok(None) };
-        // One that joins serves nobody before it has a state.
-        let Some(process) = member.process().filter(|_| member.has_state()) else {
-            return Ok(None);
-        };
+        // One that joins serves nobody before it has a state, nor does one that is fenced.
+        let serves = |it: &&Process| member.has_state() && !it.shared.serves_nobody();
+        let Some(process) = member.process().filter(serves) else { return Ok(None) };
         let (waiting, input) = match plan.ask(ctx.config.value_bytes) {
             Ask::Propose(command) => {
                 let Ok((sequence, outcome)) = process.shared.submit(command) else {

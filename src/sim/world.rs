@@ -9,13 +9,7 @@ use std::{
     },
 };
 
-use bytes::Bytes;
-
 use crate::{
-    node::{
-        Input,
-        ports::{Checkpoint, Frame, StateStore},
-    },
     sim::{
         Options, Report,
         checks::{Violation, agreement::Agreement, configurations::Configurations},
@@ -24,20 +18,21 @@ use crate::{
         config::{Config, Planted},
         faults,
         flood::Flood,
-        frames::{Shown, frame_hash},
         holders::Holders,
         judge::Ended,
+        links::Links,
         member::Member,
         network::Network,
         observers::{Delivered, Observers},
         operator::Operator,
         rng::Rng,
+        rollback::Rollbacks,
         schedule::{Event, Life, Schedule},
         trace::Trace,
         turnover::{Reached, Step, Turnover},
         workload::Workload,
     },
-    types::{Fault, Incarnation, MemberId, Millis, Revision, Term},
+    types::{MemberId, Millis, Revision, Term},
 };
 
 /// Clocks of members begin somewhere up to here, in microseconds.
@@ -55,6 +50,8 @@ pub struct Context {
     pub micros: Arc<AtomicU64>,
     /// The links between members.
     pub network: Network,
+    /// The streams on them.
+    pub links: Links,
     /// Chance.
     pub rng: Rng,
     /// What members have said.
@@ -91,6 +88,8 @@ pub struct Context {
     pub configurations: Configurations,
     /// What came of members that came, went and fell behind.
     pub turnover: Turnover,
+    /// What came of logs that lost something.
+    pub rollbacks: Rollbacks,
     reached: Reached,
     trace: Trace,
 }
@@ -114,6 +113,7 @@ impl Context {
         let rng = Rng::new(options.seed);
         Self {
             network: Network::new(rng.fork(2), config.quality),
+            links: Links::default(),
             rng: rng.fork(3),
             schedule: Schedule::default(),
             micros: Arc::default(),
@@ -134,6 +134,7 @@ impl Context {
             is_changing: false,
             configurations: Configurations::new(&config.members),
             turnover: Turnover::default(),
+            rollbacks: Rollbacks::default(),
             reached: Reached::new(),
             trace: Trace::new(options.with_lines),
             config,
@@ -196,38 +197,6 @@ impl Context {
     pub fn clock_speed(&self, member: MemberId) -> u64 {
         if self.config.planted == Planted::FastClocks { 1_500 } else { 995 + member.0 % 3 * 5 }
     }
-
-    /// Puts a frame on its way.
-    pub fn send(&mut self, from: MemberId, to: MemberId, frame: Frame) {
-        let hash = frame_hash(&frame);
-        self.note(&[12, from.0, to.0, hash], format_args!("{from} sends {to} {}", Shown(&frame)));
-        if self.network.connects(from, to) {
-            for delay in self.network.arrivals(true) {
-                let frame = frame.clone();
-                self.schedule.after(delay, Event::Arrival { from, to, frame });
-            }
-        }
-    }
-
-    /// Puts a checkpoint on its way, which takes longer than a frame.
-    pub fn send_checkpoint(
-        &mut self,
-        from: Life,
-        to: MemberId,
-        checkpoint: Checkpoint,
-        message: Bytes,
-    ) {
-        let index = checkpoint.applied.index;
-        self.note(
-            &[13, from.member.0, to.0, index.0],
-            format_args!("{} sends {to} a checkpoint at {index}", from.member),
-        );
-        let arrival = self.network.arrivals(false).first().copied();
-        let carried = arrival.is_some() && self.network.connects(from.member, to);
-        let delay = arrival.unwrap_or(0) * 5 + 1_000;
-        let event = Event::CheckpointArrival { from, to, checkpoint, message, carried };
-        self.schedule.after(delay, event);
-    }
 }
 
 impl World {
@@ -235,9 +204,9 @@ impl World {
     #[must_use]
     pub fn run(options: &Options) -> Report {
         let mut ctx = Context::new(options);
-        let fault = ctx.config.planted.log_fault();
+        let planted = ctx.config.planted;
         let ids = ctx.config.members.iter();
-        let members = ids.map(|id| (*id, Member::new(*id, fault))).collect();
+        let members = ids.map(|id| (*id, Member::new(*id, planted))).collect();
         let workload = Workload::new(&mut ctx);
         let holders = Holders::new(&mut ctx);
         let observers = Observers::new(&mut ctx);
@@ -294,8 +263,8 @@ impl World {
             | Event::ChoreDone(life, _)
             | Event::Housekeeping(life)
             | Event::StaleExpiries(life) => self.go_on(life, event),
-            Event::Arrival { from, to, frame } => {
-                self.arrive(from, to, frame);
+            Event::Arrival { way, frame } => {
+                self.arrive(way, frame);
                 Ok(())
             }
             Event::CheckpointArrival { from, to, checkpoint, message, carried } => {
@@ -356,20 +325,6 @@ impl World {
         }
     }
 
-    /// A frame reaches its receiver, or a broken connection is noticed, sooner or later.
-    fn arrive(&mut self, from: MemberId, to: MemberId, frame: Frame) {
-        let (members, ctx) = (&mut self.members, &mut self.ctx);
-        let receiver = members.get_mut(&to).filter(|_| ctx.network.connects(from, to));
-        if let Some(member) = receiver {
-            let now = ctx.schedule.now();
-            if !member.process().is_some_and(|process| process.is_deaf(now)) {
-                member.post(Input::Frame(from, Incarnation(0), frame), ctx);
-            }
-        } else if let Some(sender) = members.get_mut(&from) {
-            sender.post(Input::Unreachable(to), ctx);
-        }
-    }
-
     /// A member carries on with what has come due, or when it no longer stands still.
     fn go_on(&mut self, life: Life, event: Event) -> Result<(), Violation> {
         let (members, ctx) = (&mut self.members, &mut self.ctx);
@@ -385,6 +340,10 @@ impl World {
         member.handle(event, ctx)?;
         self.workload.poll(life.member, members, ctx)?;
         self.holders.poll(life.member, members, ctx)?;
+        if members.get(&life.member).is_some_and(Member::has_ended) {
+            faults::start_again(life.member, members, &mut self.workload, ctx);
+            return Ok(());
+        }
         for reached in std::mem::take(&mut ctx.reached) {
             if ctx.rng.chance(ctx.config.step_crashes) {
                 faults::crash_at(reached, members, &mut self.workload, ctx);
@@ -414,46 +373,6 @@ impl World {
         self.holders.poll(id, &mut self.members, &mut self.ctx)
     }
 
-    /// Copies a checkpoint from disk to disk, and tells both sides.
-    fn carry_checkpoint(
-        &mut self,
-        from: Life,
-        to: MemberId,
-        checkpoint: Checkpoint,
-        message: Bytes,
-        arrived: bool,
-    ) -> Result<(), Fault> {
-        let Some(sender) = self.members.get(&from.member) else { return Ok(()) };
-        if sender.process().is_none_or(|process| process.life() != from) {
-            return Ok(()); // it died with its sender
-        }
-        let source = sender.store().clone();
-        let receiver = self.members.get_mut(&to).filter(|receiver| receiver.process().is_some());
-        let receiver = receiver.filter(|_| arrived);
-        let arrived = receiver.is_some();
-        if let Some(receiver) = receiver {
-            let target = receiver.store().clone();
-            let stage = target.stage()?;
-            for file in source.checkpoint_files(checkpoint.id)? {
-                let mut offset = 0;
-                while offset < file.len {
-                    let chunk =
-                        source.checkpoint_read(checkpoint.id, &file.name, offset, 64 * 1024)?;
-                    target.stage_write(stage, &file.name, offset, &chunk)?;
-                    offset += chunk.len() as u64;
-                }
-            }
-            let input = Input::Snapshot { from: from.member, stage, message };
-            receiver.post(input, &mut self.ctx);
-        }
-        source.checkpoint_release(checkpoint.id);
-        let input = Input::SnapshotSent { to, id: checkpoint.id, arrived };
-        if let Some(sender) = self.members.get_mut(&from.member) {
-            sender.post(input, &mut self.ctx);
-        }
-        Ok(())
-    }
-
     fn report(self, seed: u64, verdict: Result<(), Violation>) -> Report {
         let operations = self.workload.operations();
         Report {
@@ -467,6 +386,7 @@ impl World {
             crashes: self.ctx.crashes,
             installed_checkpoints: self.ctx.installed_checkpoints,
             turnover: self.ctx.turnover,
+            rollbacks: self.ctx.rollbacks,
             delivered: self.delivered,
             pauses: self.ctx.pauses,
             lost_expiries: self.ctx.lost_expiries,

@@ -15,6 +15,7 @@
 
 mod leases;
 mod members;
+mod rollbacks;
 mod runs;
 
 use std::env;
@@ -85,6 +86,7 @@ fn many_seeds() {
         Scene::Members | Scene::Checkpoints | Scene::Losses => {
             members::assert_eventful(scene, &reports);
         }
+        Scene::Rollbacks => rollbacks::assert_eventful(&reports),
     }
 }
 
@@ -97,6 +99,7 @@ fn a_seed_gives_the_same_trace_twice() {
         (7, Scene::Pauses),
         (7, Scene::Members),
         (7, Scene::Losses),
+        (7, Scene::Rollbacks),
     ] {
         let options = Options { seed, scene, with_lines: true, ..Options::default() };
         let (first, second) = (sim::run(&options), sim::run(&options));

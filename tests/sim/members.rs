@@ -47,7 +47,7 @@ pub(crate) fn assert_eventful(scene: Scene, reports: &[Report]) {
     let all = |counts: &[u64]| counts.iter().all(|count| *count > 0);
     assert!(all(changes) || scene == Scene::Checkpoints, "{crashes:?}");
     assert!(all(checkpoints) || scene == Scene::Losses, "{crashes:?}");
-    assert!(sum(|t| t.away) > runs / 10, "hardly anybody was away");
+    assert!(sum(|t| t.away) > runs / 25, "hardly anybody was away");
     match scene {
         Scene::Members | Scene::Losses => {
             assert!(sum(|t| t.added) > runs && sum(|t| t.removed) > runs, "members hardly changed");
@@ -65,9 +65,10 @@ pub(crate) fn assert_eventful(scene: Scene, reports: &[Report]) {
         | Scene::LongLives
         | Scene::Races
         | Scene::BulkExpiry
-        | Scene::Overload => unreachable!("other scenes are not about members"),
+        | Scene::Overload
+        | Scene::Rollbacks => unreachable!("other scenes are not about members"),
     }
-    assert!(scene != Scene::Losses || sum(|t| t.wiped) > runs / 4, "hardly any disk was lost");
+    assert!(scene != Scene::Losses || sum(|t| t.wiped) > runs / 8, "hardly any disk was lost");
 }
 
 #[test]
@@ -76,6 +77,7 @@ fn members_change_and_crash_at_every_step() {
     assert_found(Planted::RemovedAreCounted, Scene::Members);
     assert_found(Planted::EarlyChanges, Scene::Members);
     assert_found(Planted::WrongConfiguration, Scene::Members);
+    assert_found(Planted::RemovedLead, Scene::Members);
 }
 
 #[test]

@@ -59,11 +59,16 @@ pub(crate) fn sound_despite(
 
 /// What is broken on purpose is found, and quickly.
 pub(crate) fn assert_found(planted: Planted, scene: Scene) {
-    let mut violations = (1..=SEEDS_PLANTED)
+    assert_found_within(SEEDS_PLANTED, planted, scene);
+}
+
+/// The same within so many seeds.
+pub(crate) fn assert_found_within(seeds: u64, planted: Planted, scene: Scene) {
+    let mut violations = (1..=seeds)
         .filter_map(|seed| run(seed, scene, planted).err().map(|violation| (seed, violation)));
-    let (seed, violation) = violations.next().unwrap_or_else(|| {
-        panic!("{planted:?} was not found in {SEEDS_PLANTED} seeds of {scene:?}")
-    });
+    let (seed, violation) = violations
+        .next()
+        .unwrap_or_else(|| panic!("{planted:?} was not found in {seeds} seeds of {scene:?}"));
     println!("{planted:?} is found by seed {seed} of {scene:?}: {violation}");
 }
 

@@ -8,10 +8,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    raft::{LogEntry, Payload, Progress, payload},
+    raft::{LogEntry, Payload, Position, Progress, payload},
     sim::checks::Violation,
     state::{Command, ConfState, MemberChange, codec},
-    types::{Index, MemberId},
+    types::{Index, MemberId, Term},
 };
 
 /// Who decides, and who only receives.
@@ -28,7 +28,8 @@ pub struct Configuration {
 pub struct Configurations {
     /// By the entry since which each is in force.
     since: BTreeMap<Index, Configuration>,
-    removed: BTreeSet<MemberId>,
+    /// Who was removed, and by which entry.
+    removed: BTreeMap<MemberId, Position>,
     /// Up to here some member has committed the log.
     front: Index,
 }
@@ -56,7 +57,7 @@ impl Configurations {
         };
         // Entry 1 is the first state.
         let front = Index(1);
-        Self { since: [(front, first)].into(), removed: BTreeSet::new(), front }
+        Self { since: [(front, first)].into(), removed: BTreeMap::new(), front }
     }
 
     /// The newest one that is in force somewhere.
@@ -73,6 +74,12 @@ impl Configurations {
 
     fn at(&self, index: Index) -> &Configuration {
         self.since.range(..=index).next_back().expect("the first one is from the first entry on").1
+    }
+
+    /// The entry that removed a member, if one did.
+    #[must_use]
+    pub fn removal(&self, id: MemberId) -> Option<Position> {
+        self.removed.get(&id).copied()
     }
 
     /// A member holds an entry to be committed.
@@ -92,7 +99,8 @@ impl Configurations {
             let Command::ChangeMembers(change) = request.command else {
                 return Err(Violation(format!("entry {index} is no change of members")));
             };
-            if let Some(next) = self.after(&change) {
+            let at = Position { index, term: Term(entry.term) };
+            if let Some(next) = self.after(&change, at) {
                 self.since.insert(index, next);
             }
         }
@@ -100,12 +108,12 @@ impl Configurations {
     }
 
     /// What a change makes of the newest one; `None` when it is refused.
-    fn after(&mut self, change: &MemberChange) -> Option<Configuration> {
+    fn after(&mut self, change: &MemberChange, at: Position) -> Option<Configuration> {
         let mut next = self.newest().clone();
         match change {
             MemberChange::Add { id, learner, learners_max, .. } => {
                 let full = *learner && next.learners.len() as u64 >= u64::from(*learners_max);
-                if full || self.removed.contains(id) || next.ids().any(|known| known == *id) {
+                if full || self.removed.contains_key(id) || next.ids().any(|known| known == *id) {
                     return None;
                 }
                 if *learner { &mut next.learners } else { &mut next.voters }.insert(*id);
@@ -121,7 +129,7 @@ impl Configurations {
                 if last || !(next.voters.remove(id) || next.learners.remove(id)) {
                     return None;
                 }
-                self.removed.insert(*id);
+                self.removed.insert(*id, at);
             }
             MemberChange::Update { .. } => {}
         }
@@ -182,7 +190,8 @@ mod tests {
     fn the_model_follows_changes() {
         let mut all = Configurations::new(&ids(&[1, 2]));
         let mut change = |index: u64, change: MemberChange| {
-            if let Some(next) = all.after(&change) {
+            let at = Position { index: Index(index), term: Term(1) };
+            if let Some(next) = all.after(&change, at) {
                 all.since.insert(Index(index), next);
             }
             all.front = Index(index);
@@ -202,6 +211,8 @@ mod tests {
         assert_eq!(change(6, add(1, false)), (ids(&[2, 3]), ids(&[])));
         assert_eq!(change(7, MemberChange::Remove(MemberId(2))), (ids(&[3]), ids(&[])));
         assert_eq!(change(8, MemberChange::Remove(MemberId(3))), (ids(&[3]), ids(&[])));
+        let removed = |id| all.removal(MemberId(id)).map(|at| at.index);
+        assert_eq!([removed(1), removed(2), removed(3)], [Some(Index(5)), Some(Index(7)), None]);
     }
 
     /// A wrong configuration, wrong counting, and a second change before the first is applied are found.

@@ -1,4 +1,5 @@
-//! [`SimLog`]: a raft log in memory that forgets at a crash what it had not synced.
+//! [`SimLog`]: a raft log in memory that forgets at a crash what it had not synced, and now and then
+//! loses what it had.
 
 use std::{
     collections::BTreeMap,
@@ -6,9 +7,9 @@ use std::{
 };
 
 use crate::{
-    node::ports::LogStore,
+    node::{LogStart, ports::LogStore},
     raft::{HardState, LogEntry, LogState, LogWrite, Payload, Position, payload},
-    types::{Fault, Index, Term},
+    types::{BootNumber, Fault, Index, Term},
 };
 
 /// A fault planted into a log, to show that the checks find it.
@@ -21,6 +22,42 @@ pub enum LogFault {
     AcknowledgesBeforeSync,
     /// The hard state is written but not synced, so that a crash forgets votes and terms.
     ForgetsVotes,
+}
+
+/// What a log that is not written to loses of what it had synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It is an older copy of itself, of an earlier start of its member.
+    PutBack,
+    /// It is gone.
+    Gone,
+    /// It cannot be read, which shows when it is opened.
+    Unopened,
+    /// It cannot be read, which shows when its entries are.
+    Unread,
+    /// Its end is gone behind an entry that is not the last one known to be committed.
+    Cut,
+    /// Its end is gone, and nothing in it says so.
+    CutUnseen,
+}
+
+impl Loss {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::PutBack, Self::Gone, Self::Unopened, Self::Unread, Self::Cut, Self::CutUnseen];
+
+    /// Its place among all of them.
+    #[must_use]
+    pub fn place(self) -> usize {
+        match self {
+            Self::PutBack => 0,
+            Self::Gone => 1,
+            Self::Unopened => 2,
+            Self::Unread => 3,
+            Self::Cut => 4,
+            Self::CutUnseen => 5,
+        }
+    }
 }
 
 /// A raft log in memory.
@@ -36,6 +73,10 @@ struct Images {
     visible: Image,
     /// What a crash leaves.
     durable: Image,
+    /// What somebody once made a copy of.
+    copy: Option<Image>,
+    /// How it cannot be read, if it cannot.
+    damaged: Option<Loss>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -43,6 +84,7 @@ struct Image {
     hard_state: HardState,
     truncated: Position,
     entries: BTreeMap<u64, LogEntry>,
+    start: Option<LogStart>,
 }
 
 impl SimLog {
@@ -66,6 +108,98 @@ impl SimLog {
         after.filter(|(_, entry)| matches!(payload(entry), Ok(Payload::Change(..)))).count()
     }
 
+    /// The start of the member in which it was last begun to be written.
+    #[must_use]
+    pub fn written_in(&self) -> Option<LogStart> {
+        self.lock().visible.start
+    }
+
+    /// Remembers, durably, that it is written in this start from now on.
+    pub fn begin_start(&self, start: LogStart) {
+        let mut images = self.lock();
+        images.visible.start = Some(start);
+        images.durable.start = Some(start);
+    }
+
+    /// Fails as opening it does, when that is how it is damaged.
+    pub fn open(&self) -> Result<(), Fault> {
+        self.lock().fail(Loss::Unopened)
+    }
+
+    /// It is moved out of the way, and an empty one is begun.
+    pub fn set_aside(&self) {
+        let mut images = self.lock();
+        let copy = images.copy.take();
+        *images = Images { copy, ..Images::default() };
+    }
+
+    /// Somebody makes a copy of what is on disk.
+    pub fn copy(&self) {
+        let mut images = self.lock();
+        images.copy = Some(images.durable.clone());
+    }
+
+    /// Whether there is a copy.
+    #[must_use]
+    pub fn has_copy(&self) -> bool {
+        self.lock().copy.is_some()
+    }
+
+    /// Where its last entry is, and the hard state, as they are on disk.
+    #[must_use]
+    pub fn on_disk(&self) -> (Position, HardState) {
+        let images = self.lock();
+        (images.durable.last(), images.durable.hard_state)
+    }
+
+    /// Whether reads show this entry, or what was dropped held it.
+    #[must_use]
+    pub fn has(&self, entry: Position) -> bool {
+        self.lock().visible.has(entry)
+    }
+
+    /// Whether this entry is on disk.
+    #[must_use]
+    pub fn has_on_disk(&self, entry: Position) -> bool {
+        self.lock().durable.has(entry)
+    }
+
+    /// Puts the copy back, if there is one that was made before the start numbered `last`.
+    pub fn put_back(&self, last: BootNumber) -> bool {
+        let mut images = self.lock();
+        let copy = images.copy.take_if(|copy| {
+            let boot = copy.start.map_or(BootNumber(0), |start| start.boot);
+            boot < last
+        });
+        let Some(copy) = copy else { return false };
+        images.damaged = None;
+        images.replace(copy);
+        true
+    }
+
+    /// Loses everything, or becomes unreadable.
+    pub fn lose(&self, loss: Loss) {
+        let mut images = self.lock();
+        images.damaged = matches!(loss, Loss::Unopened | Loss::Unread).then_some(loss);
+        if images.damaged.is_none() {
+            images.replace(Image::default());
+        }
+    }
+
+    /// Loses the entries after `last`, which it holds.
+    pub fn cut_after(&self, last: Index) {
+        let mut images = self.lock();
+        let mut cut = images.durable.clone();
+        cut.entries.split_off(&last.next().0);
+        images.replace(cut);
+    }
+
+    /// After which entries it can be cut.
+    #[must_use]
+    pub fn first_cut(&self) -> Index {
+        self.lock().durable.truncated.index
+    }
+
     fn lock(&self) -> MutexGuard<'_, Images> {
         self.images.lock().expect("one thread simulates, and it does not go on after a panic")
     }
@@ -73,7 +207,9 @@ impl SimLog {
 
 impl LogStore for SimLog {
     fn load(&self) -> Result<LogState, Fault> {
-        Ok(self.lock().visible.state())
+        let images = self.lock();
+        images.fail(Loss::Unread)?;
+        Ok(images.visible.state())
     }
 
     fn entries(&self, low: Index, high: Index, bytes_max: u64) -> Result<Vec<LogEntry>, Fault> {
@@ -120,9 +256,24 @@ impl LogStore for SimLog {
 
     fn reset(&self, to: Position, hard_state: HardState) -> Result<(), Fault> {
         let mut images = self.lock();
-        images.visible = Image { hard_state, truncated: to, entries: BTreeMap::new() };
-        images.durable = images.visible.clone();
+        let start = images.visible.start;
+        images.damaged = None;
+        images.replace(Image { hard_state, truncated: to, entries: BTreeMap::new(), start });
         Ok(())
+    }
+}
+
+impl Images {
+    fn replace(&mut self, image: Image) {
+        self.visible = image.clone();
+        self.durable = image;
+    }
+
+    fn fail(&self, how: Loss) -> Result<(), Fault> {
+        match self.damaged {
+            Some(damaged) if damaged == how => Err(Fault::damage("the log cannot be read")),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -141,6 +292,11 @@ impl Image {
             term_runs: runs,
             bytes: self.entries.values().map(|entry| entry.data.len() as u64).sum(),
         }
+    }
+
+    fn has(&self, entry: Position) -> bool {
+        let found = self.entries.get(&entry.index.0).map(position);
+        found == Some(entry) || self.truncated.index >= entry.index
     }
 
     fn last(&self) -> Position {
@@ -213,6 +369,37 @@ mod tests {
             log.crash();
             assert_eq!(log.load().unwrap().last.index, Index(last));
         }
+    }
+
+    /// A copy is put back only when it is of an earlier start; then the log knows that start alone.
+    #[test]
+    fn a_copy_of_an_earlier_start_is_put_back() {
+        let log = SimLog::new(LogFault::None);
+        let start = |boot| LogStart { boot: BootNumber(boot), state: 0 };
+        log.begin_start(start(1));
+        log.write(write(&[entry(1, 2)])).unwrap();
+        log.copy();
+        assert!(!log.put_back(BootNumber(1)), "of the same start");
+        log.begin_start(start(2));
+        log.write(write(&[entry(2, 2)])).unwrap();
+        assert!(log.put_back(BootNumber(2)));
+        assert_eq!((log.written_in(), log.on_disk().0.index), (Some(start(1)), Index(1)));
+    }
+
+    /// What cannot be read shows when the log is opened or when it is loaded, and is gone with the next log.
+    #[test]
+    fn damage_shows_until_the_log_begins_anew() {
+        let log = SimLog::new(LogFault::None);
+        log.write(write(&[entry(1, 2)])).unwrap();
+        log.lose(Loss::Unopened);
+        assert!(log.open().unwrap_err().is_damage() && log.load().is_ok());
+        log.set_aside();
+        assert!(log.open().is_ok());
+        assert_eq!(log.load().unwrap().last, Position::default());
+        log.lose(Loss::Unread);
+        assert!(log.open().is_ok() && log.load().unwrap_err().is_damage());
+        log.reset(Position::default(), HardState::default()).unwrap();
+        assert!(log.load().is_ok());
     }
 
     /// A truncation that nothing followed is undone by a crash, which costs nothing.

@@ -38,6 +38,8 @@ struct Inner {
     checkpoints: BTreeMap<u64, Image>,
     staged: BTreeMap<u64, Vec<u8>>,
     last_id: u64,
+    /// Counts the checkpoints that became the state.
+    number: u64,
 }
 
 impl SimStore {
@@ -48,6 +50,12 @@ impl SimStore {
         inner.visible = inner.durable.clone();
         inner.checkpoints.clear();
         inner.staged.clear();
+    }
+
+    /// Another one with each checkpoint that became the state.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.lock().number
     }
 
     /// Lets go of all checkpoints.
@@ -179,6 +187,7 @@ impl StateStore for SimStore {
         let applied = applied(&image)?;
         inner.visible = image.clone();
         inner.durable = image;
+        inner.number += 1;
         Ok(applied)
     }
 }
