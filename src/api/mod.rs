@@ -181,7 +181,8 @@ fn services(node: Handle, metrics: Arc<Metrics>, config: Config, registry: Arc<V
     let (leases, library) = both!(LeaseServer, lease::LeaseService::new(node.clone()));
     let leases = KeepAlives::new(node.clone(), received, leases, library);
     let service = registry::RegistryService::new(node.clone(), Arc::clone(&registry));
-    let registry = Registry::new(registry, received, limited!(RegistryServer, new, service));
+    let registry =
+        Registry::new(node.clone(), registry, received, limited!(RegistryServer, new, service));
     let guard = services.guard.clone();
     let others = services
         .add(limited!(ClusterServer, new, cluster::ClusterService::new(node.clone())))

@@ -12,6 +12,7 @@ use crate::{
         raw,
         unary::{self, Answer, Answering},
     },
+    node::Handle,
     proto::registry::registry_server::RegistryServer,
     registry::Views,
 };
@@ -21,6 +22,7 @@ use super::{RegistryService, resolve};
 /// The whole registry service.
 #[derive(Clone, Debug)]
 pub struct Registry {
+    node: Handle,
     views: Arc<Views>,
     message_bytes_max: usize,
     others: RegistryServer<RegistryService>,
@@ -31,11 +33,12 @@ impl Registry {
     /// these views.
     #[must_use]
     pub fn new(
+        node: Handle,
         views: Arc<Views>,
         message_bytes_max: usize,
         others: RegistryServer<RegistryService>,
     ) -> Self {
-        Self { views, message_bytes_max, others }
+        Self { node, views, message_bytes_max, others }
     }
 
     /// Answers a call of the service.
@@ -47,14 +50,14 @@ impl Registry {
         if request.uri().path() != "/quorate.registry.v1.Registry/Resolve" {
             return unary::by_library(self.others.clone(), request);
         }
-        let (views, bytes_max) = (Arc::clone(&self.views), self.message_bytes_max);
+        let Self { node, views, message_bytes_max, others: _ } = self.clone();
         Box::pin(async move {
-            Ok(match unary::take(request, bytes_max).await {
-                Ok(request) => unary::respond(resolve::resolve(&views, request.into_inner()).await),
+            let method = async |request| resolve::resolve(&node, &views, request).await;
+            Ok(match unary::take(request, message_bytes_max).await {
+                Ok(request) => unary::respond(method(request.into_inner()).await),
                 Err(request) => {
-                    let method =
-                        async |request| resolve::resolve(&views, request).await.map(raw::one);
-                    raw::call(request, bytes_max, method).await.map(Answer::of_library)
+                    let method = async |request| method(request).await.map(raw::one);
+                    raw::call(request, message_bytes_max, method).await.map(Answer::of_library)
                 }
             })
         })

@@ -1,18 +1,21 @@
 //! `ListServices`: the services there are, page by page.
 
 use crate::{
+    node::Handle,
     proto::registry::{ListServicesRequest, ListServicesResponse, ServiceSummary},
     registry::{Error, Listed, ServiceName, Views},
 };
 
-use super::{asked, pages};
+use super::{asked, pages, resolve};
 
 /// A page of services. All pages are as of the revision of the first.
 pub(super) async fn list_services(
+    node: &Handle,
     views: &Views,
     request: ListServicesRequest,
 ) -> Result<ListServicesResponse, Error> {
     let (page, at) = asked::list(&request)?;
+    resolve::reach(node, at).await?;
     let Listed { revision, services, next } = views.list(page, at).await?;
     let summary = |(name, total, enabled): (ServiceName, u32, u32)| ServiceSummary {
         namespace: name.namespace.to_string(),

@@ -112,7 +112,7 @@ impl registry_server::Registry for RegistryService {
         &self,
         request: Request<ListServicesRequest>,
     ) -> Result<Response<ListServicesResponse>, Status> {
-        let listed = list::list_services(&self.views, request.into_inner()).await;
+        let listed = list::list_services(&self.node, &self.views, request.into_inner()).await;
         listed.map(Response::new).map_err(status::of_registry)
     }
 

@@ -13,8 +13,9 @@ use crate::{
         raw::{Message, PREFIX_BYTES},
         status,
     },
+    node::Handle,
     proto::registry::{ResolveRequest, ResolveResponse},
-    registry::{Instance, Resolved, Selector, Views},
+    registry::{At, Error, Instance, Resolved, Selector, Views},
 };
 
 use super::{asked, convert};
@@ -23,10 +24,23 @@ use super::{asked, convert};
 const INSTANCES: u32 = 2;
 
 /// The answer to a request, as it is sent.
-pub(super) async fn resolve(views: &Views, request: ResolveRequest) -> Result<Message, Status> {
+pub(super) async fn resolve(
+    node: &Handle,
+    views: &Views,
+    request: ResolveRequest,
+) -> Result<Message, Status> {
     let asked = asked::resolve(request).map_err(status::of_registry)?;
+    reach(node, asked.at).await.map_err(status::of_registry)?;
     let resolved = views.resolve(&asked.service, asked.at).await.map_err(status::of_registry)?;
     answer(&resolved, &asked.selector)
+}
+
+/// Has this member come to the revision that is asked for: another may have shown it already.
+pub(super) async fn reach(node: &Handle, at: At) -> Result<(), Error> {
+    match at {
+        At::Revision(revision) if revision > node.revision() => Ok(node.read_barrier().await?),
+        At::Revision(_) | At::Here | At::Linearizable => Ok(()),
+    }
 }
 
 fn answer(resolved: &Resolved, selector: &Selector) -> Result<Message, Status> {

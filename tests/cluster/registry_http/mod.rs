@@ -1,6 +1,8 @@
-//! The registry over HTTP: JSON, waiting for changes, discovery for Prometheus; and reflection.
+//! The registry as it is read: over gRPC and over HTTP, which has JSON, waiting for changes and
+//! discovery for Prometheus; and reflection.
 
 mod blocking;
+mod grpc;
 mod http;
 mod prometheus;
 mod reflection;
