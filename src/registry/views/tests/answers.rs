@@ -34,65 +34,70 @@ async fn pages(views: &Views, mut page: Page, mut at: At) -> (Revision, Vec<Stri
     }
 }
 
-/// Instances of every form, with overrides that come and go.
-async fn fill(member: &Member) -> Vec<Revision> {
-    let mut revisions = Vec::new();
-    for (key, value) in [
-        ("/services/n/a/1", "h:1"),
-        ("/services/n/a/2", "h:2"),
-        ("/services/n/a-b/1", "h:3"),
-        ("/services/default/a/1", "h:4"),
-        ("/services/a/1", "h:5"),
-        ("/services/a/2", "no address"),
-        ("other", "v"),
-        ("/quorate/registry/override/n/a/1", r#"{"enabled":false}"#),
-        ("/quorate/registry/override/default/a/2", r#"{"weight":1}"#),
-        ("/services/z.z/1", "h:6"),
-        ("/services/n/a/1", "h:7"),
-    ] {
-        revisions.push(member.put(key, value).await);
+/// Instances of every form, with overrides that come and go; what has no value is deleted.
+const STEPS: [(&str, Option<&str>); 14] = [
+    ("/services/n/a/1", Some("h:1")),
+    ("/services/n/a/2", Some("h:2")),
+    ("/services/n/a-b/1", Some("h:3")),
+    ("/services/default/a/1", Some("h:4")),
+    ("/services/a/1", Some("h:5")),
+    ("/services/a/2", Some("no address")),
+    ("other", Some("v")),
+    ("/quorate/registry/override/n/a/1", Some(r#"{"enabled":false}"#)),
+    ("/quorate/registry/override/default/a/2", Some(r#"{"weight":1}"#)),
+    ("/services/z.z/1", Some("h:6")),
+    ("/services/n/a/1", Some("h:7")),
+    ("/services/default/a/1", None),
+    ("/quorate/registry/override/n/a/1", None),
+    ("/services/n/a-b/1", None),
+];
+
+/// Everything that can be asked.
+async fn answers(views: &Views, at: At) -> Vec<(Revision, Vec<String>)> {
+    let mut answers = Vec::new();
+    for (namespace, name) in
+        [("n", "a"), ("n", "a-b"), ("default", "a"), ("default", "z.z"), ("n", "none")]
+    {
+        answers.push(resolve(views, &service(namespace, name), at).await);
     }
-    for key in ["/services/default/a/1", "/quorate/registry/override/n/a/1", "/services/n/a-b/1"] {
-        member.running.propose(delete(key)).await;
-        revisions.push(member.running.handle.revision());
+    for namespace in [None, Some("n"), Some("default"), Some("none")] {
+        for (prefix, size) in [("", 1), ("", 100), ("a", 2), ("z.", 1), ("x", 1)] {
+            answers.push(pages(views, page(namespace, prefix, size), at).await);
+        }
     }
-    revisions
+    answers
 }
 
-/// Memory and store give the same answers, now and at each revision.
+/// Memory and store give the same answers, now and later about then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_and_store_answer_the_same() {
     let mut member = Member::start().await;
     let (kept, stored) = (member.loaded(ROOMY).await, member.views(NOTHING));
-    let revisions = fill(&member).await;
-    let last = *revisions.last().unwrap();
-    until(&kept, last).await;
-    assert!(kept.figures().is_in_memory && !stored.figures().is_in_memory);
-
-    let ats = revisions.into_iter().map(At::Revision).chain([At::Here, At::Linearizable]);
-    for at in ats {
-        for (namespace, name) in
-            [("n", "a"), ("n", "a-b"), ("default", "a"), ("default", "z.z"), ("n", "none")]
-        {
-            let service = service(namespace, name);
-            let [memory, store] =
-                [resolve(&kept, &service, at).await, resolve(&stored, &service, at).await];
-            assert_eq!(memory, store, "{service} {at:?}");
+    let mut remembered = Vec::new();
+    for (key, value) in STEPS {
+        match value {
+            Some(value) => member.running.propose(put(key).value(value)).await,
+            None => member.running.propose(delete(key)).await,
         }
-        for namespace in [None, Some("n"), Some("default"), Some("none")] {
-            for (prefix, size) in [("", 1), ("", 100), ("a", 2), ("z.", 1), ("x", 1)] {
-                let page = page(namespace, prefix, size);
-                let [memory, store] =
-                    [pages(&kept, page.clone(), at).await, pages(&stored, page, at).await];
-                assert_eq!(memory, store, "{namespace:?} {prefix:?} {at:?}");
-            }
+        let revision = member.running.handle.revision();
+        until(&kept, revision).await;
+        let expected = answers(&kept, At::Here).await;
+        for at in [At::Here, At::Linearizable, At::Revision(revision)] {
+            assert_eq!(answers(&stored, at).await, expected, "{at:?} is {revision}");
+        }
+        remembered.push((revision, expected));
+    }
+    assert!(kept.figures().is_in_memory && !stored.figures().is_in_memory);
+    for (revision, expected) in remembered {
+        for views in [&kept, &stored] {
+            let then = answers(views, At::Revision(revision)).await;
+            assert_eq!(then, expected, "at {revision}");
         }
     }
+    let last = member.running.handle.revision();
     let (revision, all) = pages(&kept, page(None, "", 2), At::Here).await;
-    assert_eq!(
-        (revision, all),
-        (last, ["default/a 2/1", "default/z.z 1/1", "n/a 2/2"].map(str::to_owned).to_vec())
-    );
+    let expected = ["default/a 2/1", "default/z.z 1/1", "n/a 2/2"];
+    assert_eq!((revision, all), (last, expected.map(str::to_owned).to_vec()));
     let figures = kept.figures();
     assert_eq!((figures.services, figures.instances, figures.revision), (3, 5, last));
 }
@@ -212,4 +217,20 @@ async fn a_view_that_is_too_large_is_given_up() {
     }
     let again = member.views(Limits { view: 5_000, ..ROOMY });
     assert_eq!(resolve(&again, &service("n", "a"), At::Here).await.1.len(), 19);
+}
+
+/// Who asks what changed since a time of which nothing is known any more is not kept waiting.
+#[tokio::test]
+async fn a_wait_for_what_is_forgotten_is_over() {
+    let mut member = Member::start().await;
+    let recent = Bounds { revisions: 1, ..ROOMY.recent };
+    let views = member.loaded(Limits { recent, ..ROOMY }).await;
+    let first = member.put("/services/n/a/1", "h:1").await;
+    let last = member.put("/services/n/b/1", "h:1").await;
+    until(&views, last).await;
+    let scope = scope("n", "a");
+    let now = soon(views.changed_after(&scope, Revision(1), 2 * SOON)).await.unwrap();
+    assert_eq!(now, last);
+    let mut wait = pin!(views.changed_after(&scope, first, SOON));
+    assert!(!is_over(wait.as_mut()).await, "it is known that nothing changed since");
 }

@@ -186,3 +186,40 @@ async fn topics_end_with_their_followers() {
     }
     assert_eq!((views.figures().followers, views.shared.read().topics()), (0, 0));
 }
+
+/// A follower is told everything although the view that it shared is given up meanwhile.
+#[tokio::test]
+async fn a_follower_outlives_the_view() {
+    let mut member = Member::start().await;
+    let views = member.loaded(Limits { view: 5_000, ..ROOMY }).await;
+    let mut follow = views.follow(scope("n", "a"), None).await.unwrap();
+    assert_eq!(next(&mut follow).await, "snapshot 1 ");
+    for port in 2..30 {
+        member.put(&format!("/services/n/a/{port}"), &format!("h:{port}")).await;
+    }
+    for port in 2..30 {
+        assert_eq!(next(&mut follow).await, format!("{port} [>{port}=h:{port}]"));
+    }
+    assert!(!views.figures().is_in_memory);
+    assert!(views.figures().follower_bytes > 0);
+    drop(follow);
+    assert_eq!(views.figures().follower_bytes, 0);
+}
+
+/// A follower that is overtaken by a compaction while it reads history is told everything anew.
+#[tokio::test]
+async fn a_follower_is_overtaken_by_a_compaction() {
+    let mut member = Member::start().await;
+    // Nobody reads history for it.
+    member.tasks.remove(0).abort();
+    let views = member.views(Limits { view: 0, ..ROOMY });
+    for port in 1..6 {
+        member.put("/services/n/a/1", &format!("h:{port}")).await;
+    }
+    let mut follow = views.follow(scope("n", "a"), Some(Revision(3))).await.unwrap();
+    let given_up = timeout(Duration::from_millis(300), follow.next()).await;
+    assert!(given_up.is_err(), "{given_up:?}");
+    member.running.propose(compact(6)).await;
+    member.tasks.push(tokio::spawn(member.running.handle.clone().fan_out()));
+    assert_eq!(next(&mut follow).await, "reset 6 1=h:5");
+}

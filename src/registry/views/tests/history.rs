@@ -165,16 +165,16 @@ impl Client {
 /// One request, or a compaction.
 async fn step(member: &Member, dice: &mut Dice) {
     let key = KEYS[dice.roll(KEYS.len())];
-    match dice.roll(12) {
+    match dice.roll(60) {
         0 => {
-            let back = i64::try_from(dice.roll(12)).unwrap();
+            let back = i64::try_from(dice.roll(30)).unwrap();
             let to = member.running.handle.revision().0 - back;
             let compact = compact(to.max(1));
             // It may be compacted further already.
             let nobody = crate::types::Identity::anonymous();
             let _ = member.running.handle.propose(nobody, compact).await;
         }
-        1..=3 => member.running.propose(delete(key)).await,
+        1..=15 => member.running.propose(delete(key)).await,
         _ if key.contains("override") => {
             let rule = format!(r#"{{"weight":{}}}"#, dice.roll(3));
             member.put(key, &rule).await;
