@@ -92,12 +92,14 @@ async fn a_follower_goes_on_from_any_revision() {
         for port in 1..6 {
             member.put("/services/n/a/1", &format!("h:{port}")).await;
         }
+        let mut follows = Vec::new();
         for after in 2..6 {
             let mut follow = views.follow(scope("n", "a"), Some(Revision(after))).await.unwrap();
             for revision in after + 1..7 {
                 let [before, now] = [revision - 2, revision - 1];
                 assert_eq!(next(&mut follow).await, format!("{revision} [1=h:{before}>1=h:{now}]"));
             }
+            follows.push(follow);
         }
         member.running.propose(compact(5)).await;
         if limits.view == 0 {
@@ -106,6 +108,11 @@ async fn a_follower_goes_on_from_any_revision() {
         }
         let mut follow = views.follow(Scope::All, Some(Revision(5))).await.unwrap();
         assert_eq!(next(&mut follow).await, "6 [1=h:4>1=h:5]");
+        // However they came to where they are, they go on from there.
+        member.put("/services/n/a/1", "h:9").await;
+        for follow in &mut follows {
+            assert_eq!(next(follow).await, "7 [1=h:5>1=h:9]");
+        }
     }
 }
 
