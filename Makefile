@@ -90,6 +90,10 @@ bench-watch: release clients ## Measure what watches cost, beside etcd and a bar
 bench-lease: release clients ## Measure what leases cost, beside etcd (a quarter of an hour)
 	scripts/bench-lease.sh
 
+.PHONY: bench-registry
+bench-registry: release ## Measure what the registry takes, beside a bare echo (a quarter of an hour)
+	scripts/bench-registry.sh
+
 .PHONY: bench-snapshot
 bench-snapshot: release clients ## Measure what it costs that a member is sent the whole state, beside etcd (ten minutes)
 	scripts/bench-snapshot.sh
