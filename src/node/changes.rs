@@ -45,7 +45,7 @@ impl Handle {
     #[must_use]
     pub fn changes(&self, range: KeyRange, start: Revision) -> Changes {
         assert!(start > Revision(0), "changes begin at a revision, not at {start}");
-        let mut watchers = Watchers::new(self.watch_hub());
+        let mut watchers = Watchers::within(self.watch_hub());
         let answer = watchers.create(Create {
             range,
             start,

@@ -9,11 +9,7 @@
 //! one, has told it.
 //!
 //! Why all others, and not a majority of them: a vote that was lost may still be on its way to a
-//! candidate, and only the candidate itself can refuse it. With three members it is the same. One that is
-//! fenced itself answers too, for it is no candidate of any term that it has forgotten, and refuses what
-//! comes late. But its term may be too low: so a majority of all voters must answer that is whole, and
-//! with it whoever knows of the last leader and of what was committed. Of five members two may so be
-//! fenced at a time.
+//! candidate, and only the candidate itself can refuse it. With three members it is the same.
 //! A leader tells its commit index only once it has committed in its own term: before, it may know
 //! less than was committed. `tests/model` visits every state of a small cluster under these rules,
 //! and shows what goes wrong without each.
@@ -146,8 +142,8 @@ pub struct Greeting {
 /// The way back of a fenced member.
 #[derive(Debug, Default)]
 pub(super) struct Return {
-    /// The highest term that each of the others has answered, and whether it was whole by its last answer.
-    answers: BTreeMap<MemberId, (Term, bool)>,
+    /// The highest term that each of the others has answered.
+    answers: BTreeMap<MemberId, Term>,
     /// The newest commit index that a leader has told, with its term.
     told: Option<(Term, Index)>,
     /// Whether the highest term was taken over: from then on entries are taken and acknowledged.
@@ -157,23 +153,11 @@ pub(super) struct Return {
     pub(super) ticks: u64,
 }
 
-/// What another member answers to one that is fenced.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Answered {
-    /// Its term.
-    pub(super) term: Term,
-    /// What is committed, from a leader that has committed in its term.
-    pub(super) committed: Option<Index>,
-    /// Whether it is fenced itself.
-    pub(super) fenced: bool,
-}
-
 impl Return {
-    /// Takes an answer in.
-    pub(super) fn answered(&mut self, from: MemberId, answered: Answered) {
-        let Answered { term, committed, fenced } = answered;
-        let (known, whole) = self.answers.entry(from).or_default();
-        (*known, *whole) = (term.max(*known), !fenced);
+    /// Takes an answer in. `committed` comes from a leader that has committed in its term.
+    pub(super) fn answered(&mut self, from: MemberId, term: Term, committed: Option<Index>) {
+        let known = self.answers.entry(from).or_default();
+        *known = term.max(*known);
         if let Some(index) = committed
             && self.told.is_none_or(|(known, _)| term >= known)
         {
@@ -186,15 +170,12 @@ impl Return {
         others.iter().filter(|id| !self.answers.contains_key(id)).copied().collect()
     }
 
-    /// The highest term of the answers, once all of `others` have answered and so many of them that
-    /// are whole as are a `majority` of the voters. Where there are no others, nobody can tell.
-    pub(super) fn highest(&self, others: &[MemberId], majority: usize) -> Option<Term> {
+    /// The highest term of the answers, once all of `others` have answered. Where there are no
+    /// others, nobody can tell.
+    pub(super) fn highest(&self, others: &[MemberId]) -> Option<Term> {
         let all = !others.is_empty() && self.missing(others).is_empty();
-        let is_whole = |id: &&MemberId| self.answers.get(id).is_some_and(|(_, whole)| *whole);
-        let whole = others.iter().filter(is_whole).count();
-        let highest = self.answers.values().map(|(term, _)| *term).max();
-        // Of two members the other one is all there is.
-        highest.filter(|_| all && whole >= majority.min(others.len()))
+        let highest = self.answers.values().copied().max();
+        highest.filter(|_| all)
     }
 
     /// What must be applied before a member in `term` is whole.
@@ -288,50 +269,26 @@ mod tests {
     const A: MemberId = MemberId(0xa);
     const B: MemberId = MemberId(0xb);
 
-    fn whole(term: u64, committed: Option<u64>) -> Answered {
-        Answered { term: Term(term), committed: committed.map(Index), fenced: false }
-    }
-
     /// One answer of two is not enough, and the highest term of all counts.
     #[test]
     fn all_others_must_answer() {
         let mut back = Return::default();
-        assert_eq!(back.highest(&[], 1), None);
-        back.answered(A, whole(3, None));
-        assert_eq!((back.highest(&[A, B], 2), back.missing(&[A, B])), (None, vec![B]));
-        back.answered(B, whole(5, None));
-        back.answered(B, whole(4, None));
-        assert_eq!(back.highest(&[A, B], 2), Some(Term(5)));
-    }
-
-    /// Members that are fenced themselves answer too, but a majority of all must be whole.
-    #[test]
-    fn a_majority_of_all_must_be_whole() {
-        let (three, five) = ([A, B], [A, B, MemberId(0xc), MemberId(0xd)]);
-        let mut back = Return::default();
-        back.answered(A, Answered { fenced: true, ..whole(3, None) });
-        back.answered(B, whole(4, None));
-        assert_eq!(back.highest(&three, 2), None);
-        back.answered(MemberId(0xc), whole(5, None));
-        assert_eq!(back.highest(&five, 3), None, "one has not answered");
-        back.answered(MemberId(0xd), whole(4, None));
-        assert_eq!(back.highest(&five, 3), Some(Term(5)));
-        back.answered(B, Answered { fenced: true, ..whole(4, None) });
-        assert_eq!(back.highest(&five, 3), None);
-        back.answered(A, whole(3, None));
-        assert_eq!(back.highest(&five, 3), Some(Term(5)));
-        assert_eq!(back.highest(&[B], 2), None);
-        assert_eq!(back.highest(&[A], 2), Some(Term(5)), "of two, the other one");
+        assert_eq!(back.highest(&[]), None);
+        back.answered(A, Term(3), None);
+        assert_eq!((back.highest(&[A, B]), back.missing(&[A, B])), (None, vec![B]));
+        back.answered(B, Term(5), None);
+        back.answered(B, Term(4), None);
+        assert_eq!(back.highest(&[A, B]), Some(Term(5)));
     }
 
     /// The commit index of a leader of an older term is no target.
     #[test]
     fn only_a_leader_of_the_term_tells_how_far_to_catch_up() {
         let mut back = Return::default();
-        back.answered(A, whole(3, Some(9)));
+        back.answered(A, Term(3), Some(Index(9)));
         assert_eq!((back.target(Term(4)), back.target(Term(3))), (None, Some(Index(9))));
-        back.answered(B, whole(4, Some(7)));
-        back.answered(A, whole(3, Some(10)));
+        back.answered(B, Term(4), Some(Index(7)));
+        back.answered(A, Term(3), Some(Index(10)));
         assert_eq!(back.target(Term(4)), Some(Index(7)));
     }
 

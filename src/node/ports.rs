@@ -224,8 +224,6 @@ pub enum Frame {
         term: Term,
         /// What is committed, when who answers leads and has committed in its term.
         committed: Option<Index>,
-        /// Whether who answers is fenced itself.
-        fenced: bool,
     },
     /// The incarnation of the receiver is over: it had written more than it has now.
     Over {

@@ -21,9 +21,8 @@ impl fmt::Display for Shown<'_> {
                 write!(f, "forward {ticket:x}: refused")
             }
             Frame::Question { start } => write!(f, "fenced start {start:x} asks for the term"),
-            Frame::Answer { start, term, committed, fenced } => {
-                write!(f, "to fenced start {start:x}: term {term}, committed {committed:?}")?;
-                if *fenced { f.write_str(", but fenced itself") } else { Ok(()) }
+            Frame::Answer { start, term, committed } => {
+                write!(f, "to fenced start {start:x}: term {term}, committed {committed:?}")
             }
             Frame::Over { newest, .. } => write!(f, "incarnations below {newest} are over"),
         }
@@ -40,9 +39,8 @@ pub fn frame_hash(frame: &Frame) -> u64 {
         }
         Frame::ForwardAnswer { ticket, accepted } => ticket << 1 | u64::from(*accepted),
         Frame::Question { start } => !*start,
-        Frame::Answer { start, term, committed, fenced } => {
-            let committed = committed.map_or(0, |index| index.0 + 1);
-            start.rotate_left(9) ^ term.0 << 32 ^ committed ^ u64::from(*fenced) << 63
+        Frame::Answer { start, term, committed } => {
+            start.rotate_left(9) ^ term.0 << 32 ^ committed.map_or(0, |index| index.0 + 1)
         }
         Frame::Over { newest, start } => newest.0.rotate_left(17) ^ start,
     }

@@ -1,8 +1,8 @@
 //! Logs that lose what they had synced while their members do not run.
 //!
 //! An older copy is put back, the log is gone, cannot be read, or its end is cut. The identity stays, and
-//! so does the state. As many members at a time as a majority can do without have lost something: what
-//! more of them lose cannot be had from anybody.
+//! so does the state. One member at a time has lost something: while another one is fenced, too, neither
+//! has all the answers that it needs, and both wait for an operator.
 //!
 //! Absent on purpose: a copy of the same start, and a cut end with votes in it, or with entries that no
 //! majority of the others holds. Nothing that the member still has tells such a log from a whole one, so no
@@ -49,8 +49,6 @@ pub struct Rollbacks {
     pub unnoticed: u64,
     /// Starts that came while the member was fenced already.
     pub fenced_starts: u64,
-    /// Times that another member had lost something as well.
-    pub together: u64,
     /// Members that were not whole when nothing broke any more.
     pub left_to_heal: u64,
     /// How long these took.
@@ -76,8 +74,7 @@ pub fn strike(id: MemberId, members: &mut Members, ctx: &mut Context) {
         return;
     }
     let others: Vec<&Member> = members.values().filter(|member| member.id() != id).collect();
-    let not_whole = others.iter().filter(|member| !member.is_whole()).count();
-    if (not_whole + 1) * 2 > others.len() || others.iter().any(|other| other.has_unseen_loss()) {
+    if others.len() < 2 || others.iter().any(|it| !it.is_whole() || it.has_unseen_loss()) {
         return;
     }
     let loss = *ctx.rng.pick(&Loss::ALL);
@@ -90,7 +87,7 @@ pub fn strike(id: MemberId, members: &mut Members, ctx: &mut Context) {
             true
         }
         Loss::Cut => cut(member, ctx),
-        Loss::CutUnseen => member.is_whole() && not_whole == 0 && cut_unseen(id, members, ctx),
+        Loss::CutUnseen => member.is_whole() && cut_unseen(id, members, ctx),
     };
     if !done {
         return;
@@ -99,7 +96,6 @@ pub fn strike(id: MemberId, members: &mut Members, ctx: &mut Context) {
     if let Some(count) = ctx.rollbacks.taken.get_mut(loss.place()) {
         *count += 1;
     }
-    ctx.rollbacks.together += u64::from(not_whole > 0);
     if let Some(member) = members.get_mut(&id) {
         member.has_lost(Lost { loss, end, is_known: false });
     }

@@ -195,9 +195,9 @@ pub(super) fn to_proto(frame: Frame) -> PeerFrame {
             Kind::ForwardAnswer(ForwardAnswer { ticket, accepted })
         }
         Frame::Question { start } => Kind::FenceQuestion(FenceQuestion { start }),
-        Frame::Answer { start, term, committed, fenced } => {
+        Frame::Answer { start, term, committed } => {
             let committed = committed.map(|index| index.0);
-            Kind::FenceAnswer(FenceAnswer { start, term: term.0, committed, fenced })
+            Kind::FenceAnswer(FenceAnswer { start, term: term.0, committed })
         }
         Frame::Over { newest, start } => {
             Kind::IncarnationOver(IncarnationOver { newest: newest.0, start })
@@ -218,9 +218,8 @@ pub(super) fn from_proto(frame: PeerFrame) -> Option<Frame> {
             Some(Frame::ForwardAnswer { ticket, accepted })
         }
         Kind::FenceQuestion(FenceQuestion { start }) => Some(Frame::Question { start }),
-        Kind::FenceAnswer(FenceAnswer { start, term, committed, fenced }) => {
-            let (term, committed) = (Term(term), committed.map(Index));
-            Some(Frame::Answer { start, term, committed, fenced })
+        Kind::FenceAnswer(FenceAnswer { start, term, committed }) => {
+            Some(Frame::Answer { start, term: Term(term), committed: committed.map(Index) })
         }
         Kind::IncarnationOver(IncarnationOver { newest, start }) => {
             Some(Frame::Over { newest: Incarnation(newest), start })
@@ -384,8 +383,8 @@ mod tests {
             Frame::Forward { ticket: 1, term: Term(2), group: Bytes::from_static(b"g") },
             Frame::ForwardAnswer { ticket: 1, accepted: true },
             Frame::Question { start: 3 },
-            Frame::Answer { start: 3, term: Term(4), committed: Some(Index(5)), fenced: false },
-            Frame::Answer { start: 3, term: Term(4), committed: None, fenced: true },
+            Frame::Answer { start: 3, term: Term(4), committed: Some(Index(5)) },
+            Frame::Answer { start: 3, term: Term(4), committed: None },
             Frame::Over { newest: Incarnation(6), start: 7 },
         ] {
             assert_eq!(from_proto(to_proto(frame.clone())), Some(frame));

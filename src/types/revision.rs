@@ -16,10 +16,10 @@ impl Revision {
     /// The compacted mark of a store that was never compacted.
     pub const NEVER_COMPACTED: Self = Self(-1);
 
-    /// The revision after this one.
+    /// The revision after this one. Clients may name the greatest number there is: none comes after it.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

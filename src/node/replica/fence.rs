@@ -3,12 +3,12 @@
 
 use crate::{
     node::{
-        fence::{Answered, Fencing, Greeting, Incarnations, Return, Told},
+        fence::{Fencing, Greeting, Incarnations, Return, Told},
         ports::Frame,
         replica::Replica,
         task::{Chore, Output},
     },
-    types::{Fault, Incarnation, MemberId},
+    types::{Fault, Incarnation, Index, MemberId, Term},
 };
 
 /// Ticks between two rounds of questions.
@@ -125,16 +125,26 @@ impl Replica {
 
     /// A fenced member asks for the term. That it asks made its incarnation known here.
     pub(super) fn receive_question(&mut self, from: MemberId, start: u64) {
-        let (term, fenced) = (self.core.term(), self.is_fenced());
+        // Whoever is fenced knows too little itself.
+        if self.is_fenced() {
+            return;
+        }
+        let term = self.core.term();
         let committed = self.core.commit_as_leader();
-        self.output.sends.push((from, Frame::Answer { start, term, committed, fenced }));
+        self.output.sends.push((from, Frame::Answer { start, term, committed }));
     }
 
-    pub(super) fn receive_answer(&mut self, from: MemberId, start: u64, answered: Answered) {
+    pub(super) fn receive_answer(
+        &mut self,
+        from: MemberId,
+        start: u64,
+        term: Term,
+        committed: Option<Index>,
+    ) {
         if let Some(back) = &mut self.fence.back
             && start == self.fence.start
         {
-            back.answered(from, answered);
+            back.answered(from, term, committed);
         }
     }
 
@@ -205,10 +215,8 @@ impl Replica {
         }
         if back.ticks % TELL_EVERY_TICKS == 0 {
             let missing = back.missing(&others);
-            if back.adopted {
+            if missing.is_empty() {
                 tracing::warn!(index = %applied, "still fenced: catching up");
-            } else if missing.is_empty() {
-                tracing::warn!("still fenced: too many of the others are fenced as well");
             } else {
                 let names: Vec<_> = missing.iter().map(ToString::to_string).collect();
                 tracing::warn!("still fenced: no answer yet of {}", names.join(", "));
@@ -218,10 +226,10 @@ impl Replica {
 
     /// Goes on with the way back as far as it goes now.
     pub(super) fn follow_fence(&mut self) {
-        let (others, majority) = (self.other_voters(), self.core.voters().len() / 2 + 1);
+        let others = self.other_voters();
         let (term, applied) = (self.core.term(), self.applied.index);
         let Some(back) = &mut self.fence.back else { return };
-        let Some(highest) = back.highest(&others, majority) else { return };
+        let Some(highest) = back.highest(&others) else { return };
         if !back.adopted || highest > term {
             back.adopted = true;
             self.core.adopt(highest);

@@ -17,7 +17,6 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     node::{
-        fence::Answered,
         forward::{Forwarded, Forwards},
         ports::{Frame, ReadFrom},
         read_index::ReadIndex,
@@ -209,8 +208,8 @@ impl Replica {
                 self.requeue(refused);
             }
             Frame::Question { start } => self.receive_question(from, start),
-            Frame::Answer { start, term, committed, fenced } => {
-                self.receive_answer(from, start, Answered { term, committed, fenced });
+            Frame::Answer { start, term, committed } => {
+                self.receive_answer(from, start, term, committed);
             }
             Frame::Over { newest, start } => self.receive_over(from, newest, start),
         }
