@@ -30,6 +30,7 @@ use crate::{
         board::{Board, Bounds, Seat},
         mailbox::Mailbox,
         recorded::{Batch, Recorded, payload_bytes},
+        watchers::Whose,
     },
 };
 
@@ -56,6 +57,8 @@ pub struct Hub {
     awaited: Mutex<Awaited>,
     opened: AtomicU64,
     streams: AtomicU64,
+    /// Those within this process, each with one watcher.
+    own_streams: AtomicU64,
     delivered: AtomicU64,
     inbox_max: Bounds,
 }
@@ -90,7 +93,7 @@ struct Step {
 /// The streams that wait for the board to come to a revision, by that and their number.
 type Awaited = BTreeMap<(Revision, u64), Arc<Mailbox>>;
 
-/// What goes on in a hub, in numbers.
+/// What goes on in a hub for clients, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Open streams.
@@ -146,6 +149,7 @@ impl Hub {
             awaited: Mutex::default(),
             opened: AtomicU64::new(0),
             streams: AtomicU64::new(0),
+            own_streams: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             inbox_max: bounds,
         }
@@ -261,12 +265,13 @@ impl Hub {
     /// What goes on, in numbers.
     #[must_use]
     pub fn figures(&self) -> Figures {
-        let (watchers, parked) = self.board().watchers();
+        let (all, parked) = self.board().watchers();
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let watchers = number(all).saturating_sub(self.own_streams.load(Ordering::Relaxed));
         Figures {
             streams: self.streams.load(Ordering::Relaxed),
-            watchers: number(watchers),
-            behind: number(watchers - parked),
+            watchers,
+            behind: number(all - parked).min(watchers),
             pending: number(self.inbox().events),
             delivered: self.delivered.load(Ordering::Relaxed),
         }
@@ -281,13 +286,20 @@ impl Hub {
     }
 
     /// A stream was opened. It is given a number.
-    pub(super) fn stream_opened(&self) -> u64 {
-        self.streams.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn stream_opened(&self, whose: Whose) -> u64 {
+        self.streams_of(whose).fetch_add(1, Ordering::Relaxed);
         self.opened.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn stream_closed(&self) {
-        self.streams.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn stream_closed(&self, whose: Whose) {
+        self.streams_of(whose).fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn streams_of(&self, whose: Whose) -> &AtomicU64 {
+        match whose {
+            Whose::Client => &self.streams,
+            Whose::Own => &self.own_streams,
+        }
     }
 
     /// Tells a stream when the board has come to a revision at which it is not yet. The caller holds

@@ -23,7 +23,7 @@ use crate::{
         key_piece::{Found, KeyPiece},
         mailbox::Note,
         recorded::{Recorded, Shown},
-        watchers::{State, Watcher},
+        watchers::{State, Watcher, Whose},
     },
 };
 
@@ -79,7 +79,9 @@ impl Watchers {
         self.collect(&mut turn);
         self.take_turns(&mut turn, sink);
         board.park(&turn.to_park);
-        hub.note_delivered(turn.delivered);
+        if self.whose == Whose::Client {
+            hub.note_delivered(turn.delivered);
+        }
         self.want_key_piece(&board);
         let lost = turn.lost;
         let told = if self.awake.is_empty() {

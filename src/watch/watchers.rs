@@ -53,6 +53,17 @@ pub struct Watchers {
     awaited: Option<Revision>,
     /// How many watchers are lost and not cancelled yet.
     lost: usize,
+    /// Whose it is.
+    pub(super) whose: Whose,
+}
+
+/// Whose watchers these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// A client's. They are counted.
+    Client,
+    /// Of this process: one, which is not counted.
+    Own,
 }
 
 /// One watcher of a stream.
@@ -93,9 +104,19 @@ impl Watchers {
     /// A stream without watchers.
     #[must_use]
     pub fn new(hub: &Arc<Hub>) -> Self {
+        Self::of(hub, Whose::Client)
+    }
+
+    /// The same for one watcher within this process: in no figure it counts as a client's.
+    #[must_use]
+    pub fn within(hub: &Arc<Hub>) -> Self {
+        Self::of(hub, Whose::Own)
+    }
+
+    fn of(hub: &Arc<Hub>, whose: Whose) -> Self {
         Self {
             hub: Arc::clone(hub),
-            number: hub.stream_opened(),
+            number: hub.stream_opened(whose),
             mailbox: Arc::default(),
             watchers: Roster::new(),
             next_id: WatchId(0),
@@ -110,6 +131,7 @@ impl Watchers {
             asked: None,
             awaited: None,
             lost: 0,
+            whose,
         }
     }
 
@@ -307,7 +329,7 @@ impl Drop for Watchers {
         self.hub.leave(
             watchers.filter(|watcher| watcher.state != State::Lost).map(|watcher| watcher.seat),
         );
-        self.hub.stream_closed();
+        self.hub.stream_closed(self.whose);
     }
 }
 

@@ -122,9 +122,11 @@ async fn answer(
     known: Vec<Revision>,
 ) -> Result<Response, Status> {
     let Asked { service, mut request, index, wait } = asked;
-    if let Some(index) = index {
-        // Whatever is refused is refused before it waits.
+    if index.is_some() || !known.is_empty() {
+        // Whatever is refused is refused first, before a wait and whatever the client knows.
         discovery.resolve(ResolveRequest { limit: 1, ..request.clone() }).await?;
+    }
+    if let Some(index) = index {
         let ended = discovery.changed(&service, index, wait).await?;
         request.linearizable |= ended == Ended::Reached;
     }

@@ -161,7 +161,11 @@ impl From<Trouble> for Error {
 pub(super) fn is_transient(status: &Status) -> bool {
     let by_code = matches!(
         status.code(),
-        Code::Unavailable | Code::Aborted | Code::Cancelled | Code::DeadlineExceeded
+        Code::Unavailable
+            | Code::Aborted
+            | Code::Cancelled
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
     );
     by_code || std::error::Error::source(status).is_some()
 }

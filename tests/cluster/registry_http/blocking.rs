@@ -88,6 +88,12 @@ async fn what_has_happened_since_is_told_at_once() {
 #[tokio::test]
 async fn a_wait_that_is_over_ends_with_what_there_is() {
     let cluster = Cluster::start(1).await;
+    // A view that is loaded later does not know when anything changed before.
+    eventually("the view to be in memory", SOON, async || {
+        let page = get(&cluster, 0, "/metrics").await;
+        page.body.contains("quorate_registry_view_in_memory 1").then_some(())
+    })
+    .await;
     put(&cluster, "user", "a", "10.0.0.1:80").await;
     let now = get(&cluster, 0, &format!("{PAGE}?linearizable=true")).await;
     let path = format!("{PAGE}?index={}&wait=200ms", now.index());
