@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{Error, Output};
 use crate::{
-    config::{self, Inputs, SETTINGS},
+    config::{self, Inputs, settings},
     server, telemetry,
 };
 
@@ -34,7 +34,7 @@ struct SettingFlags(Vec<(String, String)>);
 
 impl Args for SettingFlags {
     fn augment_args(command: Command) -> Command {
-        command.args(SETTINGS.iter().map(|setting| {
+        command.args(settings().map(|setting| {
             let flag = Arg::new(setting.name)
                 .long(setting.name)
                 .value_name(setting.value_name)
@@ -58,7 +58,7 @@ impl Args for SettingFlags {
 
 impl FromArgMatches for SettingFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = SETTINGS.iter().filter_map(|setting| {
+        let given = settings().filter_map(|setting| {
             let value = matches.get_one::<String>(setting.name)?;
             Some((setting.name.to_owned(), value.clone()))
         });

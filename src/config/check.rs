@@ -7,8 +7,13 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 use super::{
     Config, InitialClusterState, InitialMember, ListenUrl, LogLevel, Problem, Url, UrlError,
     duration,
+    http::HttpSettings,
     layers::Sources,
-    settings::{List, Settings},
+    log::LogSettings,
+    observe::ObserveSettings,
+    settings::{Group, List, Settings},
+    tls::TlsSettings,
+    upkeep::UpkeepSettings,
 };
 use crate::types::limits;
 
@@ -30,7 +35,11 @@ const BLOCK_CACHE_BYTES_MAX: u64 = 1024 * 1024 * 1024 * 1024;
 const SNAPSHOT_SEND_RATE_MIN: u64 = 1024 * 1024;
 
 /// Makes the configuration, or says all that is wrong.
-pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Vec<Problem>> {
+pub(super) fn check(
+    settings: &Settings,
+    groups: Groups,
+    sources: &Sources,
+) -> Result<Config, Vec<Problem>> {
     let mut check = Check { sources, problems: Vec::new() };
     let (heartbeat, election) = check.timing(settings);
     let advertised = check.urls(
@@ -85,19 +94,34 @@ pub(super) fn check(settings: &Settings, sources: &Sources) -> Result<Config, Ve
         strict_reconfig_check: settings.strict_reconfig_check,
         max_learners: check.max_learners(settings.max_learners),
         learner_serves_reads: settings.learner_serves_reads,
+        tls: groups.tls.check(&mut check),
+        http: groups.http.check(&mut check),
+        log: groups.log.check(&mut check),
+        upkeep: groups.upkeep.check(&mut check),
+        observe: groups.observe.check(&mut check),
         exit_with_parent: false,
     };
     check.listeners_differ(&config);
     if check.problems.is_empty() { Ok(config) } else { Err(check.problems) }
 }
 
-struct Check<'a> {
+/// The settings of the groups, before anybody has looked at what they mean.
+pub(super) struct Groups {
+    pub(super) tls: TlsSettings,
+    pub(super) http: HttpSettings,
+    pub(super) log: LogSettings,
+    pub(super) upkeep: UpkeepSettings,
+    pub(super) observe: ObserveSettings,
+}
+
+/// Collects what is wrong.
+pub(super) struct Check<'a> {
     sources: &'a Sources,
     problems: Vec<Problem>,
 }
 
 impl Check<'_> {
-    fn problem(&mut self, setting: &str, reason: impl ToString) {
+    pub(super) fn problem(&mut self, setting: &str, reason: impl ToString) {
         let source = self.sources.of(setting);
         self.problems.push(Problem {
             setting: setting.to_owned(),
@@ -106,7 +130,7 @@ impl Check<'_> {
         });
     }
 
-    fn duration(&mut self, setting: &str, text: &str) -> Duration {
+    pub(super) fn duration(&mut self, setting: &str, text: &str) -> Duration {
         duration::parse(text).unwrap_or_else(|reason| {
             self.problem(setting, reason);
             Duration::ZERO
@@ -114,7 +138,7 @@ impl Check<'_> {
     }
 
     /// A duration of something that can be switched off.
-    fn period(&mut self, setting: &str, text: &str) -> Duration {
+    pub(super) fn period(&mut self, setting: &str, text: &str) -> Duration {
         if matches!(text, "0" | "0s") { Duration::ZERO } else { self.duration(setting, text) }
     }
 
@@ -153,7 +177,7 @@ impl Check<'_> {
         self.distinct(setting, list, parse)
     }
 
-    fn distinct<T: PartialEq>(
+    pub(super) fn distinct<T: PartialEq>(
         &mut self,
         setting: &str,
         list: &List,
@@ -302,7 +326,7 @@ impl Check<'_> {
         (Duration::from_millis(heartbeat), Duration::from_millis(election))
     }
 
-    fn count(&mut self, setting: &str, value: u64, max: u64) -> usize {
+    pub(super) fn count(&mut self, setting: &str, value: u64, max: u64) -> usize {
         if !(1..=max).contains(&value) {
             self.problem(setting, format!("{value} is not between 1 and {max}"));
         }

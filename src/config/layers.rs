@@ -7,12 +7,22 @@ use std::{
 
 use figment::{
     Figment, Metadata, Profile, Provider, Source,
-    error::Kind,
     providers::{Format, Serialized, Toml},
     value::{Dict, Map, Value},
 };
+use serde::de::DeserializeOwned;
 
-use super::{Config, Error, Problem, SETTINGS, check, print::print, settings::Settings};
+use super::{
+    Config, Error, Problem,
+    check::{self, Groups},
+    http::HttpSettings,
+    log::LogSettings,
+    observe::ObserveSettings,
+    print::print,
+    settings::{Group, Settings, settings},
+    tls::TlsSettings,
+    upkeep::UpkeepSettings,
+};
 
 /// Variables of the client commands. They share our prefix and mean nothing to a member.
 const CLIENT_VARIABLES: &[&str] = &["QUORATE_ENDPOINTS", "QUORATE_COMMAND_TIMEOUT"];
@@ -25,7 +35,7 @@ const FILE_VARIABLE: &str = "QUORATE_CONFIG_FILE";
 pub struct Inputs {
     /// The file named on the command line.
     pub config_file: Option<PathBuf>,
-    /// The flags given: a name of [`SETTINGS`], and the value.
+    /// The flags given: a name of [`settings`], and the value.
     pub flags: Vec<(String, String)>,
     /// The environment, whole.
     pub environment: Vec<(String, String)>,
@@ -49,7 +59,7 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Error> {
     refuse_unknown(&own)?;
     let warnings = etcd.unknown.iter().map(|name| format!("{name} is set but not read")).collect();
 
-    let mut figment = Figment::from(Serialized::defaults(Settings::default()));
+    let mut figment = defaults();
     if let Some(path) = config_file(inputs) {
         if !path.is_file() {
             return Err(Error::File { path, reason: "no such file".to_owned() });
@@ -57,11 +67,31 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Error> {
         figment = figment.merge(Toml::file_exact(path));
     }
     let sources = Sources(figment.merge(etcd).merge(own).merge(Layer::of_flags(&inputs.flags)));
-    // Lossy, because a variable or a flag is a text, also where a number is meant.
-    let settings: Settings = sources.0.extract_lossy().map_err(|error| refusal(error, &sources))?;
-    let config = check::check(&settings, &sources).map_err(Error::Invalid)?;
+    sources.refuse_unknown()?;
+    let groups = Groups {
+        tls: sources.group()?,
+        http: sources.group()?,
+        log: sources.group()?,
+        upkeep: sources.group()?,
+        observe: sources.group()?,
+    };
+    let settings: Settings = sources.group()?;
+    let config = check::check(&settings, groups, &sources).map_err(Error::Invalid)?;
     let printed = print(&config, &sources);
     Ok(Loaded { config, warnings, printed })
+}
+
+/// What is in force when nobody says anything.
+fn defaults() -> Figment {
+    fn of<G: Group>() -> Serialized<G> {
+        Serialized::defaults(G::default())
+    }
+    Figment::from(Serialized::defaults(Settings::default()))
+        .merge(of::<TlsSettings>())
+        .merge(of::<HttpSettings>())
+        .merge(of::<LogSettings>())
+        .merge(of::<UpkeepSettings>())
+        .merge(of::<ObserveSettings>())
 }
 
 fn config_file(inputs: &Inputs) -> Option<PathBuf> {
@@ -91,20 +121,7 @@ fn refusal(error: figment::Error, sources: &Sources) -> Error {
         let path = file.map(PathBuf::from).unwrap_or_default();
         return Error::File { path, reason: error.kind.to_string() };
     };
-    let reason = match &error.kind {
-        Kind::UnknownField(..) => "no such setting".to_owned(),
-        kind @ (Kind::Message(_)
-        | Kind::InvalidType(..)
-        | Kind::InvalidValue(..)
-        | Kind::InvalidLength(..)
-        | Kind::UnknownVariant(..)
-        | Kind::MissingField(_)
-        | Kind::DuplicateField(_)
-        | Kind::ISizeOutOfRange(_)
-        | Kind::USizeOutOfRange(_)
-        | Kind::Unsupported(_)
-        | Kind::UnsupportedKey(..)) => kind.to_string(),
-    };
+    let reason = error.kind.to_string();
     let source = sources.of(&setting);
     Error::Invalid(vec![Problem { setting, source, reason }])
 }
@@ -113,6 +130,25 @@ fn refusal(error: figment::Error, sources: &Sources) -> Error {
 pub(super) struct Sources(Figment);
 
 impl Sources {
+    /// The settings of one group.
+    fn group<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        // Lossy, because a variable or a flag is a text, also where a number is meant.
+        self.0.extract_lossy().map_err(|error| refusal(error, self))
+    }
+
+    /// Only the file can hold a key that nobody knows.
+    fn refuse_unknown(&self) -> Result<(), Error> {
+        let keys = self.group::<Dict>()?.into_keys();
+        let unknown = keys.filter(|key| !settings().any(|setting| setting.name == key));
+        let problems: Vec<Problem> = unknown
+            .map(|setting| {
+                let (source, reason) = (self.of(&setting), "no such setting".to_owned());
+                Problem { setting, source, reason }
+            })
+            .collect();
+        if problems.is_empty() { Ok(()) } else { Err(Error::Invalid(problems)) }
+    }
+
     /// The origin of a setting's value, as a phrase.
     pub(super) fn of(&self, setting: &str) -> String {
         let Some(metadata) = self.0.find_metadata(setting) else { return "default".to_owned() };
@@ -149,7 +185,7 @@ struct Layer {
 impl Layer {
     fn of_environment(prefix: &'static str, environment: &[(String, String)]) -> Self {
         let known: BTreeMap<String, &str> =
-            SETTINGS.iter().map(|setting| (variable(prefix, setting.name), setting.name)).collect();
+            settings().map(|setting| (variable(prefix, setting.name), setting.name)).collect();
         let mut layer = Self { values: Dict::new(), prefix, unknown: Vec::new() };
         for (name, value) in environment {
             // As for etcd, an empty variable is one that is not set.

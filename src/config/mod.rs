@@ -14,17 +14,27 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 mod check;
 pub mod duration;
 mod error;
+mod http;
 mod layers;
+mod log;
+mod observe;
 mod print;
 mod settings;
+mod tls;
+mod upkeep;
 mod url;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::{Error, Problem};
+pub use http::Http;
 pub use layers::{Inputs, Loaded, load};
-pub use settings::{SETTINGS, Setting};
+pub use log::{Log, LogFormat};
+pub use observe::{MetricsDetail, Observe};
+pub use settings::{Setting, settings};
+pub use tls::Tls;
+pub use upkeep::Upkeep;
 pub use url::{ListenHost, ListenUrl, Url, UrlError};
 
 /// Everything `quorate serve` needs to know, with every default filled in.
@@ -88,6 +98,16 @@ pub struct Config {
     pub max_learners: u32,
     /// While it is a learner, this member serves serializable reads and watches: it is an observer.
     pub learner_serves_reads: bool,
+    /// Encryption of both listeners.
+    pub tls: Tls,
+    /// What HTTP clients are served.
+    pub http: Http,
+    /// How is logged.
+    pub log: Log,
+    /// What the member does by itself.
+    pub upkeep: Upkeep,
+    /// What is told of the member's work.
+    pub observe: Observe,
     /// Stop, as on SIGTERM, once standard input ends: how a supervised member notices that its
     /// supervisor is gone, however that died.
     pub exit_with_parent: bool,

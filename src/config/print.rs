@@ -2,18 +2,46 @@
 
 use std::fmt::{Display, Write};
 
-use super::{Config, InitialMember, SETTINGS, duration, layers::Sources};
+use super::{
+    Config, InitialMember, duration,
+    http::HttpSettings,
+    layers::Sources,
+    log::LogSettings,
+    observe::ObserveSettings,
+    settings::{Group, MEMBER, Setting},
+    tls::TlsSettings,
+    upkeep::UpkeepSettings,
+};
 
 /// TOML with the source of each value behind it.
 pub(super) fn print(config: &Config, sources: &Sources) -> String {
-    let mut text = String::new();
-    for setting in SETTINGS {
-        let value = value(config, setting.name);
-        let source = sources.of(setting.name);
-        writeln!(text, "{} = {value} # {source}", setting.name)
-            .expect("writing to a string succeeds");
+    let mut page = Page { text: String::new(), sources };
+    page.lines(MEMBER, |setting| value(config, setting));
+    page.group::<TlsSettings>(&config.tls);
+    page.group::<HttpSettings>(&config.http);
+    page.group::<LogSettings>(&config.log);
+    page.group::<UpkeepSettings>(&config.upkeep);
+    page.group::<ObserveSettings>(&config.observe);
+    page.text
+}
+
+struct Page<'a> {
+    text: String,
+    sources: &'a Sources,
+}
+
+impl Page<'_> {
+    fn group<G: Group>(&mut self, checked: &G::Checked) {
+        self.lines(G::SETTINGS, |setting| G::print(checked, setting));
     }
-    text
+
+    fn lines(&mut self, settings: &[Setting], value: impl Fn(&str) -> String) {
+        for setting in settings {
+            let (value, source) = (value(setting.name), self.sources.of(setting.name));
+            writeln!(self.text, "{} = {value} # {source}", setting.name)
+                .expect("writing to a string succeeds");
+        }
+    }
 }
 
 /// The value of a setting as TOML.
@@ -59,13 +87,14 @@ fn entries(member: &InitialMember) -> impl Iterator<Item = String> {
     member.peer_urls.iter().map(|url| format!("{}={url}", member.name))
 }
 
-fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
+/// A TOML array of texts.
+pub(super) fn list<T: Display>(items: impl IntoIterator<Item = T>) -> String {
     let quoted: Vec<String> = items.into_iter().map(|item| quote(&item.to_string())).collect();
     format!("[{}]", quoted.join(", "))
 }
 
 /// A TOML basic string.
-fn quote(text: &str) -> String {
+pub(super) fn quote(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         match character {

@@ -4,9 +4,13 @@ use std::fmt::{self, Formatter};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{DeserializeOwned, SeqAccess, Visitor, value::SeqAccessDeserializer},
 };
 
+use super::{
+    check::Check, http::HttpSettings, log::LogSettings, observe::ObserveSettings, tls::TlsSettings,
+    upkeep::UpkeepSettings,
+};
 use crate::types::limits;
 
 /// One setting: a key of the file, and after renaming a flag and a variable.
@@ -22,8 +26,35 @@ pub struct Setting {
     pub is_switch: bool,
 }
 
+/// Settings about one subject: their names, their values as they are written, and what they mean.
+pub(super) trait Group: Default + Serialize + DeserializeOwned {
+    /// Its settings, in the order in which help and `--print-config` show them.
+    const SETTINGS: &'static [Setting];
+    /// What a member is told of them.
+    type Checked;
+
+    /// Looks at what the values mean, alone and against each other.
+    fn check(self, check: &mut Check<'_>) -> Self::Checked;
+
+    /// The value in force of one of its settings, as TOML.
+    fn print(checked: &Self::Checked, setting: &str) -> String;
+}
+
 /// Every setting there is, in the order in which help and `--print-config` show them.
-pub const SETTINGS: &[Setting] = &[
+pub fn settings() -> impl Iterator<Item = &'static Setting> {
+    let groups = [
+        MEMBER,
+        TlsSettings::SETTINGS,
+        HttpSettings::SETTINGS,
+        LogSettings::SETTINGS,
+        UpkeepSettings::SETTINGS,
+        ObserveSettings::SETTINGS,
+    ];
+    groups.into_iter().flatten()
+}
+
+/// The settings that belong to no other group.
+pub(super) const MEMBER: &[Setting] = &[
     setting("name", "NAME", "Name of this member [default: default]"),
     setting("data-dir", "DIR", "Directory of log and state [default: <name>.quorate]"),
     setting(
@@ -123,17 +154,21 @@ pub const SETTINGS: &[Setting] = &[
     ),
 ];
 
-const fn setting(name: &'static str, value_name: &'static str, help: &'static str) -> Setting {
+pub(super) const fn setting(
+    name: &'static str,
+    value_name: &'static str,
+    help: &'static str,
+) -> Setting {
     Setting { name, value_name, help, is_switch: false }
 }
 
-const fn switch(name: &'static str, help: &'static str) -> Setting {
+pub(super) const fn switch(name: &'static str, help: &'static str) -> Setting {
     Setting { name, value_name: "BOOL", help, is_switch: true }
 }
 
-/// The values of all layers together, before anybody has looked at what they mean.
+/// The values of all layers together, as far as they are of no other group, before anybody has looked at what they mean.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(rename_all = "kebab-case")]
 pub(super) struct Settings {
     pub(super) name: String,
     /// Follows the name when it is not set.

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use super::{Config, Error, InitialMember, Inputs, Loaded, LogLevel, SETTINGS, Url, load};
+use super::{Config, Error, InitialMember, Inputs, Loaded, LogLevel, Url, load, settings};
 
 fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -135,7 +135,7 @@ fn a_printed_configuration_loads_to_itself() {
     let second = load(&inputs).unwrap();
 
     assert_eq!(second.config, Config { initial_cluster_is_set: true, ..first.config });
-    assert_eq!(first.printed.lines().count(), SETTINGS.len());
+    assert_eq!(first.printed.lines().count(), settings().count());
 }
 
 /// A list may be written as one in the file.
