@@ -29,6 +29,8 @@ const CLIENTS: usize = 50;
 pub(crate) const PER_SECOND: u32 = 1_000;
 /// A request that is repeated for so long has failed.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(15);
+/// Keys that are read at a time.
+const PAGE_KEYS: i64 = 10_000;
 /// Before the next member is asked.
 const PAUSE: Duration = Duration::from_millis(20);
 /// A member that cannot be reached for so long is passed over.
@@ -276,17 +278,27 @@ async fn observe(number: usize, shared: Arc<Shared>) -> Vec<(i64, String)> {
 
 /// Every key was put once, and every counter as often as its client counted.
 async fn judge_effects(client: &mut Client, counted: &BTreeMap<String, i64>) {
-    let versions = async |client: &mut Client, prefix: &str| -> BTreeMap<String, i64> {
-        let answer = client.get(prefix, Some(GetOptions::new().with_prefix())).await.unwrap();
-        let pairs = answer.kvs().iter();
-        pairs.map(|pair| (pair.key_str().unwrap().to_owned(), pair.version())).collect()
-    };
-    assert_eq!(&versions(client, "c/").await, counted, "counted and acknowledged");
-    let unique = versions(client, "u/").await;
+    assert_eq!(&versions(client, "c/", "c0").await, counted, "counted and acknowledged");
+    let unique = versions(client, "u/", "u0").await;
     let doubled: Vec<_> = unique.iter().filter(|(_, version)| **version != 1).collect();
     assert!(doubled.is_empty(), "put more than once: {doubled:?}");
     let all = counted.values().sum::<i64>();
     assert_eq!(i64::try_from(unique.len()).unwrap(), all, "puts that are missing");
+}
+
+/// The versions of all keys from `first` up to `end`, in pages, for a client takes no answer of all.
+async fn versions(client: &mut Client, first: &str, end: &str) -> BTreeMap<String, i64> {
+    let (mut found, mut from) = (BTreeMap::new(), first.to_owned());
+    loop {
+        let page = GetOptions::new().with_range(end).with_limit(PAGE_KEYS).with_keys_only();
+        let answer = client.get(from.as_str(), Some(page)).await.unwrap();
+        let pairs = answer.kvs().iter();
+        found.extend(pairs.map(|pair| (pair.key_str().unwrap().to_owned(), pair.version())));
+        match answer.kvs().last() {
+            Some(last) if answer.more() => from = format!("{}\0", last.key_str().unwrap()),
+            Some(_) | None => return found,
+        }
+    }
 }
 
 /// Every watcher was shown the same, each change once, in order, and no revision was left out.
