@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{Client, MemberAddOptions};
+use etcd_client::{Client, MemberAddOptions, Txn, TxnOp};
 use quorate::proto::etcdserverpb::{HashKvRequest, maintenance_client::MaintenanceClient};
 use tokio::{
     task::JoinSet,
@@ -99,16 +99,18 @@ impl Life {
         self.load.advance().await;
     }
 
-    /// Puts so many keys, and returns the last revision.
-    async fn write(&self, keys: usize) -> i64 {
+    /// Puts so many keys, `at_once` in each transaction, and returns the last revision.
+    async fn write(&self, keys: usize, at_once: usize) -> i64 {
         let mut writers = JoinSet::new();
         for writer in 0..WRITERS {
             let mut client = self.client().await;
             writers.spawn(async move {
                 let deadline = Instant::now() + WRITTEN_WITHIN;
-                for key in (writer..keys).step_by(WRITERS) {
-                    while client.put(format!("w/{key}"), [b'v'; 64], None).await.is_err() {
-                        assert!(Instant::now() < deadline, "key {key} is not written in time");
+                for first in (writer * at_once..keys).step_by(WRITERS * at_once) {
+                    let put = |key| TxnOp::put(format!("w/{key}"), [b'v'; 64], None);
+                    let puts: Vec<_> = (first..keys.min(first + at_once)).map(put).collect();
+                    while client.txn(Txn::new().and_then(puts.clone())).await.is_err() {
+                        assert!(Instant::now() < deadline, "key {first} is not written in time");
                         sleep(PAUSE).await;
                     }
                 }
@@ -137,7 +139,8 @@ async fn agree(endpoints: &[String], revision: i64) {
     assert!(hashes.iter().all(|hash| *hash == hashes[0]), "members differ: {hashes:?}");
 }
 
-async fn live(missed: usize) {
+/// One member is away for so many puts, with `at_once` in each transaction.
+async fn live(missed: usize, at_once: usize) {
     let mut life = Life::begin().await;
     life.join(false).await;
     life.join(true).await;
@@ -162,7 +165,7 @@ async fn live(missed: usize) {
     life.cluster.member(away).kill();
     life.cluster.member(away).ended().await;
     life.load.advance().await;
-    let written = life.write(missed).await;
+    let written = life.write(missed, at_once).await;
     life.cluster.member(away).restart().await;
     agree(&life.endpoints(), written).await;
 
@@ -178,12 +181,12 @@ async fn live(missed: usize) {
 /// From one member to five and through all that can become of them; one misses ten thousand writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_grows_changes_and_recovers_under_load() {
-    live(10_000).await;
+    live(10_000, 1).await;
 }
 
 /// The same; one misses a million writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes"]
 async fn a_member_that_missed_a_million_writes_comes_back() {
-    live(1_000_000).await;
+    live(1_000_000, 100).await;
 }
