@@ -19,6 +19,10 @@ pub(super) enum Exit {
     Connection,
     /// An argument has no meaning.
     Input,
+    /// A flag has a value that there is no support for.
+    Feature,
+    /// The cluster ended what was to go on.
+    Interrupted,
     /// Reading or writing a local stream failed.
     Io,
     /// A program that is to be run is there, but cannot be run.
@@ -35,6 +39,8 @@ impl Exit {
             Self::Failed => 1,
             Self::Connection => 2,
             Self::Input => 3,
+            Self::Feature => 4,
+            Self::Interrupted => 5,
             Self::Io => 6,
             // These two are those of shells.
             Self::NotExecutable => 126,
@@ -55,6 +61,11 @@ impl Error {
 
     pub(super) fn input(message: impl Display) -> Self {
         Self::new(Exit::Input, message)
+    }
+
+    /// The same with what was tried around it, as etcdctl says it.
+    pub(super) fn within(self, what: &str) -> Self {
+        Self { exit: self.exit, message: format!("{what} ({})", self.message) }
     }
 
     pub(super) fn exit_code(&self) -> ExitCode {

@@ -4,10 +4,14 @@ use std::{fmt::Display, num::IntErrorKind};
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{Client, Error, Output, error::Exit};
+use super::{
+    Client, Error,
+    error::Exit,
+    print::{Added, Changed, Printer},
+};
 use crate::proto::etcdserverpb::{
-    Member, MemberAddRequest, MemberAddResponse, MemberListRequest, MemberPromoteRequest,
-    MemberRemoveRequest, MemberUpdateRequest, ResponseHeader, cluster_client::ClusterClient,
+    Member, MemberAddRequest, MemberListRequest, MemberListResponse, MemberPromoteRequest,
+    MemberRemoveRequest, MemberUpdateRequest, cluster_client::ClusterClient,
 };
 
 #[derive(Subcommand, Clone, Debug)]
@@ -65,56 +69,54 @@ pub(super) struct IdArgs {
 pub(super) async fn run(
     command: &MemberCommand,
     client: &Client,
-    output: &mut Output,
+    printer: &mut Printer,
 ) -> Result<(), Error> {
     match command {
         MemberCommand::List { consistency } => {
             let linearizable = matches!(consistency, Consistency::Linearizable);
-            for member in members(client, linearizable).await? {
-                output.line(line(&member))?;
-            }
-            Ok(())
+            printer.show(&list(client, linearizable).await?)
         }
-        MemberCommand::Add(args) => add(args, client, output).await,
+        MemberCommand::Add(args) => add(args, client, printer).await,
         MemberCommand::Remove(id) => {
             let id = id.parse()?;
             let request = MemberRemoveRequest { id };
             let call = async |channel| ClusterClient::new(channel).member_remove(request).await;
-            let header = client.write(call).await?.into_inner().header;
-            output.line(done(id, "removed from", header))
+            printer.show(&Changed::Removed(id, client.write(call).await?.into_inner()))
         }
         MemberCommand::Update { id, peer_urls } => {
             let id = id.parse()?;
             let request = MemberUpdateRequest { id, peer_ur_ls: urls(peer_urls)? };
             let call =
                 async |channel| ClusterClient::new(channel).member_update(request.clone()).await;
-            let header = client.write(call).await?.into_inner().header;
-            output.line(done(id, "updated in", header))
+            printer.show(&Changed::Updated(id, client.write(call).await?.into_inner()))
         }
         MemberCommand::Promote(id) => {
             let id = id.parse()?;
             let request = MemberPromoteRequest { id };
             let call = async |channel| ClusterClient::new(channel).member_promote(request).await;
-            let header = client.write(call).await?.into_inner().header;
-            output.line(done(id, "promoted in", header))
+            printer.show(&Changed::Promoted(id, client.write(call).await?.into_inner()))
         }
     }
 }
 
 /// Asks for the members.
 pub(super) async fn members(client: &Client, linearizable: bool) -> Result<Vec<Member>, Error> {
+    Ok(list(client, linearizable).await?.members)
+}
+
+async fn list(client: &Client, linearizable: bool) -> Result<MemberListResponse, Error> {
     let request = MemberListRequest { linearizable };
     let call = async |channel| ClusterClient::new(channel).member_list(request).await;
-    Ok(client.read(call).await?.into_inner().members)
+    Ok(client.read(call).await?.into_inner())
 }
 
 /// Adds a member, and shows the settings to start it with, as a shell could read them.
-async fn add(args: &AddArgs, client: &Client, output: &mut Output) -> Result<(), Error> {
-    let name = args.name()?;
-    let request = MemberAddRequest { peer_ur_ls: urls(&args.peer_urls)?, is_learner: args.learner };
+async fn add(args: &AddArgs, client: &Client, printer: &mut Printer) -> Result<(), Error> {
+    let (name, peer_urls) = (args.name()?, args.peer_urls.as_str());
+    let request = MemberAddRequest { peer_ur_ls: urls(peer_urls)?, is_learner: args.learner };
     let call = async |channel| ClusterClient::new(channel).member_add(request.clone()).await;
-    let added = client.write(call).await?.into_inner();
-    output.text(added_text(name, &args.peer_urls, &added).as_bytes())
+    let response = client.write(call).await?.into_inner();
+    printer.show(&Added { name, peer_urls, response })
 }
 
 impl AddArgs {
@@ -135,7 +137,7 @@ impl AddArgs {
 
 impl IdArgs {
     /// The id, or etcdctl's words for why it is none.
-    fn parse(&self) -> Result<u64, Error> {
+    pub(super) fn parse(&self) -> Result<u64, Error> {
         let [text] = self.ids.as_slice() else { return Err(usage("member ID is not provided")) };
         // A sign is no part of an id, although a number may have one.
         let digits = if text.starts_with('+') { "" } else { text.as_str() };
@@ -164,88 +166,9 @@ fn urls(list: &str) -> Result<Vec<String>, Error> {
     Ok(list.split(',').map(str::to_owned).collect())
 }
 
-fn done(id: u64, what: &str, header: Option<ResponseHeader>) -> String {
-    format!("Member {id:16x} {what} cluster {:16x}", header.unwrap_or_default().cluster_id)
-}
-
-fn added_text(name: &str, peer_urls: &str, added: &MemberAddResponse) -> String {
-    let member = added.member.clone().unwrap_or_default();
-    let what = if member.is_learner { "added as learner to" } else { "added to" };
-    let first = done(member.id, what, added.header);
-    let mut cluster = Vec::new();
-    for other in &added.members {
-        let name = if other.id == member.id { name } else { &other.name };
-        cluster.extend(other.peer_ur_ls.iter().map(|url| format!("{name}={url}")));
-    }
-    let cluster = cluster.join(",");
-    format!(
-        "{first}\n\n\
-         ETCD_NAME={name:?}\n\
-         ETCD_INITIAL_CLUSTER={cluster:?}\n\
-         ETCD_INITIAL_ADVERTISE_PEER_URLS={peer_urls:?}\n\
-         ETCD_INITIAL_CLUSTER_STATE=\"existing\"\n"
-    )
-}
-
-fn line(member: &Member) -> String {
-    let started = if member.name.is_empty() { "unstarted" } else { "started" };
-    format!(
-        "{:x}, {started}, {}, {}, {}, {}",
-        member.id,
-        member.name,
-        member.peer_ur_ls.join(","),
-        member.client_ur_ls.join(","),
-        member.is_learner,
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// In etcdctl's words.
-    #[test]
-    fn a_member_reads_as_etcdctls() {
-        let member = Member {
-            id: 0xce2a_822c_ea30_bfca,
-            name: "n1".to_owned(),
-            peer_ur_ls: vec!["http://a:1".to_owned(), "http://a:2".to_owned()],
-            client_ur_ls: vec!["http://a:3".to_owned()],
-            is_learner: false,
-        };
-        assert_eq!(
-            line(&member),
-            "ce2a822cea30bfca, started, n1, http://a:1,http://a:2, http://a:3, false"
-        );
-        assert_eq!(line(&Member { id: 1, ..Member::default() }), "1, unstarted, , , , false");
-    }
-
-    /// A new member is started with what is shown: all members under their names, the new one too.
-    #[test]
-    fn an_added_member_is_shown_with_its_settings() {
-        let member = |id, name: &str, urls: &[&str]| Member {
-            id,
-            name: name.to_owned(),
-            peer_ur_ls: urls.iter().map(|url| (*url).to_owned()).collect(),
-            is_learner: id == 0xabc,
-            ..Member::default()
-        };
-        let new = member(0xabc, "", &["http://b:1", "http://b:2"]);
-        let added = MemberAddResponse {
-            header: Some(ResponseHeader { cluster_id: 7, ..ResponseHeader::default() }),
-            member: Some(new.clone()),
-            members: vec![new, member(0xffff_0000_ffff_0000, "n1", &["http://a:1"])],
-        };
-        assert_eq!(
-            added_text("n2", "http://b:2,http://b:1", &added),
-            "Member              abc added as learner to cluster                7\n\
-             \n\
-             ETCD_NAME=\"n2\"\n\
-             ETCD_INITIAL_CLUSTER=\"n2=http://b:1,n2=http://b:2,n1=http://a:1\"\n\
-             ETCD_INITIAL_ADVERTISE_PEER_URLS=\"http://b:2,http://b:1\"\n\
-             ETCD_INITIAL_CLUSTER_STATE=\"existing\"\n"
-        );
-    }
 
     /// What is no id is refused in etcdctl's words.
     #[test]

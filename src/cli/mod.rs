@@ -23,14 +23,19 @@ mod endpoint;
 mod error;
 mod kv;
 mod lease;
+mod maintenance;
 mod member;
+mod print;
 mod range;
 mod serve;
 mod service;
+mod txn;
 mod watch;
+mod words;
 
 use client::{Client, ClientArgs};
 use error::{Error, Exit};
+use print::{PrintArgs, Printer};
 
 use crate::config::duration;
 
@@ -43,6 +48,8 @@ const API_VERSION: &str = "3.7";
 struct CommandLine {
     #[command(flatten)]
     client: ClientArgs,
+    #[command(flatten)]
+    print: PrintArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -59,6 +66,11 @@ enum Command {
     Get(kv::GetArgs),
     /// Delete a key, or the keys of a range
     Del(kv::DelArgs),
+    /// Compare, and do one thing or another, at one revision
+    Txn(txn::TxnArgs),
+    /// Give up old revisions
+    #[command(visible_alias = "compact")]
+    Compaction(kv::CompactionArgs),
     /// Follow the changes of a key, or of the keys of a range
     Watch(watch::WatchArgs),
     /// Grant, renew and revoke leases
@@ -70,6 +82,16 @@ enum Command {
     /// Ask each endpoint how it is
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
+    /// Show alarms, or take them back
+    #[command(subcommand)]
+    Alarm(maintenance::AlarmCommand),
+    /// Have room on disk made free
+    Defrag(endpoint::Scope),
+    /// Make another member lead
+    MoveLeader(member::IdArgs),
+    /// Ask about a downgrade of the cluster
+    #[command(subcommand)]
+    Downgrade(maintenance::DowngradeCommand),
     /// Register services, and show who serves what
     Service(service::ServiceArgs),
     /// Put load on a cluster and report rates and latencies
@@ -104,22 +126,31 @@ fn finish(result: Result<ExitCode, Error>) -> ExitCode {
 
 fn run(command_line: CommandLine, environment: &[(String, String)]) -> Result<ExitCode, Error> {
     let client = || Client::new(&command_line.client, environment);
-    let mut output = Output;
+    let printer = &mut Printer::new(&command_line.print, environment)?;
     match command_line.command {
-        Command::Serve(args) => serve::run(args, environment, &mut output),
+        Command::Serve(args) => serve::run(args, environment, &mut printer.output),
         Command::Cluster(args) => block_on(cluster::run(args, environment)),
-        Command::Put(args) => block_on(kv::put(args, &client()?, &mut output)),
-        Command::Get(args) => block_on(kv::get(args, &client()?, &mut output)),
-        Command::Del(args) => block_on(kv::del(args, &client()?, &mut output)),
-        Command::Watch(args) => block_on(watch::run(args, &client()?, &mut output)),
-        Command::Lease(command) => block_on(lease::run(command, &client()?, &mut output)),
-        Command::Member(command) => block_on(member::run(&command, &client()?, &mut output)),
-        Command::Endpoint(command) => block_on(endpoint::run(&command, &client()?, &mut output)),
-        Command::Service(args) => {
-            return block_on(service::run(args, &client()?, environment, &mut output));
+        Command::Put(args) => block_on(kv::put(args, &client()?, printer)),
+        Command::Get(args) => block_on(kv::get(args, &client()?, printer)),
+        Command::Del(args) => block_on(kv::del(args, &client()?, printer)),
+        Command::Txn(args) => block_on(txn::run(args, &client()?, printer)),
+        Command::Compaction(args) => block_on(kv::compact(args, &client()?, printer)),
+        Command::Watch(args) => block_on(watch::run(args, &client()?, printer)),
+        Command::Lease(command) => block_on(lease::run(command, &client()?, printer)),
+        Command::Member(command) => block_on(member::run(&command, &client()?, printer)),
+        Command::Endpoint(command) => block_on(endpoint::run(&command, &client()?, printer)),
+        Command::Alarm(command) => block_on(maintenance::alarm(command, &client()?, printer)),
+        Command::Defrag(scope) => block_on(maintenance::defrag(scope, &client()?, printer)),
+        Command::MoveLeader(to) => block_on(maintenance::move_leader(to, &client()?, printer)),
+        Command::Downgrade(command) => {
+            block_on(maintenance::downgrade(&command, &client()?, printer))
         }
-        Command::Bench(command) => bench::run(&command, &client()?, &mut output),
+        Command::Service(args) => {
+            return block_on(service::run(args, &client()?, environment, printer));
+        }
+        Command::Bench(command) => bench::run(&command, &client()?, &mut printer.output),
         Command::Version => {
+            let output = &mut printer.output;
             output.line(format!("quorate version: {}", env!("CARGO_PKG_VERSION")))?;
             output.line(format!("API version: {API_VERSION}"))
         }

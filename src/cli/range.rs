@@ -1,5 +1,7 @@
 //! Which keys a command means: one key, a range, a prefix, or all from a key on.
 
+use std::{ffi::OsString, os::unix::ffi::OsStringExt};
+
 use bytes::Bytes;
 use clap::Args;
 
@@ -9,9 +11,9 @@ use super::error::Error;
 #[derive(Args, Clone, Debug)]
 pub(super) struct RangeArgs {
     /// The key, or the first of a range
-    key: String,
+    key: OsString,
     /// The end of the range, which is not part of it
-    range_end: Option<String>,
+    range_end: Option<OsString>,
     /// All keys that start with KEY
     #[arg(long, conflicts_with_all = ["range_end", "from_key"])]
     prefix: bool,
@@ -30,9 +32,14 @@ pub(super) struct KeyRange {
 const ZERO: &[u8] = b"\0";
 
 impl RangeArgs {
+    /// Whether an end is given.
+    pub(super) fn has_end(&self) -> bool {
+        self.range_end.is_some()
+    }
+
     /// The range meant. As for etcdctl, an empty key goes only with a prefix or from-key, meaning all.
     pub(super) fn key_range(self) -> Result<KeyRange, Error> {
-        let key = Bytes::from(self.key);
+        let key = Bytes::from(self.key.into_vec());
         let all = KeyRange { key: Bytes::from_static(ZERO), range_end: Bytes::from_static(ZERO) };
         match (self.prefix, self.from_key, self.range_end) {
             (true, _, _) | (_, true, _) if key.is_empty() => Ok(all),
@@ -40,7 +47,8 @@ impl RangeArgs {
             (_, true, _) => Ok(KeyRange { key, range_end: Bytes::from_static(ZERO) }),
             (false, false, _) if key.is_empty() => Err(Error::input("the key must not be empty")),
             (false, false, end) => {
-                Ok(KeyRange { key, range_end: end.map(Bytes::from).unwrap_or_default() })
+                let range_end = end.map(|end| Bytes::from(end.into_vec())).unwrap_or_default();
+                Ok(KeyRange { key, range_end })
             }
         }
     }
@@ -70,8 +78,8 @@ mod tests {
         from_key: bool,
     ) -> Option<(Bytes, Bytes)> {
         let args = RangeArgs {
-            key: key.to_owned(),
-            range_end: range_end.map(str::to_owned),
+            key: key.into(),
+            range_end: range_end.map(OsString::from),
             prefix,
             from_key,
         };

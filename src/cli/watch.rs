@@ -3,7 +3,11 @@
 //! After a break it goes on at the revision after the last one shown, on the next endpoint, so that
 //! nothing is missed and nothing shown twice.
 
-use std::{error::Error as _, time::Duration};
+use std::{
+    error::Error as _,
+    io::{self, Write},
+    time::Duration,
+};
 
 use clap::Args;
 use tokio::{sync::mpsc, time::sleep};
@@ -11,17 +15,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming, transport::Channel};
 
 use super::{
-    Client, Error, Output,
+    Client, Error,
     client::RESPONSE_BYTES_MAX,
-    kv::{Show, lines_of},
+    error::Exit,
+    print::{Printer, Watched},
     range::{KeyRange, RangeArgs},
 };
-use crate::proto::{
-    etcdserverpb::{
-        WatchCreateRequest, WatchRequest, WatchResponse, watch_client::WatchClient,
-        watch_request::RequestUnion,
-    },
-    mvccpb::event::EventType,
+use crate::proto::etcdserverpb::{
+    WatchCreateRequest, WatchRequest, WatchResponse, watch_client::WatchClient,
+    watch_request::RequestUnion,
 };
 
 /// The pause before another endpoint is tried, so that a cluster that is down is not flooded.
@@ -46,7 +48,7 @@ pub(super) struct WatchArgs {
 pub(super) async fn run(
     args: WatchArgs,
     client: &Client,
-    output: &mut Output,
+    printer: &mut Printer,
 ) -> Result<(), Error> {
     let range = args.range.key_range()?;
     let mut watch = Watch {
@@ -58,7 +60,7 @@ pub(super) async fn run(
     let mut attempt: usize = 0;
     loop {
         match client.connect(attempt).await {
-            Ok(channel) => watch.follow(channel, output).await?,
+            Ok(channel) => watch.follow(channel, printer).await?,
             Err(error) if attempt == 0 => return Err(error),
             // Once it has begun, a watch outlives a cluster that is down for a while.
             Err(_) => {}
@@ -78,7 +80,7 @@ struct Watch {
 
 impl Watch {
     /// Shows changes until the stream breaks, which is no error.
-    async fn follow(&mut self, channel: Channel, output: &mut Output) -> Result<(), Error> {
+    async fn follow(&mut self, channel: Channel, printer: &mut Printer) -> Result<(), Error> {
         // The sender stays open as long as we read: some servers end a half-closed stream.
         let (requests, receiver) = mpsc::channel(1);
         let sent = requests.try_send(self.create_request());
@@ -89,7 +91,7 @@ impl Watch {
             Err(status) if is_transient(&status) => return Ok(()),
             Err(status) => return Err(status.into()),
         };
-        self.show(&mut responses, output).await
+        self.show(&mut responses, printer).await
     }
 
     fn create_request(&self) -> WatchRequest {
@@ -107,7 +109,7 @@ impl Watch {
     async fn show(
         &mut self,
         responses: &mut Streaming<WatchResponse>,
-        output: &mut Output,
+        printer: &mut Printer,
     ) -> Result<(), Error> {
         loop {
             let response = match responses.message().await {
@@ -117,13 +119,13 @@ impl Watch {
                 Err(status) => return Err(status.into()),
             };
             if response.canceled {
-                return Err(cancelled(&response));
+                return cancelled(response, printer);
             }
-            self.show_one(&response, output)?;
+            self.show_one(response, printer)?;
         }
     }
 
-    fn show_one(&mut self, response: &WatchResponse, output: &mut Output) -> Result<(), Error> {
+    fn show_one(&mut self, response: WatchResponse, printer: &mut Printer) -> Result<(), Error> {
         let revision = response.header.as_ref().map_or(0, |header| header.revision);
         if response.created {
             // A watch of what is to come begins after the revision at which it was registered.
@@ -133,21 +135,14 @@ impl Watch {
             return Ok(());
         }
         if response.events.is_empty() {
-            output.line(format!("progress notify: {revision}"))?;
+            // In every format, as in etcdctl.
+            printer.output.line(format!("progress notify: {revision}"))?;
             self.next_revision = self.next_revision.max(revision.saturating_add(1));
         }
-        let mut text = Vec::new();
-        for event in &response.events {
-            text.extend_from_slice(match event.r#type() {
-                EventType::Put => b"PUT\n",
-                EventType::Delete => b"DELETE\n",
-            });
-            text.extend(lines_of(event.prev_kv.iter().chain(&event.kv), Show::Pair));
-            if let Some(pair) = &event.kv {
-                self.next_revision = self.next_revision.max(pair.mod_revision.saturating_add(1));
-            }
+        for pair in response.events.iter().filter_map(|event| event.kv.as_ref()) {
+            self.next_revision = self.next_revision.max(pair.mod_revision.saturating_add(1));
         }
-        output.text(&text)
+        printer.show(&Watched(response))
     }
 }
 
@@ -157,12 +152,14 @@ fn is_transient(status: &Status) -> bool {
     status.code() == Code::Unavailable || status.source().is_some()
 }
 
-/// In etcdctl's words.
-fn cancelled(response: &WatchResponse) -> Error {
+/// Says why the watch ended, in etcdctl's words, and shows the last answer as it does.
+fn cancelled(response: WatchResponse, printer: &mut Printer) -> Result<(), Error> {
     let reason = match (response.compact_revision, response.cancel_reason.as_str()) {
         (0, "") => "watch was canceled",
         (0, reason) => reason,
         (_, _) => "etcdserver: mvcc: required revision has been compacted",
     };
-    Error::failed(format!("watch was canceled ({reason})"))
+    writeln!(io::stderr(), "watch was canceled ({reason})")?;
+    printer.show(&Watched(response))?;
+    Err(Error::new(Exit::Interrupted, "watch is canceled by the server"))
 }

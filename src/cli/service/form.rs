@@ -4,25 +4,22 @@
 //! other commands write lists. `table` has the same fields under a head. `json` is the answer as the
 //! API has it: the JSON form of protobuf with the names of the `.proto`, every field written.
 
-use std::sync::LazyLock;
-
-use clap::ValueEnum;
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DynamicMessage, SerializeOptions};
 
 use crate::{
-    cli::{Error, Output},
-    proto::{
-        FILE_DESCRIPTOR_SET,
-        registry::{
-            Change, ClearOverrideResponse, DeregisterResponse, ListServicesResponse,
-            RegisterResponse, ResolveResponse, SetOverrideResponse,
-        },
+    cli::{
+        Error, Output,
+        print::{Format, descriptors},
+    },
+    proto::registry::{
+        Change, ClearOverrideResponse, DeregisterResponse, ListServicesResponse, RegisterResponse,
+        ResolveResponse, SetOverrideResponse,
     },
 };
 
 /// A form of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// Lines for scripts and people
     Simple,
@@ -30,6 +27,18 @@ pub(super) enum Form {
     Table,
     /// What the API answered
     Json,
+}
+
+impl Form {
+    /// The form of that name; there are no others.
+    pub(super) fn of(format: Format) -> Result<Self, Error> {
+        match format {
+            Format::Simple => Ok(Self::Simple),
+            Format::Table => Ok(Self::Table),
+            Format::Json => Ok(Self::Json),
+            Format::Fields | Format::Protobuf => Err(format.unsupported()),
+        }
+    }
 }
 
 /// Rows under a head.
@@ -107,10 +116,8 @@ answers! {
 
 /// A message as JSON, in one line.
 pub(super) fn json<M: Answer>(message: &M) -> String {
-    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
-        DescriptorPool::decode(FILE_DESCRIPTOR_SET).expect("the descriptors are those of the build")
-    });
-    let descriptor = POOL.get_message_by_name(M::NAME).expect("each answer is in the descriptors");
+    let descriptor =
+        descriptors().get_message_by_name(M::NAME).expect("each answer is in the descriptors");
     let bytes = message.encode_to_vec();
     let message = DynamicMessage::decode(descriptor, bytes.as_slice())
         .expect("the descriptor is the one that the type was made from");

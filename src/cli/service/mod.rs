@@ -13,7 +13,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 
-use super::{Client, Error, Output};
+use super::{Client, Error, print::Printer};
 
 mod form;
 mod instance;
@@ -32,10 +32,6 @@ use form::Form;
 pub(super) struct ServiceArgs {
     #[command(subcommand)]
     command: ServiceCommand,
-    /// How the answer is written
-    #[arg(short = 'w', long = "write-out", global = true, value_enum, value_name = "FORM")]
-    #[arg(default_value_t = Form::Simple)]
-    form: Form,
 }
 
 #[derive(Subcommand, Clone, Debug)]
@@ -85,9 +81,9 @@ pub(super) async fn run(
     args: ServiceArgs,
     client: &Client,
     environment: &[(String, String)],
-    output: &mut Output,
+    printer: &mut Printer,
 ) -> Result<ExitCode, Error> {
-    let form = args.form;
+    let (form, output) = (Form::of(printer.format)?, &mut printer.output);
     match args.command {
         ServiceCommand::Register(args) => {
             return register::run(*args, form, client, environment, output).await;
