@@ -107,13 +107,11 @@ pub(super) struct GetArgs {
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     limit: i64,
     /// Order of the keys: ascend or descend
-    #[arg(long, value_name = "ORDER", value_parser = order, default_value = "")]
-    #[arg(hide_default_value = true)]
-    order: SortOrder,
+    #[arg(long, value_name = "ORDER", default_value = "", hide_default_value = true)]
+    order: String,
     /// What to sort by: create, key, modify, value or version
-    #[arg(long, value_name = "TARGET", value_parser = target, default_value = "")]
-    #[arg(hide_default_value = true)]
-    sort_by: SortTarget,
+    #[arg(long, value_name = "TARGET", default_value = "", hide_default_value = true)]
+    sort_by: String,
     /// Show no values
     #[arg(long)]
     keys_only: bool,
@@ -143,23 +141,23 @@ pub(super) struct GetArgs {
     stream: bool,
 }
 
-fn order(text: &str) -> Result<SortOrder, String> {
+fn order(text: &str) -> Result<SortOrder, Error> {
     match text.to_ascii_uppercase().as_str() {
         "" => Ok(SortOrder::None),
         "ASCEND" => Ok(SortOrder::Ascend),
         "DESCEND" => Ok(SortOrder::Descend),
-        _ => Err(format!("bad sort order {text}")),
+        _ => Err(Error::new(Exit::Feature, format!("bad sort order {text}"))),
     }
 }
 
-fn target(text: &str) -> Result<SortTarget, String> {
+fn target(text: &str) -> Result<SortTarget, Error> {
     match text.to_ascii_uppercase().as_str() {
         "" | "KEY" => Ok(SortTarget::Key),
         "CREATE" => Ok(SortTarget::Create),
         "MODIFY" => Ok(SortTarget::Mod),
         "VALUE" => Ok(SortTarget::Value),
         "VERSION" => Ok(SortTarget::Version),
-        _ => Err(format!("bad sort target {text}")),
+        _ => Err(Error::new(Exit::Feature, format!("bad sort target {text}"))),
     }
 }
 
@@ -175,25 +173,26 @@ impl GetArgs {
     /// The request.
     pub(super) fn request(self) -> Result<RangeRequest, Error> {
         for (what, min, max) in [
-            ("create", self.min_create_rev, self.max_create_rev),
-            ("mod", self.min_mod_rev, self.max_mod_rev),
+            ("Create", self.min_create_rev, self.max_create_rev),
+            ("Mod", self.min_mod_rev, self.max_mod_rev),
         ] {
             if max > 0 && min > max {
-                let reason = format!("min-{what}-rev {min} is above max-{what}-rev {max}");
+                let reason = format!("getMin{what}Rev(={min}) > getMax{what}Rev(={max})");
                 return Err(Error::new(Exit::Feature, reason));
             }
         }
         let range = self.range.key_range()?;
         // Ranges are in the order of their keys anyway.
-        let in_order = (self.order, self.sort_by) == (SortOrder::Ascend, SortTarget::Key);
-        let order = if in_order { SortOrder::None } else { self.order };
+        let (order, target) = (order(&self.order)?, target(&self.sort_by)?);
+        let in_order = (order, target) == (SortOrder::Ascend, SortTarget::Key);
+        let order = if in_order { SortOrder::None } else { order };
         Ok(RangeRequest {
             key: range.key,
             range_end: range.range_end,
             limit: self.limit,
             revision: self.rev,
             sort_order: order.into(),
-            sort_target: self.sort_by.into(),
+            sort_target: target.into(),
             serializable: matches!(self.consistency, Consistency::Serializable),
             keys_only: self.keys_only,
             count_only: self.count_only,

@@ -150,7 +150,7 @@ async fn keep_alive(id: i64, client: &Client, printer: &mut Printer) -> Result<(
 }
 
 /// Renews at the endpoint that answered last, else at the others in turn, for as long as it is let.
-async fn renew_anywhere(
+pub(super) async fn renew_anywhere(
     id: i64,
     client: &Client,
     endpoint: &mut usize,

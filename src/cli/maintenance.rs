@@ -41,13 +41,13 @@ pub(super) async fn alarm(
 }
 
 async fn disarm(standing: AlarmResponse, client: &Client) -> Result<AlarmResponse, Error> {
-    let mut answer = AlarmResponse { alarms: Vec::new(), ..standing };
+    // Without a header, which would be that of one of several calls.
+    let mut answer = AlarmResponse::default();
     for alarm in standing.alarms {
         let action = AlarmAction::Deactivate.into();
         let request = AlarmRequest { action, member_id: alarm.member_id, alarm: alarm.alarm };
         let call = async |channel| MaintenanceClient::new(channel).alarm(request).await;
         let one = client.write(call).await?.into_inner();
-        answer.header = one.header.or(answer.header);
         answer.alarms.extend(one.alarms);
     }
     Ok(answer)
@@ -87,7 +87,7 @@ pub(super) async fn move_leader(
     client: &Client,
     printer: &mut Printer,
 ) -> Result<(), Error> {
-    let target = to.parse()?;
+    let target = to.parse_bare()?;
     let status = async |channel: Channel| {
         let status = MaintenanceClient::new(channel.clone()).status(StatusRequest {}).await?;
         Ok(status.map(|status| (channel, status)))

@@ -136,22 +136,34 @@ impl AddArgs {
 }
 
 impl IdArgs {
+    /// The id of the member that is to lead, or etcdctl's words for why it is none.
+    pub(super) fn parse_bare(&self) -> Result<u64, Error> {
+        let [text] = self.ids.as_slice() else {
+            return Err(usage("move-leader command needs 1 argument"));
+        };
+        id(text).map_err(usage)
+    }
+
     /// The id, or etcdctl's words for why it is none.
     pub(super) fn parse(&self) -> Result<u64, Error> {
         let [text] = self.ids.as_slice() else { return Err(usage("member ID is not provided")) };
-        // A sign is no part of an id, although a number may have one.
-        let digits = if text.starts_with('+') { "" } else { text.as_str() };
-        u64::from_str_radix(digits, 16).map_err(|error| {
-            let reason = if *error.kind() == IntErrorKind::PosOverflow {
-                "value out of range"
-            } else {
-                "invalid syntax"
-            };
-            usage(format!(
-                "bad member ID arg (strconv.ParseUint: parsing {text:?}: {reason}), expecting ID in Hex"
-            ))
-        })
+        id(text)
+            .map_err(|reason| usage(format!("bad member ID arg ({reason}), expecting ID in Hex")))
     }
+}
+
+/// An id in hex, or Go's words for why it is none.
+fn id(text: &str) -> Result<u64, String> {
+    // A sign is no part of an id, although a number may have one.
+    let digits = if text.starts_with('+') { "" } else { text };
+    u64::from_str_radix(digits, 16).map_err(|error| {
+        let reason = if *error.kind() == IntErrorKind::PosOverflow {
+            "value out of range"
+        } else {
+            "invalid syntax"
+        };
+        format!("strconv.ParseUint: parsing {text:?}: {reason}")
+    })
 }
 
 fn usage(message: impl Display) -> Error {

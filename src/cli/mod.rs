@@ -19,16 +19,19 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod client;
 mod cluster;
+mod elect;
 mod endpoint;
 mod error;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod member;
 mod print;
 mod range;
 mod serve;
 mod service;
+mod session;
 mod txn;
 mod watch;
 mod words;
@@ -82,6 +85,10 @@ enum Command {
     /// Ask each endpoint how it is
     #[command(subcommand)]
     Endpoint(endpoint::EndpointCommand),
+    /// Hold a lock while a program runs
+    Lock(lock::LockArgs),
+    /// Stand for election, or follow who is elected
+    Elect(elect::ElectArgs),
     /// Show alarms, or take them back
     #[command(subcommand)]
     Alarm(maintenance::AlarmCommand),
@@ -139,6 +146,8 @@ fn run(command_line: CommandLine, environment: &[(String, String)]) -> Result<Ex
         Command::Lease(command) => block_on(lease::run(command, &client()?, printer)),
         Command::Member(command) => block_on(member::run(&command, &client()?, printer)),
         Command::Endpoint(command) => block_on(endpoint::run(&command, &client()?, printer)),
+        Command::Lock(args) => return block_on(lock::run(args, &client()?, printer)),
+        Command::Elect(args) => block_on(elect::run(args, &client()?, printer)),
         Command::Alarm(command) => block_on(maintenance::alarm(command, &client()?, printer)),
         Command::Defrag(scope) => block_on(maintenance::defrag(scope, &client()?, printer)),
         Command::MoveLeader(to) => block_on(maintenance::move_leader(to, &client()?, printer)),

@@ -96,7 +96,7 @@ fn comparison(line: &str) -> Result<Compare, String> {
         other => return Err(format!("malformed comparison: {line} (unknown operator {other})")),
     };
     let (target, union) = compared(target, value)
-        .ok_or_else(malformed)?
+        .ok_or_else(|| format!("invalid txn compare request: {line}"))?
         .map_err(|reason| format!("malformed comparison: {line} ({reason})"))?;
     Ok(Compare {
         result: result.into(),
@@ -170,9 +170,11 @@ mod tests {
     /// What makes no sense is refused with the line.
     #[test]
     fn bad_lines_are_named() {
-        for line in [r#"mod("k")"#, "mod(k) = 1", r#"mod("k") = "x""#, r#"mod("k") = "1" 2"#] {
+        for line in [r#"mod("k")"#, "mod(k) = 1", r#"mod("k") = "1" 2"#] {
             assert_eq!(comparison(line), Err(format!("malformed comparison: {line}")));
         }
+        let line = r#"mod("k") = "x""#;
+        assert_eq!(comparison(line), Err(format!("invalid txn compare request: {line}")));
         let line = r#"size("k") = "1""#;
         let reason = format!("malformed comparison: {line} (unknown target size)");
         assert_eq!(comparison(line), Err(reason));

@@ -148,7 +148,7 @@ impl Watch {
 
 /// Whether another endpoint, or the same one a little later, may do better. A status that has a
 /// source was made on this side, of a connection that broke.
-fn is_transient(status: &Status) -> bool {
+pub(super) fn is_transient(status: &Status) -> bool {
     status.code() == Code::Unavailable || status.source().is_some()
 }
 

@@ -42,6 +42,7 @@ mod registry;
 mod registry_http;
 mod renewals;
 mod rolling;
+mod same_words;
 mod scenario;
 mod service_cli;
 mod startup;

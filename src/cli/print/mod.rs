@@ -14,7 +14,7 @@ mod member;
 mod quote;
 mod table;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use prost::Message;
 
 use super::{
@@ -37,17 +37,17 @@ pub(super) use self::{
 /// The arguments of all commands that show something.
 #[derive(Args, Clone, Debug)]
 pub(super) struct PrintArgs {
-    /// How answers are written [env: QUORATE_WRITE_OUT, ETCDCTL_WRITE_OUT] [default: simple]
-    #[arg(short = 'w', long, global = true, value_name = "FORMAT", value_parser = Format::parse)]
+    /// How answers are written: simple, fields, json, protobuf or table [env: QUORATE_WRITE_OUT, ETCDCTL_WRITE_OUT] [default: simple]
+    #[arg(short = 'w', long, global = true, value_name = "FORMAT")]
     #[arg(help_heading = "Client options")]
-    write_out: Option<Format>,
+    write_out: Option<String>,
     /// Write bytes, and ids where they are numbers, in hex
     #[arg(long, global = true, help_heading = "Client options")]
     hex: bool,
 }
 
 /// What an answer looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// For people, and for lines of a shell.
     Simple,
@@ -62,9 +62,16 @@ pub(super) enum Format {
 }
 
 impl Format {
-    fn parse(text: &str) -> Result<Self, String> {
-        <Self as ValueEnum>::from_str(text, false)
-            .map_err(|_| format!("{text:?} must be simple, fields, json, protobuf or table"))
+    /// The format of that name.
+    fn of(name: &str) -> Result<Self, Error> {
+        match name {
+            "simple" => Ok(Self::Simple),
+            "fields" => Ok(Self::Fields),
+            "json" => Ok(Self::Json),
+            "protobuf" => Ok(Self::Protobuf),
+            "table" => Ok(Self::Table),
+            _ => Err(Error::new(Exit::Feature, "unsupported output format")),
+        }
     }
 
     /// That an answer is not known in this format, in etcdctl's words.
@@ -95,10 +102,11 @@ impl Printer {
                 environment.iter().find(|(other, value)| other == name && !value.is_empty());
             found.map(|(_, value)| value.as_str())
         };
-        let named = variable("QUORATE_WRITE_OUT").or_else(|| variable("ETCDCTL_WRITE_OUT"));
-        let named = named.map(Format::parse).transpose();
-        let named = named.map_err(|reason| Error::new(Exit::Feature, reason))?;
-        let format = args.write_out.or(named).unwrap_or(Format::Simple);
+        let named = args.write_out.as_deref();
+        let named = named
+            .or_else(|| variable("QUORATE_WRITE_OUT"))
+            .or_else(|| variable("ETCDCTL_WRITE_OUT"));
+        let format = named.map_or(Ok(Format::Simple), Format::of)?;
         Ok(Self { format, hex: args.hex, output: Output })
     }
 

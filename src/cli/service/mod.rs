@@ -26,6 +26,8 @@ mod signals;
 mod stream;
 mod watch;
 
+pub(super) use program::exit_code;
+
 use form::Form;
 
 #[derive(Args, Clone, Debug)]

@@ -115,7 +115,7 @@ pub(super) async fn watch_over(
 }
 
 /// How to end after a program that ended so.
-pub(super) fn exit_code(status: ExitStatus) -> ExitCode {
+pub(in crate::cli) fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status.code().or_else(|| Some(SIGNALLED + status.signal()?));
     ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX))
 }
