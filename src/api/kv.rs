@@ -5,7 +5,7 @@ use futures_util::stream::Empty;
 use tonic::{Request, Response, Status};
 
 use crate::{
-    api::{Config, convert, header::header, status},
+    api::{Config, convert, header::header, slow::SlowCalls, status},
     node::Handle,
     proto::etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
@@ -21,17 +21,69 @@ use crate::{
 pub struct KvService {
     node: Handle,
     config: Config,
+    slow: SlowCalls,
 }
 
 impl KvService {
     /// The service of this member.
     #[must_use]
-    pub fn new(node: Handle, config: Config) -> Self {
-        Self { node, config }
+    pub fn new(node: Handle, config: Config, slow: SlowCalls) -> Self {
+        Self { node, config, slow }
     }
 
     async fn propose(&self, command: Command) -> Result<Answer, Status> {
         self.node.propose(Identity::anonymous(), command).await.map_err(status::of_request)
+    }
+
+    async fn put_now(&self, request: PutRequest) -> Result<PutResponse, Status> {
+        // Before anything in it is looked at, as in etcd.
+        self.node.ensure_room(convert::cost::of_put(&request)).map_err(status::of_refused)?;
+        let put = convert::kv::put(request).map_err(status::of_invalid)?;
+        let Answer { revision, response } = self.propose(Command::Put(put)).await?;
+        let state::Response::Put(put) = response else {
+            unreachable!("a put got the answer of another command");
+        };
+        Ok(convert::kv::put_response(header(&self.node, revision), put))
+    }
+
+    async fn delete_now(&self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Status> {
+        let delete = convert::kv::delete_range(request).map_err(status::of_invalid)?;
+        let Answer { revision, response } = self.propose(Command::DeleteRange(delete)).await?;
+        let state::Response::DeleteRange(delete) = response else {
+            unreachable!("a delete got the answer of another command");
+        };
+        let header = header(&self.node, revision);
+        Ok(convert::kv::delete_range_response(header, delete))
+    }
+
+    async fn txn_now(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
+        self.node.ensure_room(convert::cost::of_txn(&request)).map_err(status::of_refused)?;
+        let convert::txn::Checked { txn, serializable } =
+            convert::txn::txn(request, self.config.txn_ops_max).map_err(status::of_invalid)?;
+
+        // Reads alone need no entry in the log.
+        let (revision, txn) = if state::txn::is_read_only(&txn) {
+            self.node.read_txn(txn, serializable).await.map_err(status::of_request)?
+        } else {
+            let Answer { revision, response } = self.propose(Command::Txn(txn)).await?;
+            let state::Response::Txn(txn) = response else {
+                unreachable!("a transaction got the answer of another command");
+            };
+            (revision, txn)
+        };
+        Ok(convert::txn::txn_response(header(&self.node, revision), txn))
+    }
+
+    /// Gives up history. `physical` asks to wait until this member's disk has forgotten it too; for
+    /// how long, only the client decides.
+    async fn compact_now(&self, request: CompactionRequest) -> Result<CompactionResponse, Status> {
+        let CompactionRequest { revision, physical } = request;
+        let answer = self
+            .node
+            .compact(Identity::anonymous(), Revision(revision), physical)
+            .await
+            .map_err(status::of_request)?;
+        Ok(CompactionResponse { header: Some(header(&self.node, answer.revision)) })
     }
 }
 
@@ -52,60 +104,39 @@ impl Kv for KvService {
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
         let request = request.into_inner();
-        // Before anything in it is looked at, as in etcd.
-        self.node.ensure_room(convert::cost::of_put(&request)).map_err(status::of_refused)?;
-        let put = convert::kv::put(request).map_err(status::of_invalid)?;
-        let Answer { revision, response } = self.propose(Command::Put(put)).await?;
-        let state::Response::Put(put) = response else {
-            unreachable!("a put got the answer of another command");
-        };
-        Ok(Response::new(convert::kv::put_response(header(&self.node, revision), put)))
+        let watched = self.slow.watch(&request);
+        let answer = self.put_now(request).await;
+        watched.ended(&answer);
+        answer.map(Response::new)
     }
 
     async fn delete_range(
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
-        let delete = convert::kv::delete_range(request.into_inner()).map_err(status::of_invalid)?;
-        let Answer { revision, response } = self.propose(Command::DeleteRange(delete)).await?;
-        let state::Response::DeleteRange(delete) = response else {
-            unreachable!("a delete got the answer of another command");
-        };
-        let header = header(&self.node, revision);
-        Ok(Response::new(convert::kv::delete_range_response(header, delete)))
+        let request = request.into_inner();
+        let watched = self.slow.watch(&request);
+        let answer = self.delete_now(request).await;
+        watched.ended(&answer);
+        answer.map(Response::new)
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
         let request = request.into_inner();
-        self.node.ensure_room(convert::cost::of_txn(&request)).map_err(status::of_refused)?;
-        let convert::txn::Checked { txn, serializable } =
-            convert::txn::txn(request, self.config.txn_ops_max).map_err(status::of_invalid)?;
-
-        // Reads alone need no entry in the log.
-        let (revision, txn) = if state::txn::is_read_only(&txn) {
-            self.node.read_txn(txn, serializable).await.map_err(status::of_request)?
-        } else {
-            let Answer { revision, response } = self.propose(Command::Txn(txn)).await?;
-            let state::Response::Txn(txn) = response else {
-                unreachable!("a transaction got the answer of another command");
-            };
-            (revision, txn)
-        };
-        Ok(Response::new(convert::txn::txn_response(header(&self.node, revision), txn)))
+        let watched = self.slow.watch(&request);
+        let answer = self.txn_now(request).await;
+        watched.ended(&answer);
+        answer.map(Response::new)
     }
 
-    /// Gives up history. `physical` asks to wait until this member's disk has forgotten it too; for
-    /// how long, only the client decides.
     async fn compact(
         &self,
         request: Request<CompactionRequest>,
     ) -> Result<Response<CompactionResponse>, Status> {
-        let CompactionRequest { revision, physical } = request.into_inner();
-        let answer = self
-            .node
-            .compact(Identity::anonymous(), Revision(revision), physical)
-            .await
-            .map_err(status::of_request)?;
-        Ok(Response::new(CompactionResponse { header: Some(header(&self.node, answer.revision)) }))
+        let request = request.into_inner();
+        let watched = self.slow.watch(&request);
+        let answer = self.compact_now(request).await;
+        watched.ended(&answer);
+        answer.map(Response::new)
     }
 }

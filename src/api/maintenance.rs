@@ -1,6 +1,6 @@
 //! `etcdserverpb.Maintenance`: what operators need of a single member.
 //!
-//! Snapshots and Downgrade are not there yet.
+//! Snapshots are not there yet.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     api::{
         convert::{self, maintenance::AlarmRequest as Alarms},
+        downgrade,
         header::header,
         status, version,
     },
@@ -201,8 +202,8 @@ impl Maintenance for MaintenanceService {
 
     async fn downgrade(
         &self,
-        _: Request<DowngradeRequest>,
+        request: Request<DowngradeRequest>,
     ) -> Result<Response<DowngradeResponse>, Status> {
-        Err(status::unimplemented("etcdserverpb.Maintenance/Downgrade"))
+        downgrade::answer(&self.node, request.into_inner()).await.map(Response::new)
     }
 }

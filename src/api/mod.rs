@@ -12,6 +12,7 @@ pub mod auth;
 pub mod cluster;
 pub mod convert;
 pub mod dispatch;
+mod downgrade;
 pub mod election;
 pub mod gateway;
 pub mod header;
@@ -29,6 +30,7 @@ mod raw;
 pub mod reflection;
 pub mod registry;
 mod sips;
+pub mod slow;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -66,6 +68,7 @@ use self::{
     lease::keep_alive::KeepAlives,
     ranges::Ranges,
     registry::Registry,
+    slow::SlowCalls,
 };
 
 /// The settings of this room.
@@ -78,6 +81,8 @@ pub struct Config {
     pub txn_ops_max: usize,
     /// Silence after which a watcher that asked for it is told the revision.
     pub progress_interval: Millis,
+    /// A unary call that takes longer is told on the log; `None`: none is.
+    pub slow_request: Option<Millis>,
     /// Whether this member, while it is a learner, serves reads of its own state: an observer.
     pub learner_serves_reads: bool,
 }
@@ -88,6 +93,7 @@ impl Default for Config {
             request_bytes_max: limits::REQUEST_BYTES_MAX,
             txn_ops_max: limits::TXN_OPS_MAX,
             progress_interval: Millis(600_000),
+            slow_request: None,
             learner_serves_reads: false,
         }
     }
@@ -121,7 +127,6 @@ pub const UNIMPLEMENTED: &[&str] = &[
     "etcdserverpb.Auth/UserGrantRole",
     "etcdserverpb.Auth/UserList",
     "etcdserverpb.Auth/UserRevokeRole",
-    "etcdserverpb.Maintenance/Downgrade",
     "etcdserverpb.Maintenance/Snapshot",
 ];
 
@@ -148,13 +153,15 @@ pub fn routes(
 
 /// The gRPC services, and the pages about this member.
 fn services(node: Handle, metrics: Arc<Metrics>, config: Config, registry: Arc<Views>) -> Dispatch {
+    let slow = SlowCalls::new(node.clone(), config.slow_request);
     let services = Services {
         guard: Guard::new(
             node.clone(),
             LearnerGate { serves_reads: config.learner_serves_reads },
             Arc::clone(&metrics),
             config.message_bytes_max(),
-        ),
+        )
+        .telling_slow_calls(slow.clone()),
         router: http::routes(node.clone(), Arc::clone(&metrics), config.learner_serves_reads),
     };
     let received = config.message_bytes_max();
@@ -176,8 +183,9 @@ fn services(node: Handle, metrics: Arc<Metrics>, config: Config, registry: Arc<V
         }};
     }
 
-    let (kv, library) = both!(KvServer, kv::KvService::new(node.clone(), config.clone()));
-    let kv = Ranges::new(node.clone(), metrics, config.clone(), kv, library);
+    let (kv, library) =
+        both!(KvServer, kv::KvService::new(node.clone(), config.clone(), slow.clone()));
+    let kv = Ranges::new(node.clone(), metrics, config.clone(), slow, kv, library);
     let (leases, library) = both!(LeaseServer, lease::LeaseService::new(node.clone()));
     let leases = KeepAlives::new(node.clone(), received, leases, library);
     let service = registry::RegistryService::new(node.clone(), Arc::clone(&registry));

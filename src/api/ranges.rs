@@ -15,7 +15,9 @@ use crate::{
         header::header,
         kv::KvService,
         range_answer::{self, Rest},
-        range_stream, raw, status,
+        range_stream, raw,
+        slow::SlowCalls,
+        status,
         unary::{self, Answer, Answering},
     },
     node::Handle,
@@ -43,10 +45,11 @@ impl Ranges {
         node: Handle,
         metrics: Arc<Metrics>,
         config: Config,
+        slow: SlowCalls,
         kv: Arc<KvService>,
         others: KvServer<KvService>,
     ) -> Self {
-        Self { reader: Reader { node, metrics, config }, kv, others }
+        Self { reader: Reader { node, metrics, config, slow }, kv, others }
     }
 
     /// Answers a call of the service.
@@ -87,6 +90,7 @@ struct Reader {
     node: Handle,
     metrics: Arc<Metrics>,
     config: Config,
+    slow: SlowCalls,
 }
 
 impl Reader {
@@ -106,6 +110,14 @@ impl Reader {
     }
 
     async fn range(&self, request: RangeRequest) -> Result<raw::Message, Status> {
+        let watched = self.slow.watch(&request);
+        let answer = self.range_now(request).await;
+        watched.ended_with(&answer, |(message, count)| (*count, message.bytes()));
+        answer.map(|(message, _)| message)
+    }
+
+    /// The answer, and how many keys the range has.
+    async fn range_now(&self, request: RangeRequest) -> Result<(raw::Message, i64), Status> {
         let serializable = request.serializable;
         self.allow(serializable)?;
         let range = convert::kv::range(request).map_err(status::of_invalid)?;
@@ -117,9 +129,9 @@ impl Reader {
         };
         let listing = self.node.list(range, serializable, new).await.map_err(status::of_request)?;
         let header = header(&self.node, listing.revision);
-        let rest = Rest { header, more: listing.more, count: listing.count };
-        let message = listing.sink.whole(rest)?;
-        Ok(raw::Message { slot: listing.slot, ..message })
+        let (more, count) = (listing.more, listing.count);
+        let message = listing.sink.whole(Rest { header, more, count })?;
+        Ok((raw::Message { slot: listing.slot, ..message }, count))
     }
 
     /// A learner answers from its own state only.

@@ -146,6 +146,11 @@ pub(super) struct Message {
 }
 
 impl Message {
+    /// How many bytes are left of it.
+    pub(super) fn bytes(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
     pub(super) fn next_piece(&mut self) -> Option<Bytes> {
         let piece = self.pieces.pop_front();
         if self.pieces.is_empty() {

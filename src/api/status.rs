@@ -59,6 +59,12 @@ pub fn of_invalid(invalid: Invalid) -> Status {
         // etcd checks it in a layer without codes, as all of its elections: see `of_misuse`.
         Invalid::LeaderNotProvided => (Unknown, "\"leader\" field must be provided"),
         Invalid::MemberUrls => (InvalidArgument, "etcdserver: given member URLs are invalid"),
+        Invalid::DowngradeFormat => {
+            (InvalidArgument, "etcdserver: wrong downgrade target version format")
+        }
+        Invalid::DowngradeTarget => {
+            (InvalidArgument, "etcdserver: invalid downgrade target version")
+        }
         Invalid::ClientApiVersion => (InvalidArgument, "etcdserver: invalid client api version"),
     };
     Status::new(code, message)
@@ -272,6 +278,25 @@ pub fn bad_leader_transferee() -> Status {
 #[must_use]
 pub fn leader_transfer_timed_out() -> Status {
     Status::new(Unknown, "etcdserver: request timed out, leader transfer took too long")
+}
+
+/// Nobody has agreed on a version that one could go back from.
+#[must_use]
+pub fn no_cluster_version() -> Status {
+    Status::new(FailedPrecondition, "etcdserver: cluster version not found during downgrade")
+}
+
+/// There is no program before this one that reads its data. Our own: etcd would begin.
+#[must_use]
+pub fn no_downgrade() -> Status {
+    let message = "etcdserver: downgrade is not supported: no earlier version reads this data";
+    Status::new(FailedPrecondition, message)
+}
+
+/// A downgrade request asks for an action that does not exist.
+#[must_use]
+pub fn unknown_downgrade_action() -> Status {
+    Status::new(Unknown, "etcdserver: unknown method")
 }
 
 /// The health service knows no service of this name.

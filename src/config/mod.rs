@@ -34,7 +34,7 @@ pub use log::{Log, LogFormat};
 pub use observe::{MetricsDetail, Observe};
 pub use settings::{Setting, settings};
 pub use tls::Tls;
-pub use upkeep::Upkeep;
+pub use upkeep::{AutoCompaction, Upkeep};
 pub use url::{ListenHost, ListenUrl, Url, UrlError};
 
 /// Everything `quorate serve` needs to know, with every default filled in.

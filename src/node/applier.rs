@@ -80,6 +80,7 @@ impl Applier {
             Some(mirror) => mirror,
             None => Mirror::of(&*view)?,
         };
+        let entries_count = entries.len();
         let before = mirror.before(&*view);
         let mut overlay = Overlay::new(&before);
         let mut batch = Batch::default();
@@ -102,15 +103,17 @@ impl Applier {
         let conf = batch.members.then(|| meta::conf_state(&overlay)).transpose()?;
         let changes = std::mem::take(&mut batch.changes);
         let writes = overlay.into_writes();
+        let records = writes.records.len();
         mirror.absorb(&writes);
 
-        fail_points::pass("apply-before-commit")?;
         let started = self.shared.clock.now_micros();
+        fail_points::pass("apply-before-commit")?;
         self.shared.set_storing(Some(self.applied.index));
         self.shared.store.commit(writes)?;
         self.shared.set_storing(None);
         let took = self.shared.clock.now_micros().saturating_sub(started);
         self.shared.metrics.backend_commit_seconds.observe(seconds(took));
+        self.shared.note_committed(took, entries_count, records);
         self.mirror = Some(mirror);
         fail_points::pass("apply-committed")?;
         self.shared.take_numbers(&stored);
@@ -138,10 +141,15 @@ impl Applier {
             let what = format!("entry {} is not the change that it asks for", entry.index);
             return Err(Fault::new(what));
         }
+        let mut began = self.shared.clock.now_micros();
         for request in requests {
             let applied = state::apply(overlay, at, &request)
                 .map_err(|fault| fault.during(&format!("applying entry {}", entry.index)))?;
             overlay.absorb(applied.writes);
+            let ended = self.shared.clock.now_micros();
+            let took = ended.saturating_sub(began);
+            self.shared.note_applied(took, &request.command, applied.outcome.as_ref().err());
+            began = ended;
             batch.events.extend(applied.events);
             batch.leases.extend(applied.leases);
             if let (Command::Compact(revision), Ok(_)) = (&request.command, &applied.outcome) {

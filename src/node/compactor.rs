@@ -184,7 +184,7 @@ pub(super) fn is_due(shared: &Shared) -> Result<bool, Fault> {
     shared.metrics.garbage_bytes.set(gauge(garbage));
     let settings = &shared.settings;
     // Whoever has run out of space waits for every byte.
-    let needed = shared.quota.is_alarmed(settings.member);
+    let needed = shared.quota.is_alarmed();
     let much = garbage >= settings.garbage_bytes_min && garbage >= shared.quota.size() / 2;
     Ok(garbage > 0 && (needed || much))
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How often engine and disk are looked at, and how old the known flushed index may be.
-const PERIOD: Millis = Millis(1_000);
+const PERIOD: Millis = Millis(500);
 
 /// Carries out a chore, and returns what the replica is to hear of it.
 pub(super) fn carry_out(shared: &Shared, chore: Chore) -> Result<Input, Fault> {

@@ -31,6 +31,10 @@ pub struct Metrics {
     pub disk_hangs: Gauge,
     /// Seconds that a commit of the state took.
     pub backend_commit_seconds: Histogram,
+    /// What took too long to apply, reads included.
+    pub slow_applies: Counter,
+    /// Calls that took too long.
+    pub slow_requests: Counter,
     /// The size up to which something is stored; negative: without limit.
     pub quota_bytes: Gauge,
     /// Bytes that the state's files take.
@@ -76,6 +80,8 @@ impl Default for Metrics {
             wal_fsync_seconds: seconds(),
             disk_hangs: Gauge::default(),
             backend_commit_seconds: seconds(),
+            slow_applies: Counter::default(),
+            slow_requests: Counter::default(),
             quota_bytes: Gauge::default(),
             disk_used_bytes: Gauge::default(),
             disk_free_bytes: Gauge::default(),

@@ -24,6 +24,7 @@
 
 mod agreement;
 mod applier;
+mod auto_compaction;
 mod bootstrap;
 mod changes;
 mod clock;
@@ -57,16 +58,19 @@ mod retention;
 mod sentry;
 mod settings;
 mod shared;
+mod slow;
 mod start;
 mod task;
 #[cfg(test)]
 mod tests;
+mod throttle;
 mod version;
 
 #[cfg(test)]
 pub(crate) use self::tests::Running;
 pub use self::{
     applier::Applier,
+    auto_compaction::AutoCompaction,
     bootstrap::{Initial, Opened, open, raise as raise_fence, voters_of},
     changes::{Changes, Happened},
     clock::{Clock, MonotonicClock},
@@ -85,7 +89,9 @@ pub use self::{
     replica::Replica,
     settings::Settings,
     shared::{Shared, Stop},
+    slow::{duration_text, key_text},
     start::{LogStart, Starts},
     task::{ApplyTask, Changed, Chore, Input, LogTask, Output, Proposed},
+    throttle::Throttle,
     version::understood,
 };

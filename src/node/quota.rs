@@ -5,12 +5,14 @@
 //! passed the check is never both applied and refused. The alarm is raised in the background, once:
 //! a flood of refused requests makes one proposal.
 //!
-//! Without a limit of its own a member goes by its disk. It looks at it once a second, off the path
-//! of requests, and counts what it lets through in between as spent.
+//! Without a limit of its own a member goes by its disk. It looks at it twice a second, off the path
+//! of requests, and counts what it lets through in between as spent. The alarm that it raised because
+//! of its disk goes by itself once there is room again; one that is about the size of the store, or
+//! that somebody else raised, stays until an operator clears it.
 
 use std::sync::{
     Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use tokio::sync::oneshot::{Receiver, error::TryRecvError};
@@ -36,6 +38,9 @@ pub const STORE_SIZE_BASE: u64 = 20_480;
 /// What is let through takes room twice, in the log and in the state.
 const COPIES: u64 = 2;
 
+/// After so many looks that found room an alarm about the disk is over.
+const ROOMY_LOOKS: u64 = 2;
+
 /// What limits the size of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Limit {
@@ -45,6 +50,17 @@ enum Limit {
     Disk,
     /// This many bytes of logical size.
     Bytes(u64),
+}
+
+/// How much room a disk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    /// Too little for anything that stores something.
+    None,
+    /// Some.
+    Some,
+    /// So much that it will not be gone at once.
+    Enough,
 }
 
 impl Limit {
@@ -60,6 +76,7 @@ impl Limit {
 /// What is stored, what may be, and which alarms are raised.
 #[derive(Debug)]
 pub(super) struct Quota {
+    member: MemberId,
     limit: Limit,
     /// The logical size as shown.
     size: AtomicU64,
@@ -68,19 +85,26 @@ pub(super) struct Quota {
     /// The cost of what was let through since.
     admitted: AtomicU64,
     alarms: Mutex<Vec<Alarm>>,
-    /// The proposal that raises this member's alarm.
-    raising: Mutex<Option<Receiver<Outcome>>>,
+    /// The proposal that raises or clears this member's alarm.
+    changing: Mutex<Option<Receiver<Outcome>>>,
+    /// Whether this member's alarm, if it is raised, is about its disk.
+    for_disk: AtomicBool,
+    /// How many looks in a row found enough room to clear it.
+    roomy_looks: AtomicU64,
 }
 
 impl Quota {
-    pub(super) fn new(quota_backend_bytes: i64, space: DiskSpace) -> Self {
+    pub(super) fn new(member: MemberId, quota_backend_bytes: i64, space: DiskSpace) -> Self {
         Self {
+            member,
             limit: Limit::of_setting(quota_backend_bytes),
             size: AtomicU64::new(STORE_SIZE_BASE),
             free: AtomicU64::new(above_reserve(space)),
             admitted: AtomicU64::new(0),
             alarms: Mutex::default(),
-            raising: Mutex::default(),
+            changing: Mutex::default(),
+            for_disk: AtomicBool::new(false),
+            roomy_looks: AtomicU64::new(0),
         }
     }
 
@@ -97,6 +121,10 @@ impl Quota {
         }
         for alarm in known.iter().filter(|alarm| !store.alarms.contains(alarm)) {
             tracing::info!("alarm {} is gone for member {}", name(alarm.kind), alarm.member);
+        }
+        let own = self.own_alarm();
+        if known.contains(&own) && !store.alarms.contains(&own) {
+            self.for_disk.store(false, Ordering::Relaxed);
         }
         known.clone_from(&store.alarms);
     }
@@ -117,12 +145,30 @@ impl Quota {
         }
     }
 
-    /// Takes in how much room the file system has; returns whether it is too little.
-    fn measured(&self, space: DiskSpace) -> bool {
+    /// Takes in how much room the file system has.
+    fn measured(&self, space: DiskSpace) -> Room {
         let free = above_reserve(space);
         self.free.store(free, Ordering::Relaxed);
         self.admitted.store(0, Ordering::Relaxed);
-        self.limit == Limit::Disk && free == 0
+        let enough = limits::DISK_RECOVERED_BYTES.min(space.total / limits::DISK_RECOVERED_SHARE);
+        let room = match self.limit {
+            Limit::None | Limit::Bytes(_) => return Room::Some,
+            Limit::Disk if free == 0 => Room::None,
+            Limit::Disk if free < enough => Room::Some,
+            Limit::Disk => Room::Enough,
+        };
+        let looks = match room {
+            Room::Enough => self.roomy_looks.load(Ordering::Relaxed).saturating_add(1),
+            Room::None | Room::Some => 0,
+        };
+        self.roomy_looks.store(looks, Ordering::Relaxed);
+        room
+    }
+
+    /// Whether the alarm, which is raised, was about a disk that has had room again for a moment.
+    fn is_over(&self) -> bool {
+        self.for_disk.load(Ordering::Relaxed)
+            && self.roomy_looks.load(Ordering::Relaxed) >= ROOMY_LOOKS
     }
 
     pub(super) fn size(&self) -> u64 {
@@ -138,8 +184,13 @@ impl Quota {
         }
     }
 
-    pub(super) fn is_alarmed(&self, member: MemberId) -> bool {
-        self.is_raised(Alarm { member, kind: AlarmKind::NoSpace })
+    /// Whether this member's alarm is raised.
+    pub(super) fn is_alarmed(&self) -> bool {
+        self.is_raised(self.own_alarm())
+    }
+
+    fn own_alarm(&self) -> Alarm {
+        Alarm { member: self.member, kind: AlarmKind::NoSpace }
     }
 
     pub(super) fn is_raised(&self, alarm: Alarm) -> bool {
@@ -151,25 +202,43 @@ impl Shared {
     /// Looks at the disk. Returns the number of a request to be proposed, if an alarm is due.
     pub(super) fn measure_disk(&self) -> Result<Option<u64>, Fault> {
         let space = self.store.disk_space()?;
-        let low = self.quota.measured(space);
+        let room = self.quota.measured(space);
         self.metrics.disk_free_bytes.set(gauge(space.free));
         self.metrics.disk_used_bytes.set(gauge(space.used));
         self.metrics.quota_bytes.set(self.quota.shown(self.settings.quota_backend_bytes));
-        Ok(if low { self.raise_no_space() } else { None })
+        let alarmed = self.quota.is_alarmed();
+        if room == Room::None {
+            // Whoever raised it: it is about the disk now.
+            self.quota.for_disk.store(true, Ordering::Relaxed);
+        }
+        Ok(match room {
+            Room::None => self.raise_no_space(),
+            Room::Some | Room::Enough if alarmed && self.quota.is_over() => {
+                tracing::info!(free_bytes = space.free, "the disk has room again");
+                self.change_alarm(false)
+            }
+            Room::Some | Room::Enough => None,
+        })
     }
 
     /// Lets a request wait that raises NOSPACE for this member, and returns its number. `None`: it
     /// is raised or being raised, or too much waits already.
     fn raise_no_space(&self) -> Option<u64> {
-        let (member, boot) = (self.settings.member, self.settings.boot);
-        if self.quota.is_alarmed(member) {
+        if self.quota.is_alarmed() {
             return None;
         }
-        let mut raising = lock(&self.quota.raising);
-        let waits = raising
-            .as_mut()
-            .is_some_and(|outcome| matches!(outcome.try_recv(), Err(TryRecvError::Empty)));
-        if waits {
+        if self.quota.limit == Limit::Disk {
+            self.quota.for_disk.store(true, Ordering::Relaxed);
+        }
+        self.change_alarm(true)
+    }
+
+    /// Lets a request wait that raises or clears this member's NOSPACE. `None`: one waits already,
+    /// or too much does.
+    fn change_alarm(&self, active: bool) -> Option<u64> {
+        let (member, boot) = (self.settings.member, self.settings.boot);
+        let mut changing = lock(&self.quota.changing);
+        if waits(&mut changing) {
             return None;
         }
         let sequence = self.pending.next_sequence();
@@ -177,10 +246,10 @@ impl Shared {
         let request = Request {
             id: RequestId { member, boot, sequence },
             identity: Identity::anonymous(),
-            command: Command::Alarm(AlarmCommand { active: true, alarm }),
+            command: Command::Alarm(AlarmCommand { active, alarm }),
         };
         let outcome = self.pending.wait(sequence, codec::encode_group(&[request]), None).ok()?;
-        *raising = Some(outcome);
+        *changing = Some(outcome);
         Some(sequence)
     }
 }
@@ -225,6 +294,12 @@ fn above_reserve(space: DiskSpace) -> u64 {
     space.free.saturating_sub(reserve)
 }
 
+/// Whether a request that changes the alarm waits.
+fn waits(changing: &mut Option<Receiver<Outcome>>) -> bool {
+    let outcome = changing.as_mut();
+    outcome.is_some_and(|outcome| matches!(outcome.try_recv(), Err(TryRecvError::Empty)))
+}
+
 fn name(kind: AlarmKind) -> &'static str {
     match kind {
         AlarmKind::NoSpace => "NOSPACE",
@@ -243,7 +318,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     fn quota(setting: i64, free: u64) -> Quota {
-        Quota::new(setting, DiskSpace { used: 0, free, total: 1 << 40 })
+        Quota::new(MemberId(1), setting, DiskSpace { used: 0, free, total: 1 << 40 })
     }
 
     /// The size and the cost together must stay below the limit.
@@ -265,7 +340,7 @@ mod tests {
         let quota = quota(-7, 0);
         assert!(quota.admits(u64::MAX));
         assert_eq!(quota.shown(-7), -7);
-        assert!(!quota.measured(DiskSpace::default()));
+        assert_eq!(quota.measured(DiskSpace::default()), Room::Some);
     }
 
     /// Without a limit the disk is it, and what was let through since the last look is spent, in
@@ -278,11 +353,11 @@ mod tests {
 
         assert!(quota.admits(3 * MIB));
         assert!(!quota.admits(3 * MIB), "4 of 10 MiB are left");
-        assert!(!quota.measured(space(reserve + 10 * MIB)));
+        assert_eq!(quota.measured(space(reserve + 10 * MIB)), Room::Some);
         assert!(quota.admits(3 * MIB));
         assert_eq!(quota.shown(0), gauge(STORE_SIZE_BASE + 10 * MIB));
 
-        assert!(quota.measured(space(reserve)), "the reserve is not for requests");
+        assert_eq!(quota.measured(space(reserve)), Room::None, "the reserve is not for requests");
         assert!(!quota.admits(1));
     }
 

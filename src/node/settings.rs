@@ -1,7 +1,7 @@
 //! What a member is told at its start.
 
 use crate::{
-    node::fail_points,
+    node::{AutoCompaction, fail_points},
     types::{BootNumber, ClusterId, MemberId, Millis, Seconds, limits},
 };
 
@@ -37,6 +37,10 @@ pub struct Settings {
     pub learners_max: u32,
     /// How often members compare their data, while this one leads; `None`: never.
     pub compare_states_every: Option<Millis>,
+    /// Which history this member gives up by itself while it leads.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// What takes longer to apply is told on the log; `None`: nothing is.
+    pub slow_apply: Option<Millis>,
     /// Spreads election timeouts.
     pub seed: u64,
 }
@@ -64,6 +68,8 @@ impl Settings {
             strict_reconfig_check: true,
             learners_max: 1,
             compare_states_every: Some(limits::COMPARE_STATES_EVERY),
+            auto_compaction: None,
+            slow_apply: None,
             seed: member.0 ^ boot.0,
         }
     }

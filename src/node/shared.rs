@@ -17,6 +17,7 @@ use crate::{
         ports::{FenceStore, Greeting, OwnedView, StateStore},
         quota::Quota,
         renewals,
+        slow::SlowApplies,
     },
     state::{Alarm, AlarmKind, Level, Membership, meta},
     types::{Fault, Index, MemberId, Revision, Term, limits},
@@ -34,6 +35,7 @@ pub struct Shared {
     pub(super) quota: Quota,
     pub(super) compactor: Compactor,
     pub(super) renewals: renewals::Queue,
+    pub(super) slow_applies: SlowApplies,
     lessor: Mutex<Lessor>,
     applied: AtomicU64,
     committed: AtomicU64,
@@ -81,7 +83,7 @@ impl Shared {
         lessor.load(known_leases(&*view)?);
         let (membership, member) = (meta::membership(&*view)?, settings.member);
         drop(view);
-        let quota = Quota::new(settings.quota_backend_bytes, store.disk_space()?);
+        let quota = Quota::new(member, settings.quota_backend_bytes, store.disk_space()?);
         let shared = Self {
             lessor: Mutex::new(lessor),
             settings,
@@ -93,6 +95,7 @@ impl Shared {
             quota,
             compactor: Compactor::new(),
             renewals: renewals::Queue::default(),
+            slow_applies: SlowApplies::default(),
             applied: AtomicU64::new(applied.0),
             committed: AtomicU64::new(applied.0),
             storing: AtomicU64::new(0),

@@ -1,6 +1,7 @@
 //! What a member promises, on a cluster in memory that is driven step by step.
 
 mod agreement;
+mod auto_compaction;
 mod cluster;
 mod disk;
 mod fan_out;

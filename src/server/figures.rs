@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        gauge::ConstGauge,
+    },
 };
 
 use crate::{
@@ -20,7 +23,14 @@ use crate::{
 
 /// The node's own figures, as those that are shown.
 pub(super) fn of_node(metrics: &Metrics) -> node::Metrics {
+    let counter = |name, help| {
+        let counter = Counter::default();
+        metrics.register(|registry| registry.register(name, help, counter.clone()));
+        counter
+    };
     node::Metrics {
+        slow_applies: counter("etcd_server_slow_apply", "What took too long to apply"),
+        slow_requests: counter("quorate_slow_requests", "Calls that took too long"),
         has_leader: metrics.has_leader.clone(),
         is_leader: metrics.is_leader.clone(),
         fenced: metrics.fenced.clone(),

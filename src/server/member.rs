@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     api,
-    config::{Config, ListenUrl, Url},
-    node::{self, Handle, MonotonicClock, Settings, Stop, Threads, ports::Peers},
+    config::{self, Config, ListenUrl, Url},
+    node::{self, AutoCompaction, Handle, MonotonicClock, Settings, Stop, Threads, ports::Peers},
     registry::Views,
     storage::DataDir,
     telemetry::Metrics,
@@ -89,6 +89,8 @@ impl Member {
             compare_states_every: Some(config.corrupt_check_time)
                 .filter(|period| !period.is_zero())
                 .map(millis),
+            auto_compaction: auto_compaction(config.upkeep.auto_compaction),
+            slow_apply: Some(millis(config.upkeep.slow_apply)).filter(|limit| limit.0 > 0),
             ..Settings::new(cluster, member, boot)
         };
         let (figures, clock) = (figures::of_node(&metrics), Arc::new(MonotonicClock::default()));
@@ -235,6 +237,7 @@ fn client_face(
         request_bytes_max: config.max_request_bytes,
         txn_ops_max: config.max_txn_ops,
         progress_interval: millis(config.watch_progress_notify_interval),
+        slow_request: Some(millis(config.upkeep.slow_request)).filter(|limit| limit.0 > 0),
         learner_serves_reads: config.learner_serves_reads,
     };
     let mut face = Face::new(RuntimeHandle::current());
@@ -265,6 +268,17 @@ fn own_urls(node: &Handle, config: &Config) -> Vec<String> {
     match node.membership().get(node.member_id()) {
         Some(member) => member.peer_urls.clone(),
         None => config.initial_advertise_peer_urls.iter().map(Url::to_string).collect(),
+    }
+}
+
+/// Which history is given up, if any is.
+fn auto_compaction(rule: config::AutoCompaction) -> Option<AutoCompaction> {
+    match rule {
+        config::AutoCompaction::Periodic(Duration::ZERO) | config::AutoCompaction::Revision(0) => {
+            None
+        }
+        config::AutoCompaction::Periodic(period) => Some(AutoCompaction::Periodic(millis(period))),
+        config::AutoCompaction::Revision(kept) => Some(AutoCompaction::Revision(kept)),
     }
 }
 

@@ -61,6 +61,11 @@ pub const LAGGARD_LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const DISK_RESERVE_BYTES: u64 = 192 * 1024 * 1024;
 /// On a small file system it is one part of this many.
 pub const DISK_RESERVE_SHARE: u64 = 4;
+/// Bytes above the reserve with which a disk that was full counts as having room: what clients write
+/// until the next look must not fill it again.
+pub const DISK_RECOVERED_BYTES: u64 = 32 * 1024 * 1024;
+/// On a small file system it is one part of this many.
+pub const DISK_RECOVERED_SHARE: u64 = 16;
 /// Bytes that a file system must have left for files to be rewritten: a step writes anew before the
 /// old ones go, and the log goes on meanwhile.
 pub const RECLAIM_ROOM_BYTES: u64 = 160 * 1024 * 1024;

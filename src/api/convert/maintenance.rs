@@ -1,6 +1,7 @@
 //! Alarms.
 
 use crate::{
+    api::convert::Invalid,
     proto::etcdserverpb::{self, AlarmType, alarm_request::AlarmAction},
     state::{Alarm, AlarmCommand, AlarmKind},
     types::MemberId,
@@ -79,9 +80,37 @@ pub fn alarm_text(alarm: Alarm) -> String {
     format!("memberID:{} alarm:{} ", alarm.member.0, alarm_name(alarm.kind))
 }
 
+/// The first two numbers of a version such as `3.6` or `3.6.0`, as etcd reads it.
+///
+/// # Errors
+///
+/// [`Invalid::DowngradeFormat`] when it is no version.
+pub fn cluster_version(text: &str) -> Result<(i64, i64), Invalid> {
+    let read = |text: &str| {
+        let text = text.split('+').next()?;
+        let mut numbers = text.split('-').next()?.splitn(3, '.').map(str::parse::<i64>);
+        match (numbers.next()?, numbers.next()?, numbers.next()?) {
+            (Ok(major), Ok(minor), Ok(_)) => Some((major, minor)),
+            _ => None,
+        }
+    };
+    read(text).or_else(|| read(&format!("{text}.0"))).ok_or(Invalid::DowngradeFormat)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Two numbers or three, and what semantic versions may have behind them.
+    #[test]
+    fn case_35_versions_are_read_as_etcd_reads_them() {
+        for text in ["3.5", "3.5.0", "3.5.9", "3.5.0-rc.1", "3.5.0+build"] {
+            assert_eq!(cluster_version(text), Ok((3, 5)), "{text}");
+        }
+        for text in ["", "3", "3.", "a.b", "3.5.0.1", "v3.5", "3.5-rc"] {
+            assert_eq!(cluster_version(text), Err(Invalid::DowngradeFormat), "{text}");
+        }
+    }
 
     fn request(action: i32, alarm: i32) -> AlarmRequest {
         super::alarm(etcdserverpb::AlarmRequest { action, member_id: 7, alarm })

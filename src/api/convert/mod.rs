@@ -72,6 +72,12 @@ pub enum Invalid {
     /// A member is to be reached under no URL, or under one that is none.
     #[error("the urls of a member are invalid")]
     MemberUrls,
+    /// The version to go back to is none.
+    #[error("the version to go back to is no version")]
+    DowngradeFormat,
+    /// The version to go back to is not the one before that of the cluster.
+    #[error("the version to go back to is not the one before")]
+    DowngradeTarget,
     /// The metadata `client-api-version` is not UTF-8.
     #[error("client-api-version is not UTF-8")]
     ClientApiVersion,

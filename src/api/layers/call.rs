@@ -30,6 +30,11 @@ impl Call {
         self.method.is_some()
     }
 
+    /// Whether there is such a method, with one message in each direction.
+    pub(super) fn is_unary(&self) -> bool {
+        self.is_known() && !self.is_stream()
+    }
+
     /// Whether more than one message may go in a direction.
     pub(super) fn is_stream(&self) -> bool {
         self.method.as_ref().is_some_and(|method| match method.kind {

@@ -29,7 +29,7 @@ use axum::{
     http::{Request, Response},
 };
 use futures_util::future::BoxFuture;
-use tonic::server::NamedService;
+use tonic::{Code, server::NamedService};
 use tower::{Layer, Service};
 
 pub use self::{
@@ -40,12 +40,16 @@ pub use self::{
 };
 
 use self::{call::Call, learner::Served};
-use crate::{api::status, telemetry::Metrics};
+use crate::{
+    api::{slow::SlowCalls, status},
+    telemetry::Metrics,
+};
 
 /// A layer around a gRPC service.
 #[derive(Clone)]
 pub struct Guard {
     shared: Arc<Shared>,
+    slow: Option<SlowCalls>,
 }
 
 struct Shared {
@@ -67,7 +71,14 @@ impl Guard {
         message_bytes_max: usize,
     ) -> Self {
         let leadership = Box::new(leadership);
-        Self { shared: Arc::new(Shared { leadership, learner, metrics, message_bytes_max }) }
+        let shared = Shared { leadership, learner, metrics, message_bytes_max };
+        Self { shared: Arc::new(shared), slow: None }
+    }
+
+    /// The same, which also tells of calls that took too long.
+    #[must_use]
+    pub fn telling_slow_calls(self, calls: SlowCalls) -> Self {
+        Self { slow: Some(calls), ..self }
     }
 }
 
@@ -117,12 +128,18 @@ impl Guard {
             (rules.needs_leader && call.is_stream()).then(|| Ending::new(shared.leadership.lost()));
         let streams_data = call.is_stream() && corrupt::concerns(path);
         let uri = request.uri().clone();
+        let slow = self.slow.as_ref().filter(|_| call.is_unary());
+        let slow = slow.and_then(|slow| Some((slow.begin(uri.path())?, slow.clone())));
         let response = service(request);
         Box::pin(async move {
             let (mut head, body) = response.await?.into_parts();
             call::reword(&mut head.headers, uri.path(), shared.message_bytes_max);
             // A code in the head means that there is no body to wait for.
-            let body = match call::code(&head.headers) {
+            let code = call::code(&head.headers);
+            if let Some((began, slow)) = slow {
+                slow.end(uri.path(), began, code.unwrap_or(Code::Ok));
+            }
+            let body = match code {
                 Some(code) => {
                     call.end(code);
                     GuardedBody::unwatched(Some(body))

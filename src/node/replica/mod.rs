@@ -17,6 +17,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     node::{
+        auto_compaction::AutoCompactor,
         forward::{Forwarded, Forwards},
         ports::{Frame, ReadFrom},
         read_index::ReadIndex,
@@ -45,6 +46,7 @@ pub struct Replica {
     hang: Hang,
     snapshots: Snapshots,
     retention: Retention,
+    auto_compactor: AutoCompactor,
     fence: Fence,
     applied: Position,
     flushed: Index,
@@ -92,6 +94,7 @@ impl Replica {
             hang: Hang::default(),
             snapshots: Snapshots::default(),
             retention: Retention::of_log(log.truncated.index, log.last.index, log.bytes),
+            auto_compactor: AutoCompactor::new(settings.auto_compaction),
             fence: Fence::default(),
             core,
             queue: VecDeque::new(),
@@ -184,6 +187,7 @@ impl Replica {
         self.reads.forget_closed();
         self.forget_abandoned();
         self.age_prepared();
+        self.look_at_history(now);
         self.look_at_leases(now);
         self.leave(now);
     }

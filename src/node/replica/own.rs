@@ -1,4 +1,4 @@
-//! What the member itself wants in the log: what its lease clock found.
+//! What the member itself wants in the log: what its lease clock found, and history to be given up.
 //!
 //! It goes before all other requests, one entry at a time: the next one is proposed when the last is
 //! applied. So under load leases still end on time, others' requests get in between, and a
@@ -12,7 +12,7 @@ use crate::{
     node::replica::Replica,
     raft::Role,
     state::{Command, Request, RevokeCause, codec},
-    types::{Identity, Index, Millis, RequestId, Term, limits},
+    types::{Identity, Index, Millis, RequestId, Revision, Term, limits},
 };
 
 /// After so many ticks at which others had the lease clock, it is waited for.
@@ -25,6 +25,8 @@ pub(super) struct Own {
     waiting: Bytes,
     /// The entry that the last ones stand in.
     proposed: Index,
+    /// Up to where history is to be given up with the next ones.
+    compaction: Option<Revision>,
     /// When others had requests last.
     others: Option<Millis>,
     /// Whether the lease clock may have more.
@@ -54,6 +56,15 @@ impl Own {
 }
 
 impl Replica {
+    /// Notes how far the store is, and what of its history is due to be given up.
+    pub(super) fn look_at_history(&mut self, now: Millis) {
+        if self.auto_compactor.is_due(now) {
+            let (revision, compacted) = (self.shared.hub.current(), self.shared.compacted());
+            let leads = self.core.role() == Role::Leader;
+            self.own.compaction = self.auto_compactor.look(now, leads, revision, compacted);
+        }
+    }
+
     /// Goes on with what the lease clock had more of.
     pub(super) fn go_on_with_leases(&mut self, now: Millis) {
         if self.own.more {
@@ -77,6 +88,9 @@ impl Replica {
         let mut requests: Vec<_> = expiries.map(|command| self.own_request(command)).collect();
         if !due.silent.is_empty() {
             requests.push(self.own_request(Command::LeaseCheckpoint { leases: due.silent, known }));
+        }
+        if let Some(revision) = self.own.compaction.take() {
+            requests.push(self.own_request(Command::Compact(revision)));
         }
         if !requests.is_empty() {
             self.own.waiting = codec::encode_group(&requests);

@@ -135,3 +135,45 @@ fn garbage_is_due_when_it_is_much() {
     apply(&mut cluster, alarm(true, Alarm { member: MemberId(1), kind: AlarmKind::NoSpace }));
     assert!(due(&mut cluster), "who has no space needs them");
 }
+
+/// The alarm that a full disk raised goes once there is room again, and has been for two looks; one
+/// that somebody else raised does not.
+#[test]
+fn the_alarm_of_a_disk_goes_with_its_reason() {
+    let scarce = DiskSpace { free: limits::DISK_RESERVE_BYTES + 1_000_000, ..FULL };
+    let mut cluster = Cluster::led_by_one();
+    let no_space = Alarm { member: MemberId(3), kind: AlarmKind::NoSpace };
+    cluster.set_space(3, FULL);
+    look(&mut cluster, 3);
+    assert_eq!(alarms(&mut cluster, 1), [no_space]);
+
+    cluster.set_space(3, scarce);
+    (0..3).for_each(|_| assert_eq!(look(&mut cluster, 3), 1));
+    cluster.set_space(3, ROOMY);
+    assert_eq!(look(&mut cluster, 3), 1, "it may be gone again");
+    assert_eq!(look(&mut cluster, 3), 2);
+    assert_eq!(alarms(&mut cluster, 1), []);
+    let mut stored = cluster.propose(1, put("k"));
+    cluster.settle();
+    assert_eq!(outcome(&mut stored), Ok(()));
+
+    let mut raised = cluster.propose(1, alarm(true, no_space));
+    cluster.settle();
+    assert!(answered(&mut raised));
+    (0..5).for_each(|_| assert_eq!(look(&mut cluster, 3), 1));
+    assert_eq!(alarms(&mut cluster, 1), [no_space]);
+}
+
+/// One that is about the size of the store stays, whatever the disk has.
+#[test]
+fn the_alarm_of_a_quota_stays() {
+    let mut cluster = Cluster::new(1, |settings| settings.quota_backend_bytes = 30_000);
+    cluster.elect(1);
+    let no_space = Alarm { member: MemberId(1), kind: AlarmKind::NoSpace };
+    let mut raised = cluster.propose(1, alarm(true, no_space));
+    cluster.settle();
+    assert!(answered(&mut raised));
+    cluster.set_space(1, ROOMY);
+    (0..5).for_each(|_| assert_eq!(look(&mut cluster, 1), 1));
+    assert_eq!(alarms(&mut cluster, 1), [no_space]);
+}
