@@ -10,6 +10,7 @@ mod options;
 mod pace;
 mod pointer;
 mod reclaim;
+mod starved;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -23,6 +23,7 @@ use crate::{
             filter::CompactedMark,
             options::Shared,
             pace::Pace,
+            starved::{Starved, is_no_space},
             view::{Direct, handle},
         },
     },
@@ -31,6 +32,9 @@ use crate::{
 
 /// Dropped ranges remembered for the next flush. Forgetting one costs disk space for a while.
 const DROPPED_RANGES_MAX: usize = 64;
+
+/// What a compaction may write before it gives room back, also when it fails.
+const COMPACTION_BYTES: u64 = 512 * 1024 * 1024;
 
 /// A database. When it was retired, its directory goes with the last user of it.
 pub(super) struct Database {
@@ -44,6 +48,7 @@ pub(super) struct Database {
     /// What the filter may drop as far as readers are concerned.
     allowed: AtomicI64,
     dropped: Mutex<VecDeque<(Family, Bytes, Bytes)>>,
+    starved: Starved,
 }
 
 struct Folder {
@@ -75,6 +80,7 @@ impl Database {
             pace,
             allowed: AtomicI64::new(Revision::NEVER_COMPACTED.0),
             dropped: Mutex::default(),
+            starved: Starved::default(),
         };
         // Nobody reads yet.
         database.allow(meta::compacted(&database.persisted())?)?;
@@ -87,6 +93,25 @@ impl Database {
 
     /// Commits the writes as one unit, without bringing it to disk.
     pub(super) fn commit(&self, writes: Writes) -> Result<(), Fault> {
+        self.write_in_time(&writes).map_err(|error| self.fault("commit", &error))?;
+        self.remember_dropped(writes.dropped_ranges);
+        Ok(())
+    }
+
+    /// Writes a batch, once there is room if the disk is full.
+    fn write_in_time(&self, writes: &Writes) -> Result<(), rocksdb::Error> {
+        loop {
+            match self.write(self.batch(writes)) {
+                Err(error) if self.starved.waits_after(&error) => {}
+                written => {
+                    self.starved.works();
+                    return written;
+                }
+            }
+        }
+    }
+
+    fn batch(&self, writes: &Writes) -> WriteBatch {
         let mut batch = WriteBatch::default();
         for (family, start, end) in &writes.dropped_ranges {
             batch.delete_range_cf(handle(&self.db, *family), start, end);
@@ -98,9 +123,7 @@ impl Database {
                 None => batch.delete_cf(family, key),
             }
         }
-        self.write(batch).map_err(|error| self.fault("commit", &error))?;
-        self.remember_dropped(writes.dropped_ranges);
-        Ok(())
+        batch
     }
 
     fn write(&self, batch: WriteBatch) -> Result<(), rocksdb::Error> {
@@ -110,16 +133,18 @@ impl Database {
         self.db.write_opt(batch, &options)
     }
 
-    /// Brings every commit so far to disk, in all families at once.
+    /// Brings every commit so far to disk, in all families at once; or none, when the disk is full.
     pub(super) fn flush(&self) -> Result<(), Fault> {
         fail_points::pass("flush-begins")?;
         let dropped = self.take_allowed();
         let mut options = FlushOptions::default();
         options.set_wait(true);
         let families = Family::ALL.map(|family| handle(&self.db, family));
-        self.db
-            .flush_cfs_opt(&families.each_ref().map(|family| *family), &options)
-            .map_err(|error| self.fault("flush", &error))?;
+        match self.db.flush_cfs_opt(&families.each_ref().map(|family| *family), &options) {
+            // What is not flushed is in the log.
+            Err(error) if self.starved.waits_after(&error) => return Ok(()),
+            flushed => flushed.map_err(|error| self.fault("flush", &error))?,
+        }
         fail_points::pass("flushed")?;
         for (family, start, end) in dropped {
             self.free_files(family, &start, &end)?;
@@ -145,15 +170,41 @@ impl Database {
             .db
             .property_int_value(properties::BACKGROUND_ERRORS)
             .map_err(|error| self.fault("check", &error))?;
-        if let Some(errors) = errors.filter(|errors| *errors > 0) {
-            // After such an error the engine takes no writes, and says why.
-            let why = self.write(WriteBatch::default()).err();
-            let why = why.map_or_else(|| "its file LOG says why".into(), |why| why.to_string());
-            return Err(
-                self.fault("check", &format!("{errors} flushes or compactions failed: {why}"))
-            );
+        let short = self.starved.is_or_was_short(self.is_short()?);
+        if let Some(errors) = errors.filter(|errors| *errors > self.starved.forgiven()) {
+            self.judge(errors, short)?;
         }
         self.raise_mark()
+    }
+
+    /// Finds out what flushes or compactions failed of.
+    fn judge(&self, errors: u64, short: bool) -> Result<(), Fault> {
+        // After an error other than one of space the engine takes no writes, and says why.
+        match self.write(WriteBatch::default()) {
+            Err(why) if is_no_space(&why) => {
+                self.starved.is_or_was_short(true);
+                Ok(())
+            }
+            // It was about space, and is over; or it is about a compaction, which is put off.
+            Ok(()) if short => {
+                tracing::warn!(errors, "flushes or compactions failed, and work again");
+                self.starved.forgive(errors);
+                Ok(())
+            }
+            written => {
+                let why = written.err();
+                let why = why.map_or_else(|| "its file LOG says why".into(), |why| why.to_string());
+                let what = format!("{errors} flushes or compactions failed: {why}");
+                Err(self.fault("check", &what))
+            }
+        }
+    }
+
+    /// Whether the disk has so little room that a compaction may have found none.
+    fn is_short(&self) -> Result<bool, Fault> {
+        let room = files::room(&self.folder.path);
+        let (free, total) = room.map_err(|error| self.fault("ask for room", &error))?;
+        Ok(free < COMPACTION_BYTES.min(total / 2))
     }
 
     /// Up to which revision history is dropped from the files.
