@@ -19,6 +19,7 @@ mod clients;
 mod corrupt;
 mod discovery;
 mod failover;
+mod full_disk;
 #[allow(dead_code, reason = "it is shared, and no one test target needs all of it")]
 mod harness;
 mod hung;
@@ -46,6 +47,8 @@ mod same_words;
 mod scenario;
 mod service_cli;
 mod startup;
+mod stock_clients;
+mod upkeep;
 mod version;
 mod watch;
 mod watch_bench;

@@ -288,11 +288,11 @@ async fn a_negative_quota_is_none() {
 }
 
 /// A small file system of its own, gone with this value.
-struct SmallDisk(tempfile::TempDir);
+pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
     /// `None` where this process may not mount.
-    async fn mount(bytes: u64) -> Option<Self> {
+    pub(crate) async fn mount(bytes: u64) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"]).arg(dir.path());
@@ -302,7 +302,7 @@ impl SmallDisk {
         }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 }
