@@ -1,10 +1,11 @@
 #!/bin/sh
-# Builds the foreign clients that the tests and benchmarks use: etcd's own Go programs and a Python
-# client. Nothing is built twice: Go compares contents, and the Python environment is keyed by its
-# requirements.
+# Builds the foreign clients that the tests and benchmarks use: etcd's own Go programs, and clients of
+# PyPI and npm. Nothing is built twice: Go compares contents, and the environments of the others are
+# keyed by their requirements.
 #
 #   tests/clients/build.sh [program...]     programs: descriptors scenario etcdctl etcd-peer python
-#                                                     prometheus
+#                                                     prometheus stock-aetcd stock-etcd3
+#                                                     stock-node
 #
 # Without arguments it builds all of them. Each program's path is printed on standard output, in the
 # order asked for; everything else goes to standard error. A program whose language is missing here is
@@ -53,10 +54,11 @@ build_go() {
     printf '%s\n' "$bin/$1"
 }
 
-# The stock Python client, as one command that runs scenario.py in its own environment.
+# build_python PROGRAM SCRIPT REQUIREMENTS: a stock Python client, as one command that runs a script in an
+# environment of its own.
 build_python() {
-    python=$(command -v python3) || { say 'SKIPPED python: there is no python3'; return; }
-    requirements=$here/python/requirements.txt
+    python=$(command -v python3) || { say "SKIPPED $1: there is no python3"; return; }
+    requirements=$here/python/$3
     key=$({ "$python" -V; cat "$requirements"; } | cksum | cut -d ' ' -f 1)
     venv=$bin/python-$key
     mkdir -p "$bin"
@@ -69,24 +71,59 @@ build_python() {
         rm -rf "$venv"
         "$python" -m venv "$venv" >&2 || {
             rm -rf "$venv"
-            say 'SKIPPED python: python3 cannot make environments (venv is missing)'
+            say "SKIPPED $1: python3 cannot make environments (venv is missing)"
             return
         }
         "$venv/bin/pip" install --quiet --disable-pip-version-check \
             --requirement "$requirements" >&2 || {
             rm -rf "$venv"
-            say 'SKIPPED python: the packages could not be installed'
+            say "SKIPPED $1: the packages could not be installed"
             return
         }
         : >"$venv/complete"
     fi
     cat >"$aside" <<EOF
 #!/bin/sh
-exec "$venv/bin/python" -B -u "$here/python/scenario.py" "\$@"
+exec "$venv/bin/python" -B -u "$here/python/$2" "\$@"
 EOF
     chmod +x "$aside"
-    mv -f "$aside" "$bin/scenario-python"
-    printf '%s\n' "$bin/scenario-python"
+    mv -f "$aside" "$bin/$1"
+    printf '%s\n' "$bin/$1"
+}
+
+# The stock client of npm, with what its lock file names, in a folder of its own.
+build_node() {
+    if ! command -v node >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then
+        say 'SKIPPED stock-node: there is no node, or no npm'
+        return
+    fi
+    lock=$here/node/package-lock.json
+    key=$({ node --version; cat "$lock"; } | cksum | cut -d ' ' -f 1)
+    modules=$bin/node-$key
+    mkdir -p "$bin"
+    if command -v flock >/dev/null 2>&1; then
+        exec 9>"$bin/.node.lock"
+        flock 9
+    fi
+    if [ ! -f "$modules/complete" ]; then
+        rm -rf "$modules"
+        mkdir -p "$modules"
+        cp "$here/node/package.json" "$lock" "$modules"
+        # No script of a package runs.
+        (cd "$modules" && npm ci --ignore-scripts --no-audit --no-fund --silent) >&2 || {
+            rm -rf "$modules"
+            say 'SKIPPED stock-node: the packages could not be installed'
+            return
+        }
+        : >"$modules/complete"
+    fi
+    cat >"$aside" <<EOF
+#!/bin/sh
+NODE_PATH="$modules/node_modules" exec node "$here/node/stock.js" "\$@"
+EOF
+    chmod +x "$aside"
+    mv -f "$aside" "$bin/stock-node"
+    printf '%s\n' "$bin/stock-node"
 }
 
 # Debian's Prometheus: the one that is installed, or the program out of its package. The package itself
@@ -117,14 +154,18 @@ fetch_prometheus() {
     printf '%s\n' "$bin/prometheus"
 }
 
-[ $# -gt 0 ] || set -- descriptors scenario etcdctl etcd-peer python prometheus
+[ $# -gt 0 ] || set -- descriptors scenario etcdctl etcd-peer python prometheus \
+    stock-aetcd stock-etcd3 stock-node
 for program in "$@"; do
     case $program in
     descriptors) build_go descriptors "$root/benches/peers" ./descriptors ;;
     etcd-peer) build_go etcd-peer "$root/benches/peers" ./etcd-peer ;;
     scenario) build_go scenario "$here/go" ./scenario ;;
     etcdctl) build_go etcdctl "$here/etcdctl" . ;;
-    python) build_python ;;
+    python) build_python scenario-python scenario.py requirements.txt ;;
+    stock-aetcd) build_python stock-aetcd stock_aetcd.py aetcd.txt ;;
+    stock-etcd3) build_python stock-etcd3 stock_etcd3.py etcd3.txt ;;
+    stock-node) build_node ;;
     prometheus) fetch_prometheus ;;
     *)
         say "unknown program $program"
