@@ -185,7 +185,7 @@ fn services(node: Handle, metrics: Arc<Metrics>, config: Config, registry: Arc<V
 
     let (kv, library) =
         both!(KvServer, kv::KvService::new(node.clone(), config.clone(), slow.clone()));
-    let kv = Ranges::new(node.clone(), metrics, config.clone(), slow, kv, library);
+    let kv = Ranges::new(node.clone(), config.clone(), slow, kv, library);
     let (leases, library) = both!(LeaseServer, lease::LeaseService::new(node.clone()));
     let leases = KeepAlives::new(node.clone(), received, leases, library);
     let service = registry::RegistryService::new(node.clone(), Arc::clone(&registry));

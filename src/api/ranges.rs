@@ -25,7 +25,6 @@ use crate::{
         RangeRequest,
         kv_server::{Kv, KvServer},
     },
-    telemetry::Metrics,
     types::KeyRange,
 };
 
@@ -43,13 +42,12 @@ impl Ranges {
     #[must_use]
     pub fn new(
         node: Handle,
-        metrics: Arc<Metrics>,
         config: Config,
         slow: SlowCalls,
         kv: Arc<KvService>,
         others: KvServer<KvService>,
     ) -> Self {
-        Self { reader: Reader { node, metrics, config, slow }, kv, others }
+        Self { reader: Reader { node, config, slow }, kv, others }
     }
 
     /// Answers a call of the service.
@@ -88,7 +86,6 @@ impl Ranges {
 #[derive(Clone, Debug)]
 struct Reader {
     node: Handle,
-    metrics: Arc<Metrics>,
     config: Config,
     slow: SlowCalls,
 }
@@ -122,7 +119,6 @@ impl Reader {
         self.allow(serializable)?;
         let range = convert::kv::range(request).map_err(status::of_invalid)?;
 
-        self.metrics.ranges.inc();
         let new = match range.range {
             KeyRange::One(_) => range_answer::Answer::of_one,
             KeyRange::HalfOpen(..) | KeyRange::From(_) => range_answer::Answer::of_many,
@@ -147,7 +143,7 @@ impl Reader {
         self.allow(serializable)?;
         let range = convert::kv::range_stream(request).map_err(status::of_invalid)?;
 
-        self.metrics.ranges.inc();
+        self.node.figures().done.ranges.inc();
         let chunk_bytes = self.config.request_bytes_max;
         Ok(raw::many(range_stream::chunks(self.node.clone(), range, serializable, chunk_bytes)))
     }

@@ -8,6 +8,7 @@ use crate::{
         Error, TimeoutCause,
         bootstrap::check_format,
         fail_points,
+        figures::Kind,
         membership::config_change_of,
         metrics::seconds,
         ports::StageId,
@@ -62,7 +63,10 @@ impl Applier {
                 Ok(Some(Input::Applied(self.applied, changed)))
             }
             ApplyTask::Install(stage, position) => {
+                let shared = Arc::clone(&self.shared);
+                shared.metrics.figures.installing.set(1);
                 self.install(stage, position)?;
+                shared.metrics.figures.installing.set(0);
                 Ok(Some(Input::Installed(self.applied)))
             }
             ApplyTask::Promote(term) => {
@@ -141,15 +145,21 @@ impl Applier {
             let what = format!("entry {} is not the change that it asks for", entry.index);
             return Err(Fault::new(what));
         }
+        let figures = &self.shared.metrics.figures;
         let mut began = self.shared.clock.now_micros();
         for request in requests {
             let applied = state::apply(overlay, at, &request)
                 .map_err(|fault| fault.during(&format!("applying entry {}", entry.index)))?;
             overlay.absorb(applied.writes);
+            if let Ok(answer) = &applied.outcome {
+                let (response, ours) = (&answer.response, self.is_ours(&request));
+                figures.done.applied(&request.command, response, &applied.events, ours);
+            }
+            applied.leases.iter().for_each(|change| figures.done.lease(change));
             let ended = self.shared.clock.now_micros();
-            let took = ended.saturating_sub(began);
+            let took = ended.saturating_sub(std::mem::replace(&mut began, ended));
+            figures.applied(Kind::of(&request.command), applied.outcome.is_ok(), took);
             self.shared.note_applied(took, &request.command, applied.outcome.as_ref().err());
-            began = ended;
             batch.events.extend(applied.events);
             batch.leases.extend(applied.leases);
             if let (Command::Compact(revision), Ok(_)) = (&request.command, &applied.outcome) {

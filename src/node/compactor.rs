@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::{
     node::{
         Error, Handle, RequestError,
+        clock::unix_seconds,
         metrics::seconds,
         ports::Reclaim,
         shared::{Shared, gauge},
@@ -194,6 +195,8 @@ fn reclaim(shared: &Shared, what: Reclaim) -> Result<(), Fault> {
     let (started, before) = (shared.clock.now_micros(), used()?);
     let since = |then: u64| shared.clock.now_micros().saturating_sub(then);
     shared.metrics.compaction_running.set(1);
+    let figures = &shared.metrics.figures;
+    figures.defragmenting.set(i64::from(what == Reclaim::Everything));
     let forgotten = shared.store.reclaim(what, &mut || {
         let rested = shared.compactor.rest(REST);
         match has_room(shared) {
@@ -203,11 +206,19 @@ fn reclaim(shared: &Shared, what: Reclaim) -> Result<(), Fault> {
         }
     })?;
     shared.metrics.compaction_running.set(0);
+    figures.defragmenting.set(0);
     shared.compactor.done(what, forgotten);
     let Some(revision) = forgotten else { return Ok(()) };
 
     let (took, freed) = (since(started), before.saturating_sub(used()?));
     shared.metrics.compaction_seconds.observe(seconds(took));
+    match what {
+        Reclaim::Everything => figures.defragmented.observe(took),
+        Reclaim::History => {
+            figures.compacted.observe(took);
+            figures.compacted_at.set(gauge(unix_seconds()));
+        }
+    }
     shared.metrics.compaction_freed_bytes.inc_by(freed);
     let took_ms = took / 1_000;
     tracing::info!(%revision, took_ms, freed_bytes = freed, "compacted history is gone from disk");

@@ -17,7 +17,7 @@ use crate::{
         log_writer,
         metrics::seconds,
         ports::{LogStore, Peers, StateStore},
-        shared::{Shared, Stop},
+        shared::{Shared, Stop, gauge},
         task::{ApplyTask, Chore, Input, LogTask, Output},
     },
     types::{Fault, limits},
@@ -190,6 +190,10 @@ impl Driver {
             }
             let now = shared.clock.now();
             if now >= next_tick {
+                if now.since(next_tick) > tick && shared.leader() == Some(shared.settings.member) {
+                    // Two intervals since the last one: others wait for it meanwhile.
+                    shared.metrics.figures.late_heartbeats.inc();
+                }
                 // After a pause of the process one tick passes, not all that were missed: nobody
                 // could be heard meanwhile, so they say nothing about the leader.
                 self.replica.handle(now, Input::Tick);
@@ -260,6 +264,7 @@ fn write_log(
         if done.synced {
             let took = shared.clock.now_micros().saturating_sub(started);
             shared.metrics.wal_fsync_seconds.observe(seconds(took));
+            shared.metrics.figures.log_bytes.set(gauge(log.written_bytes()));
         }
         // First the own replica: an answer to what is sent must not overtake the news of the sync.
         done.inputs.into_iter().for_each(|input| mailbox.post(input));

@@ -17,6 +17,7 @@ use crate::{
     node::{
         Error, RequestError, Settings, Stop, TimeoutCause,
         driver::Mailbox,
+        figures::Kind,
         membership::config_change,
         ports::{
             Asked, CheckpointId, Frame, Greeting, Hashed, Inbox, OwnedView, Peers, Promotion,
@@ -123,6 +124,7 @@ impl Handle {
         let sequence = shared.pending.next_sequence();
         let settings = self.settings();
         let id = RequestId { member: settings.member, boot: settings.boot, sequence };
+        let (kind, begun) = (Kind::of(&command), shared.clock.now_micros());
         let change = config_change(&command);
         let chunk = codec::encode_group(&[Request { id, identity, command }]);
         if chunk.len() > settings.request_bytes_max {
@@ -144,6 +146,8 @@ impl Handle {
         if result.is_err() {
             shared.metrics.proposals_failed.inc();
         }
+        let took = shared.clock.now_micros().saturating_sub(begun);
+        shared.metrics.figures.asked(kind, matches!(result, Ok(Ok(_))), took);
         result?.map_err(RequestError::from)
     }
 
@@ -202,7 +206,11 @@ impl Handle {
         let (waiter, woken) = oneshot::channel();
         self.offer(ask(waiter))?;
         // When the member stops, the driver ends and drops all waiters.
-        self.in_time(async { woken.await.map_err(|_| self.why_dropped()) }).await
+        let told = self.in_time(async { woken.await.map_err(|_| self.why_dropped()) }).await;
+        if told.is_err() {
+            self.shared().metrics.figures.failed_rounds.inc();
+        }
+        told
     }
 
     /// The state as of the last applied batch. That of a fenced member may be older than what it

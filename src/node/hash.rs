@@ -30,6 +30,13 @@ impl Handle {
     ///
     /// A refusal because of the revision, or a fault of the disk.
     pub fn hash_at(&self, revision: Revision) -> Result<HashAt, RequestError> {
+        let begun = self.micros();
+        let hashed = self.hash_of_history(revision);
+        self.figures().hash_at.observe(self.micros_since(begun));
+        hashed
+    }
+
+    fn hash_of_history(&self, revision: Revision) -> Result<HashAt, RequestError> {
         for _ in 0..ATTEMPTS_MAX {
             let view = self.bulk_view()?;
             let store = meta::store(&*view).map_err(Error::from)?;
@@ -59,11 +66,13 @@ impl Handle {
     ///
     /// [`Error::TooManyRequests`] when compactions overtake it again and again, or a fault.
     pub fn hash_of_all(&self) -> Result<(u32, Revision), Error> {
+        let begun = self.micros();
         for _ in 0..ATTEMPTS_MAX {
             let view = self.bulk_view()?;
             let store = meta::store(&*view)?;
             let hash = state::hash::whole(&*view).inspect_err(|fault| self.stop_for(fault))?;
             if self.shared().compacted() == store.compacted {
+                self.figures().hash.observe(self.micros_since(begun));
                 return Ok((hash, store.revision));
             }
         }

@@ -24,7 +24,13 @@ pub(super) fn carry_out(shared: &Shared, chore: Chore) -> Result<Input, Fault> {
             shared.store.flush()?;
             shared.store.flushed().map(Input::Flushed)
         }
-        Chore::Checkpoint => Ok(Input::CheckpointMade(shared.store.checkpoint())),
+        Chore::Checkpoint => {
+            let begun = shared.clock.now_micros();
+            let made = shared.store.checkpoint();
+            let took = shared.clock.now_micros().saturating_sub(begun);
+            shared.metrics.figures.checkpoints.observe(took);
+            Ok(Input::CheckpointMade(made))
+        }
         Chore::RaiseFence(above) => shared.fence_store()?.raise(above).map(|_| Input::FenceRaised),
         Chore::LiftFence => shared.fence_store()?.lift().map(|()| Input::FenceLifted),
     }

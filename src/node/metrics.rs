@@ -6,6 +6,8 @@ use prometheus_client::metrics::{
     histogram::{Histogram, exponential_buckets},
 };
 
+use crate::node::Figures;
+
 /// Handles of the figures a member keeps. Clones share the figure.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -21,8 +23,6 @@ pub struct Metrics {
     pub proposals_committed: Gauge,
     /// The applied index.
     pub proposals_applied: Gauge,
-    /// Requests that wait for their outcome.
-    pub proposals_pending: Gauge,
     /// Requests that ended without an outcome.
     pub proposals_failed: Counter,
     /// Seconds that a write and sync of the log took.
@@ -63,6 +63,8 @@ pub struct Metrics {
     pub states_not_compared: Counter,
     /// Rounds in which members held different data.
     pub states_differed: Counter,
+    /// How much was asked, applied and read.
+    pub figures: Figures,
 }
 
 impl Default for Metrics {
@@ -75,7 +77,6 @@ impl Default for Metrics {
             leader_changes_seen: Counter::default(),
             proposals_committed: Gauge::default(),
             proposals_applied: Gauge::default(),
-            proposals_pending: Gauge::default(),
             proposals_failed: Counter::default(),
             wal_fsync_seconds: seconds(),
             disk_hangs: Gauge::default(),
@@ -96,6 +97,7 @@ impl Default for Metrics {
             states_compared: Counter::default(),
             states_not_compared: Counter::default(),
             states_differed: Counter::default(),
+            figures: Figures::default(),
         }
     }
 }

@@ -36,6 +36,7 @@ mod error;
 pub mod fail_points;
 mod fan_out;
 mod fence;
+pub mod figures;
 mod force;
 mod forward;
 mod handle;
@@ -77,6 +78,7 @@ pub use self::{
     driver::{Threads, start},
     error::{Error, RequestError, TimeoutCause},
     fence::{Fencing, Greeting},
+    figures::Figures,
     force::force_new_cluster,
     handle::{Handle, Status},
     hash::HashAt,

@@ -39,6 +39,11 @@ pub trait LogStore: Send + Sync {
 
     /// Empties the log, which from now on begins after `to`: in one synced unit with `hard_state`.
     fn reset(&self, to: Position, hard_state: HardState) -> Result<(), Fault>;
+
+    /// Bytes that were written to files since the log was opened, as far as that is counted.
+    fn written_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// A log store as the raft room reads it.
@@ -111,6 +116,11 @@ pub trait StateStore: Send + Sync {
     /// caches.
     fn bulk_view(&self) -> Result<OwnedView, Fault> {
         self.view()
+    }
+
+    /// How many views are being read.
+    fn open_views(&self) -> u64 {
+        0
     }
 
     /// Commits the writes as one unit. It need not survive a crash by itself: the log replays it.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -25,6 +26,8 @@ pub(super) struct ReadIndex {
     waiting: Waiters,
     round: Option<Round>,
     confirmed: BTreeMap<Index, Vec<Waiter>>,
+    /// Counts rounds that were not answered in time, and answers that came after that.
+    slow_rounds: Counter,
 }
 
 #[derive(Debug)]
@@ -57,7 +60,7 @@ impl Waiters {
 }
 
 impl ReadIndex {
-    pub(super) fn new(member: MemberId, boot: BootNumber) -> Self {
+    pub(super) fn new(member: MemberId, boot: BootNumber, slow_rounds: Counter) -> Self {
         Self {
             member,
             boot,
@@ -65,6 +68,7 @@ impl ReadIndex {
             waiting: Waiters::default(),
             round: None,
             confirmed: BTreeMap::new(),
+            slow_rounds,
         }
     }
 
@@ -111,7 +115,10 @@ impl ReadIndex {
                 wake(round.waiters.leader);
                 self.confirmed.entry(state.index).or_default().extend(round.waiters.state);
             }
-            other => self.round = other,
+            other => {
+                self.slow_rounds.inc();
+                self.round = other;
+            }
         }
     }
 
@@ -139,11 +146,12 @@ impl ReadIndex {
     }
 
     fn drop_stale_round(&mut self, under: (Term, Option<MemberId>), now: Millis) {
-        let stale = self.round.as_ref().is_some_and(|round| {
-            round.under != under || now.since(round.asked) >= limits::READ_INDEX_RETRY
-        });
-        if !stale {
+        let is_late = |round: &Round| now.since(round.asked) >= limits::READ_INDEX_RETRY;
+        if !self.round.as_ref().is_some_and(|round| round.under != under || is_late(round)) {
             return;
+        }
+        if self.round.as_ref().is_some_and(is_late) {
+            self.slow_rounds.inc();
         }
         if let Some(mut round) = self.round.take() {
             round.waiters.forget_closed();
@@ -167,7 +175,7 @@ mod tests {
     const UNDER: (Term, Option<MemberId>) = (Term(3), Some(MemberId(1)));
 
     fn reads() -> (ReadIndex, oneshot::Receiver<()>) {
-        let mut reads = ReadIndex::new(MemberId(1), BootNumber(1));
+        let mut reads = ReadIndex::new(MemberId(1), BootNumber(1), Counter::default());
         let (waiter, woken) = oneshot::channel();
         reads.wait(waiter);
         (reads, woken)

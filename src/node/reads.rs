@@ -142,9 +142,28 @@ impl Handle {
         serializable: bool,
         new: impl Fn() -> S + Send,
     ) -> Result<Listing<S>, RequestError> {
-        if !serializable {
-            self.read_barrier().await?;
-        }
+        let (figures, begun) = (self.figures(), self.micros());
+        let listed = async {
+            if !serializable {
+                self.read_barrier().await?;
+            }
+            let confirmed = self.micros();
+            let listed = self.list_now(range, new).await;
+            figures.ranged.observe(listed.is_ok(), self.micros_since(confirmed));
+            listed
+        };
+        let listed = listed.await;
+        figures.done.ranges.inc();
+        figures.read.observe(listed.is_ok(), self.micros_since(begun));
+        listed
+    }
+
+    /// Reads a range from the state here.
+    async fn list_now<S: Sink>(
+        &self,
+        range: Range,
+        new: impl Fn() -> S + Send,
+    ) -> Result<Listing<S>, RequestError> {
         if let Some(part) = self.list_small(&range, new()).await? {
             return Ok(part.whole(None));
         }
@@ -211,9 +230,19 @@ impl Handle {
         txn: Txn,
         serializable: bool,
     ) -> Result<(Revision, TxnResponse), RequestError> {
-        if !serializable {
-            self.read_barrier().await?;
-        }
+        let begun = self.micros();
+        let read = async {
+            if !serializable {
+                self.read_barrier().await?;
+            }
+            self.read_txn_now(txn).await
+        };
+        let read = read.await;
+        self.figures().read_txn.observe(read.is_ok(), self.micros_since(begun));
+        read
+    }
+
+    async fn read_txn_now(&self, txn: Txn) -> Result<(Revision, TxnResponse), RequestError> {
         let read = |view: &dyn View, txn: &Txn| -> Result<_, ApplyError> {
             Ok((meta::revision(view)?, state::txn::read_only(view, txn)?))
         };

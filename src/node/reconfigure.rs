@@ -165,7 +165,7 @@ impl Handle {
         let node = self.clone();
         Box::pin(async move {
             let promoted = node.promote_as_leader(id).await;
-            match node.told("promotion", id, promoted) {
+            let decided = match node.told("promotion", id, promoted) {
                 Ok(_) => Ok(Promotion::Done),
                 Err(MembershipError::NotEnoughStarted) => Ok(Promotion::NotEnoughStarted),
                 Err(MembershipError::LearnerNotReady) => Ok(Promotion::NotReady),
@@ -178,7 +178,11 @@ impl Handle {
                 Err(MembershipError::Unhealthy) => {
                     unreachable!("a promotion does not depend on contact")
                 }
+            };
+            if let Ok(promotion) = decided {
+                node.shared().metrics.figures.decided(promotion);
             }
+            decided
         })
     }
 

@@ -183,7 +183,6 @@ impl Shared {
     pub(super) fn set_committed(&self, index: Index) {
         self.committed.store(index.0, Ordering::Release);
         self.metrics.proposals_committed.set(gauge(index.0));
-        self.metrics.proposals_pending.set(gauge(self.pending.len() as u64));
     }
 
     /// Sends writes away while this member leads and far more is committed than applied here. One that

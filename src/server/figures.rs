@@ -12,12 +12,12 @@ use prometheus_client::{
 };
 
 use crate::{
-    api::version,
+    api::{convert, version},
     node::{self, Handle},
     registry::Views,
-    state::{member, meta},
+    state::{Range, RevisionFilter, Sort, member, meta, mvcc},
     telemetry::Metrics,
-    types::Fault,
+    types::{Fault, Key, KeyRange},
     watch::Hub,
 };
 
@@ -37,7 +37,6 @@ pub(super) fn of_node(metrics: &Metrics) -> node::Metrics {
         leader_changes_seen: metrics.leader_changes_seen.clone(),
         proposals_committed: metrics.proposals_committed.clone(),
         proposals_applied: metrics.proposals_applied.clone(),
-        proposals_pending: metrics.proposals_pending.clone(),
         proposals_failed: metrics.proposals_failed.clone(),
         wal_fsync_seconds: metrics.wal_fsync_seconds.clone(),
         disk_hangs: metrics.disk_hangs.clone(),
@@ -56,6 +55,7 @@ pub(super) fn of_node(metrics: &Metrics) -> node::Metrics {
         states_compared: metrics.states_compared.clone(),
         states_not_compared: metrics.states_not_compared.clone(),
         states_differed: metrics.states_differed.clone(),
+        figures: node::Figures::default(),
     }
 }
 
@@ -64,8 +64,21 @@ pub(super) fn of_node(metrics: &Metrics) -> node::Metrics {
 pub(super) struct StoreFigures(pub(super) Handle);
 
 impl StoreFigures {
-    fn read(&self) -> Result<[(&'static str, &'static str, i64); 5], Fault> {
+    fn read(&self) -> Result<[(&'static str, &'static str, i64); 8], Fault> {
+        // It counts the views of others.
+        let open_views = i64::try_from(self.0.open_views()).unwrap_or(i64::MAX);
         let view = self.0.view().map_err(|error| Fault::new(error.to_string()))?;
+        let everything = Range {
+            range: KeyRange::From(Key::new(vec![0]).expect("the first key is not empty")),
+            revision: 0,
+            limit: 0,
+            sort: Sort::default(),
+            keys_only: false,
+            count_only: true,
+            filter: RevisionFilter::default(),
+        };
+        let keys = mvcc::count(&*view, &everything);
+        let pending = i64::try_from(self.0.pending()).unwrap_or(i64::MAX);
         let size = i64::try_from(self.0.db_size()).unwrap_or(i64::MAX);
         let learner =
             member::find(&*view, self.0.member_id())?.is_some_and(|member| member.learner);
@@ -79,7 +92,32 @@ impl StoreFigures {
             ("etcd_mvcc_db_total_size_in_bytes", "Logical size", size),
             ("etcd_mvcc_db_total_size_in_use_in_bytes", "Logical size in use", size),
             ("etcd_server_is_learner", "Whether this member is a learner", i64::from(learner)),
+            ("etcd_debugging_mvcc_keys_total", "Keys that live", keys.unwrap_or(0)),
+            ("etcd_mvcc_db_open_read_transactions", "Views that are being read", open_views),
+            ("etcd_server_proposals_pending", "Requests that wait for their outcome", pending),
         ])
+    }
+}
+
+impl StoreFigures {
+    /// The alarms that are raised, of any member.
+    fn encode_alarms(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(alarms) = self.0.view().ok().and_then(|view| meta::alarms(&*view).ok()) else {
+            return Ok(());
+        };
+        if alarms.is_empty() {
+            return Ok(());
+        }
+        let raised = ConstGauge::new(1_i64);
+        let (name, help) = ("etcd_debugging_server_alarms", "Alarms that are raised");
+        let kind = raised.metric_type();
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+        for alarm in alarms {
+            let kind = convert::maintenance::alarm_name(alarm.kind).to_owned();
+            let labels = [("server_id", alarm.member.to_string()), ("alarm_type", kind)];
+            raised.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }
 
@@ -96,6 +134,7 @@ impl Collector for StoreFigures {
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;
             gauge.encode(family.encode_family(&[(label, version)])?)
         };
+        version("etcd_server_id", "Who this member is", "server_id", &self.0.member_id().to_string())?;
         let server = version::SERVER;
         version("etcd_server_version", "The version of the API", "server_version", server)?;
         if let Some(agreed) = self.0.cluster_version() {
@@ -103,7 +142,7 @@ impl Collector for StoreFigures {
             let help = "What all members understand";
             version("etcd_cluster_version", help, "cluster_version", agreed)?;
         }
-        Ok(())
+        self.encode_alarms(encoder)
     }
 }
 

@@ -15,13 +15,13 @@ use super::{
     face::Face,
     figures::{self, RegistryFigures, StoreFigures, WatchFigures},
     identity::Prepared,
-    listener, publish,
+    listener, node_figures, publish,
     stop::Requests,
     tasks::Tasks,
 };
 use crate::{
     api,
-    config::{self, Config, ListenUrl, Url},
+    config::{self, Config, ListenUrl, MetricsDetail, Url},
     node::{self, AutoCompaction, Handle, MonotonicClock, Settings, Stop, Threads, ports::Peers},
     registry::Views,
     storage::DataDir,
@@ -68,7 +68,8 @@ impl Member {
         let (version, data_dir) = (env!("CARGO_PKG_VERSION"), config.data_dir.display());
         info!(version, %cluster, %member, %boot, %data_dir, "starting");
 
-        let metrics = Metrics::new();
+        let durations = config.observe.metrics == MetricsDetail::Extensive;
+        let metrics = Metrics::with_durations(durations);
         let peer_metrics = PeerMetrics::default();
         metrics.register(|registry| peer_metrics.register(registry));
         let identity = transport::Config {
@@ -95,7 +96,7 @@ impl Member {
         };
         let (figures, clock) = (figures::of_node(&metrics), Arc::new(MonotonicClock::default()));
         let (node, threads) =
-            node::start(settings, figures, clock, &opened, log, store, out.clone())
+            node::start(settings, figures, clock, &opened, log.clone(), store, out.clone())
                 .map_err(Error::Start)?;
         out.attach(Arc::new(node.clone()));
         if let Some(members) = members {
@@ -104,6 +105,7 @@ impl Member {
         out.reached_at(&own_urls(&node, config));
         let views = Views::new(node.clone(), config.registry_view_bytes);
         metrics.register(|registry| {
+            node_figures::register(registry, &node, &log);
             registry.register_collector(Box::new(StoreFigures(node.clone())));
             registry.register_collector(Box::new(RegistryFigures(Arc::clone(&views))));
             registry.register_collector(Box::new(WatchFigures(Arc::clone(node.watch_hub()))));

@@ -28,6 +28,7 @@ mod identity;
 mod join;
 mod listener;
 mod member;
+mod node_figures;
 mod phase;
 mod publish;
 mod stop;

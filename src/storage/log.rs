@@ -11,6 +11,7 @@ mod record;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod writer;
 
 use std::{
     any::Any,
@@ -19,7 +20,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use raft_engine::{Command, Config, Engine, LogBatch, MessageExt, ReadableSize, RecoveryMode};
@@ -28,7 +29,7 @@ use crate::{
     node::{LogStart, fail_points, ports::LogStore},
     raft::{HardState, LogEntry, LogState, LogWrite, Position},
     storage::{DataDir, log::files::LogFiles},
-    types::{Fault, Index, Term},
+    types::{Distribution, Fault, Index, Term},
 };
 
 /// The engine holds many logs; this is the number of ours.
@@ -135,7 +136,14 @@ impl Log {
         let log = Self { engine, files, path, bounds, start, _dir: Arc::clone(dir) };
         log.find_bounds()?;
         log.find_start()?;
+        log.files.written().counts.store(true, Ordering::Relaxed);
         Ok(log)
+    }
+
+    /// How long writes to the log's files took, in microseconds. They wait for no disk.
+    #[must_use]
+    pub fn write_micros(&self) -> &Arc<Distribution> {
+        &self.files.written().micros
     }
 
     /// Lets the engine reuse files of dropped entries. Cheap when there is nothing to do.
@@ -281,6 +289,10 @@ impl Log {
 }
 
 impl LogStore for Log {
+    fn written_bytes(&self) -> u64 {
+        self.files.written().bytes.load(Ordering::Relaxed)
+    }
+
     fn load(&self) -> Result<LogState, Fault> {
         let Bounds { truncated, last, .. } = *self.bounds();
         let hard_state = self.hard_state()?;

@@ -113,6 +113,10 @@ impl StateStore for Store {
         Ok(Box::new(StoredView::new(self.current(), Caching::Off)))
     }
 
+    fn open_views(&self) -> u64 {
+        self.current().snapshots()
+    }
+
     fn commit(&self, writes: Writes) -> Result<(), Fault> {
         self.current().commit(writes)
     }

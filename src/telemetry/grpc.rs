@@ -11,6 +11,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
+use super::spread::{MICROS_PER_SECOND, Spread};
+use crate::types::Distribution;
+
 /// Whether a call carries one message or many, in each direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallKind {
@@ -39,12 +42,39 @@ pub struct GrpcMethod {
     pub kind: CallKind,
     started: Counter,
     handled: [Counter; CODES.len()],
+    received: Counter,
+    sent: Counter,
+    /// In microseconds; only when it was asked for.
+    handling: Option<Arc<Distribution>>,
 }
 
 impl GrpcMethod {
     /// Counts a call that began.
     pub fn started(&self) {
         self.started.inc();
+    }
+
+    /// Counts messages of clients.
+    pub fn received(&self, messages: u64) {
+        self.received.inc_by(messages);
+    }
+
+    /// Counts messages to clients.
+    pub fn sent(&self, messages: u64) {
+        self.sent.inc_by(messages);
+    }
+
+    /// Whether it is of use to know how long a call took.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        self.handling.is_some()
+    }
+
+    /// Counts how long a call took from its begin to its end.
+    pub fn took(&self, micros: u64) {
+        if let Some(handling) = &self.handling {
+            handling.observe(micros);
+        }
     }
 
     /// Counts a call that ended with this gRPC status code; codes that do not exist count as
@@ -162,7 +192,7 @@ const SERVICES: &[Service] = &[
     },
     Service {
         name: "grpc.health.v1.Health",
-        unary: &["Check"],
+        unary: &["Check", "List"],
         server_stream: &["Watch"],
         bidi_stream: &[],
     },
@@ -170,14 +200,27 @@ const SERVICES: &[Service] = &[
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
-/// Makes and registers the counters, by path: `/etcdserverpb.KV/Range`.
-pub(super) fn register(registry: &mut Registry) -> BTreeMap<String, Arc<GrpcMethod>> {
+/// The bounds of durations of calls, in microseconds: those that Prometheus' libraries begin with.
+static HANDLING_MICROS: [u64; 11] = [
+    5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
+    10_000_000,
+];
+
+/// Makes and registers the counters, by path: `/etcdserverpb.KV/Range`. With `timed`, durations of
+/// calls are counted, too.
+pub(super) fn register(registry: &mut Registry, timed: bool) -> BTreeMap<String, Arc<GrpcMethod>> {
     let started = Family::<Labels<3>, Counter>::default();
     let handled = Family::<Labels<4>, Counter>::default();
+    let received = Family::<Labels<3>, Counter>::default();
+    let sent = Family::<Labels<3>, Counter>::default();
     registry.register("grpc_server_started", "gRPC calls that began", started.clone());
     registry.register("grpc_server_handled", "gRPC calls that ended, by code", handled.clone());
+    let help = "Messages of gRPC calls that came from clients";
+    registry.register("grpc_server_msg_received", help, received.clone());
+    let help = "Messages of gRPC calls that went to clients";
+    registry.register("grpc_server_msg_sent", help, sent.clone());
 
-    let mut methods = BTreeMap::new();
+    let (mut methods, mut durations) = (BTreeMap::new(), Vec::new());
     for service in SERVICES {
         let kinds = [
             (CallKind::Unary, service.unary),
@@ -202,14 +245,22 @@ pub(super) fn register(registry: &mut Registry) -> BTreeMap<String, Arc<GrpcMeth
                         code_label,
                     ])
                 });
+                let handling = timed.then(|| Arc::new(Distribution::new(&HANDLING_MICROS)));
+                durations.extend(handling.clone().map(|handling| (labels.to_vec(), handling)));
                 let method = GrpcMethod {
                     kind,
                     started: started.get_or_create_owned(&labels),
                     handled: counters,
+                    received: received.get_or_create_owned(&labels),
+                    sent: sent.get_or_create_owned(&labels),
+                    handling,
                 };
                 methods.insert(format!("/{}/{name}", service.name), Arc::new(method));
             }
         }
     }
+    let (name, help) = ("grpc_server_handling_seconds", "Time from begin to end of gRPC calls");
+    let spread = Spread::new(name, help, MICROS_PER_SECOND, true, durations);
+    registry.register_collector(Box::new(spread));
     methods
 }

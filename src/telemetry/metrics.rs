@@ -19,6 +19,7 @@ use prometheus_client::{
 };
 
 use super::{
+    Callers, Probes, callers,
     grpc::{self, GrpcMethod},
     process::{self, Process},
     text::from_open_metrics,
@@ -39,8 +40,6 @@ pub struct Metrics {
     pub proposals_committed: Gauge,
     /// Index up to which the log is applied.
     pub proposals_applied: Gauge,
-    /// Proposals that wait on this member for their outcome.
-    pub proposals_pending: Gauge,
     /// Proposals that failed on this member.
     pub proposals_failed: Counter,
 
@@ -72,9 +71,6 @@ pub struct Metrics {
     /// Comparisons that found members with different data.
     pub states_differed: Counter,
 
-    /// Ranges served.
-    pub ranges: Counter,
-
     /// Renewals by this member's lease clock.
     pub leases_renewed: Counter,
     /// Renewals of leases that its clock did not know.
@@ -88,6 +84,11 @@ pub struct Metrics {
     pub clients: ListenerMetrics,
     /// What goes through the listeners for other members.
     pub peers: ListenerMetrics,
+
+    /// Which versions of libraries call.
+    pub callers: Arc<Callers>,
+    /// What probes and scrapers were told.
+    pub probes: Probes,
 
     grpc: BTreeMap<String, Arc<GrpcMethod>>,
     registry: Mutex<Registry>,
@@ -109,12 +110,21 @@ pub struct ListenerMetrics {
 }
 
 impl Metrics {
-    /// All figures at zero.
+    /// All figures at zero, without durations of single calls.
     #[must_use]
     pub fn new() -> Arc<Self> {
+        Self::with_durations(false)
+    }
+
+    /// All figures at zero, and durations of single calls when they are asked for.
+    #[must_use]
+    pub fn with_durations(durations: bool) -> Arc<Self> {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(Process::new()));
-        let grpc = grpc::register(&mut registry);
+        let grpc = grpc::register(&mut registry, durations);
+        let (callers, probes) = (Arc::<Callers>::default(), Probes::default());
+        registry.register_collector(Box::new(callers::Shown(Arc::clone(&callers))));
+        probes.register(&mut registry);
         let mut new = Registered(registry);
         Arc::new(Self {
             has_leader: new.one("etcd_server_has_leader", "Whether a leader is known"),
@@ -125,7 +135,6 @@ impl Metrics {
             proposals_committed: new
                 .one("etcd_server_proposals_committed_total", "Committed index"),
             proposals_applied: new.one("etcd_server_proposals_applied_total", "Applied index"),
-            proposals_pending: new.one("etcd_server_proposals_pending", "Proposals that wait"),
             proposals_failed: new.one("etcd_server_proposals_failed", "Proposals that failed"),
             wal_fsync_seconds: new
                 .seconds("etcd_disk_wal_fsync_duration_seconds", "Synced log writes"),
@@ -149,7 +158,6 @@ impl Metrics {
                 .one("quorate_states_not_compared", "Members that could not be compared"),
             states_differed: new
                 .one("quorate_states_differed", "Comparisons that found different data"),
-            ranges: new.one("etcd_mvcc_range", "Ranges served"),
             leases_renewed: new
                 .one("etcd_debugging_lease_renewed", "Renewals by this member's clock"),
             leases_not_found: new
@@ -168,6 +176,8 @@ impl Metrics {
                 "quorate_server_peer_received_bytes",
                 "quorate_server_peer_sent_bytes",
             ),
+            callers,
+            probes,
             grpc,
             registry: Mutex::new(new.0),
         })

@@ -8,16 +8,22 @@
 //! figure that cannot be read is left out. Label values come from closed lists or are member ids,
 //! never keys, users or addresses.
 
+mod callers;
 mod grpc;
 mod log;
 mod metrics;
+mod probes;
 mod process;
+mod spread;
 mod text;
 
+pub use callers::Callers;
 pub use grpc::{CallKind, GrpcMethod};
 pub use log::init;
 pub use metrics::{ListenerMetrics, Metrics};
+pub use probes::{Probes, Scrape};
 pub use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+pub use spread::{MICROS_PER_SECOND, SeriesLabels, Spread};

@@ -1,21 +1,54 @@
 //! The exposition format that every scraper reads: Prometheus text, version 0.0.4.
 //!
-//! The library writes its successor, OpenMetrics, which differs in two things: there the name in a
-//! counter's description lacks the `_total` that its samples have, and the text ends with a mark.
+//! The library writes its successor, OpenMetrics, which differs in a few things: there the name in a
+//! counter's description lacks the `_total` that its samples have, every counter has that ending, a
+//! whole number as a bound is written with a fraction, and the text ends with a mark.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
 const END_MARK: &str = "# EOF";
 
+/// Counters to which etcd gave no ending.
+const BARE: [&str; 8] = [
+    "etcd_network_snapshot_receive_failures",
+    "etcd_network_snapshot_receive_success",
+    "etcd_network_snapshot_send_failures",
+    "etcd_network_snapshot_send_success",
+    "etcd_server_health_failures",
+    "etcd_server_health_success",
+    "etcd_server_learner_promote_failures",
+    "etcd_server_learner_promote_successes",
+];
+
 /// Rewrites OpenMetrics text as Prometheus text.
 pub(super) fn from_open_metrics(text: &str) -> String {
-    let counters: BTreeSet<&str> = text.lines().filter_map(counter_name).collect();
+    let mut counters: BTreeSet<&str> = text.lines().filter_map(counter_name).collect();
+    counters.retain(|name| !BARE.contains(name));
     let mut out = String::with_capacity(text.len());
     for line in text.lines().filter(|line| *line != END_MARK) {
-        out.push_str(&described(line, &counters));
+        match without_ending(line) {
+            Some((name, rest)) => out.extend([name, rest]),
+            None => out.push_str(&with_whole_bound(&described(line, &counters))),
+        }
         out.push('\n');
     }
     out
+}
+
+/// A sample of a counter that has no ending: its name, and the rest of the line.
+fn without_ending(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.split_at_checked(line.find("_total")?)?;
+    BARE.contains(&name).then_some((name, rest.strip_prefix("_total")?))
+}
+
+/// The line with a bound that is a whole number written as one: others write it so, and Prometheus
+/// puts buckets together by the text of their bounds.
+fn with_whole_bound(line: &str) -> Cow<'_, str> {
+    let whole = line.split_once("le=\"").and_then(|(before, rest)| {
+        let (bound, after) = rest.split_once('"')?;
+        Some(format!("{before}le=\"{}\"{after}", bound.strip_suffix(".0")?))
+    });
+    whole.map_or(Cow::Borrowed(line), Cow::Owned)
 }
 
 /// The counter that a `# TYPE` line describes.
@@ -51,6 +84,20 @@ mod tests {
             classic,
             "# HELP a_total How often.\n# TYPE a_total counter\na_total{b=\"c\"} 1\n\
              # HELP g Now.\n# TYPE g gauge\ng 2\n"
+        );
+    }
+
+    /// Some counters of etcd have no ending, and whole bounds have no fraction.
+    #[test]
+    fn names_and_bounds_are_as_others_write_them() {
+        let open = "# TYPE etcd_server_health_success counter\n\
+                    etcd_server_health_success_total 3\n\
+                    h_bucket{le=\"1.0\"} 1\nh_bucket{le=\"0.1\",a=\"b\"} 1\n";
+
+        assert_eq!(
+            from_open_metrics(open),
+            "# TYPE etcd_server_health_success counter\netcd_server_health_success 3\n\
+             h_bucket{le=\"1\"} 1\nh_bucket{le=\"0.1\",a=\"b\"} 1\n"
         );
     }
 }

@@ -54,7 +54,7 @@ impl GrpcPeers {
         member.unlisted = member.unlisted.map(|streams| streams.saturating_sub(1));
         if member.unlisted == Some(0) {
             members.remove(&from);
-            self.metrics.forget(from);
+            self.metrics.forget(self.config().member, from);
         }
     }
 

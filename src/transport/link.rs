@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tonic::{
-    Response, Status,
+    Code, Response, Status,
     transport::{Channel, Endpoint},
 };
 use tracing::{debug, info, warn};
@@ -24,7 +24,7 @@ use super::{
     Config, contact::Direction, metrics::MemberMetrics, peers::Shared, queue::Queue, wire,
 };
 use crate::{
-    proto::internal::{PeerAck, peer_client::PeerClient},
+    proto::internal::{EchoRequest, PeerAck, peer_client::PeerClient},
     types::{MemberId, limits},
 };
 
@@ -38,6 +38,9 @@ const REMOVED_AFTER: Duration = Duration::from_secs(1);
 
 /// A stream that lasted this long was accepted: a refusal comes in the first round trip.
 const SETTLED_AFTER: Duration = Duration::from_millis(500);
+
+/// How long after an answer a member is asked again for how long answers take.
+const ASK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the task of a link works with.
 pub(super) struct Link {
@@ -105,6 +108,23 @@ impl Link {
         }
     }
 
+    /// Asks the member now and then, on the connection that the stream is on, and counts how long
+    /// the answer takes. Never ends.
+    async fn time_round_trips(&self, mut client: PeerClient<Channel>) {
+        loop {
+            let begun = Instant::now();
+            // A member that does not know the question answers just as fast.
+            let answered = match client.echo(EchoRequest {}).await {
+                Ok(_) => true,
+                Err(status) => status.code() == Code::Unimplemented,
+            };
+            if answered {
+                self.metrics.round_trips.observe(begun.elapsed().as_secs_f64());
+            }
+            sleep(ASK_EVERY).await;
+        }
+    }
+
     async fn attempt(&self, index: usize, url: &str) -> Ended {
         let Some(inbox) = self.shared.inbox() else {
             let reason = "this member is about to stop".into();
@@ -114,6 +134,7 @@ impl Link {
             Ok(channel) => channel,
             Err(reason) => return Ended { settled: false, removed: false, reason },
         };
+        let round_trips = self.time_round_trips(PeerClient::new(channel.clone()));
         let mut client =
             PeerClient::new(channel).max_encoding_message_size(limits::PEER_MESSAGE_BYTES_MAX);
         let greeting =
@@ -121,7 +142,7 @@ impl Link {
         let begun = Instant::now();
         let call = client.messages(self.queue.read(greeting));
         let settle = sleep(SETTLED_AFTER);
-        pin!(call, settle);
+        pin!(call, settle, round_trips);
 
         // Counts while it is kept.
         let mut stream = None;
@@ -134,14 +155,33 @@ impl Link {
                     return Ended { settled: stream.is_some(), removed, reason: reason(result) };
                 }
                 () = self.signals.dropped.notified() => self.shared.unreachable(self.to),
+                () = &mut round_trips, if stream.is_some() => {}
                 () = &mut settle, if stream.is_none() => {
                     let contacts = &self.shared.contacts;
-                    stream = Some(contacts.stream(self.to, Direction::Outgoing, begun));
+                    let counted = contacts.stream(self.to, Direction::Outgoing, begun);
+                    stream = Some((counted, Active::new(&self.metrics)));
                     self.signals.url.store(index, Ordering::Relaxed);
                     info!(peer = %self.to, url, "stream to member is open");
                 }
             }
         }
+    }
+}
+
+/// Shows a stream as open until this is dropped.
+struct Active(MemberMetrics);
+
+impl Active {
+    fn new(metrics: &MemberMetrics) -> Self {
+        metrics.active.set(1);
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.set(0);
+        self.0.disconnected.inc();
     }
 }
 

@@ -229,7 +229,7 @@ impl GrpcPeers {
         let config = self.shared.config;
         let queue = Queue::new(limits::PEER_QUEUE_MAX, limits::PEER_QUEUE_BYTES_MAX);
         let signals = Arc::new(Signals::default());
-        let metrics = self.metrics.member(to);
+        let metrics = self.metrics.member(config.member, to);
 
         // Channels start tasks of their own, which belong on this runtime too.
         let _on_runtime = self.shared.runtime.enter();
@@ -344,6 +344,9 @@ impl Peers for GrpcPeers {
             .filter(|member| member.id != self.shared.config.member)
             .map(|member| (member.id, Arc::from(member.peer_urls.as_slice())))
             .collect();
+        for member in &membership.members {
+            self.metrics.known(self.shared.config.member, member.id);
+        }
         let mut current = self.members.write().unwrap_or_else(PoisonError::into_inner);
         let gone = current.extract_if(.., |id, member| match others.get(id) {
             Some(urls) => {
@@ -354,7 +357,7 @@ impl Peers for GrpcPeers {
         });
         for (id, member) in gone.collect::<Vec<_>>() {
             if !others.contains_key(&id) {
-                self.metrics.forget(id);
+                self.metrics.forget(self.shared.config.member, id);
                 self.drop_later(member);
             }
         }

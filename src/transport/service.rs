@@ -27,7 +27,7 @@ use crate::{
         ports::{HASH_FORMULA, Hashed, Inbox, Span},
     },
     proto::internal::{
-        Handshake, LeaseRenewalAnswer, LeaseRenewalBatch, LeaseTimeLeftRequest,
+        EchoRequest, EchoResponse, Handshake, LeaseRenewalAnswer, LeaseRenewalBatch, LeaseTimeLeftRequest,
         LeaseTimeLeftResponse, MembersRequest, MembersResponse, PeerAck, PeerFrame,
         PromoteMemberRequest, PromoteMemberResponse, SnapshotChunk, SnapshotProgressRequest,
         SnapshotProgressResponse, StateHashRequest, StateHashResponse,
@@ -274,6 +274,10 @@ impl Peer for PeerService {
             return Err(Status::unavailable("this member has no state yet"));
         }
         Ok(Response::new(wire::members_response(self.peers.config().cluster, &membership)))
+    }
+
+    async fn echo(&self, _: Request<EchoRequest>) -> Result<Response<EchoResponse>, Status> {
+        Ok(Response::new(EchoResponse {}))
     }
 
     async fn state_hash(

@@ -1,5 +1,5 @@
-//! Snapshots to and from each other member. Those that etcd has bear its names, which lack the
-//! suffix that a counter would be given: so they are gauges.
+//! Snapshots to and from each other member. Those that etcd has bear its names; whoever shows them
+//! takes care that two of its counters have no ending.
 
 use prometheus_client::{
     metrics::{
@@ -28,8 +28,8 @@ pub(super) struct SnapshotMetrics {
 #[derive(Clone, Debug)]
 struct Direction {
     inflight: Family<Labels, Gauge>,
-    success: Family<Labels, Gauge>,
-    failures: Family<Labels, Gauge>,
+    success: Family<Labels, Counter>,
+    failures: Family<Labels, Counter>,
     seconds: Histograms,
     bytes: Family<Labels, Counter>,
 }
@@ -99,8 +99,8 @@ impl Direction {
 #[derive(Debug)]
 pub(super) struct Running {
     inflight: Gauge,
-    success: Gauge,
-    failures: Gauge,
+    success: Counter,
+    failures: Counter,
     seconds: Histogram,
     start: Instant,
     arrived: bool,

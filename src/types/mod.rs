@@ -5,6 +5,7 @@
 //! clock and no error of its own other than [`Fault`], which means that this member's disk or data is
 //! bad, and [`UrlError`].
 
+pub mod distribution;
 pub mod fault;
 pub mod id;
 pub mod identity;
@@ -14,6 +15,7 @@ pub mod revision;
 pub mod time;
 pub mod url;
 
+pub use distribution::{Distributed, Distribution};
 pub use fault::Fault;
 pub use id::{
     BootNumber, ClusterId, Incarnation, Index, LeaseId, MemberId, Position, RequestId, Term,

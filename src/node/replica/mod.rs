@@ -77,7 +77,7 @@ impl Replica {
         applied: Position,
         reader: Arc<dyn crate::node::ports::LogStore>,
     ) -> Result<Self, Fault> {
-        let settings = &shared.settings;
+        let (settings, figures) = (&shared.settings, &shared.metrics.figures);
         let config = CoreConfig {
             id: settings.member,
             heartbeat_ticks: 1,
@@ -89,7 +89,7 @@ impl Replica {
         Ok(Self {
             forwards: Forwards::new(settings.boot),
             forwarded: Forwarded::default(),
-            reads: ReadIndex::new(settings.member, settings.boot),
+            reads: ReadIndex::new(settings.member, settings.boot, figures.slow_rounds.clone()),
             writing: Writing::after(log.hard_state),
             hang: Hang::default(),
             snapshots: Snapshots::default(),

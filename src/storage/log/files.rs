@@ -17,7 +17,14 @@ use std::{
 
 use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission};
 
-use crate::{node::fail_points, storage::log::scan, types::Fault};
+use crate::{
+    node::fail_points,
+    storage::log::{
+        scan,
+        writer::{LogWriter, Written},
+    },
+    types::Fault,
+};
 
 type Inner = DefaultFileSystem;
 type InnerHandle = <Inner as FileSystem>::Handle;
@@ -40,6 +47,7 @@ const REWRITTEN: &str = ".rewrite";
 pub(super) struct LogFiles {
     inner: Inner,
     refused: Arc<Mutex<Option<Fault>>>,
+    written: Written,
 }
 
 /// A way to read one.
@@ -57,7 +65,7 @@ pub(super) struct LogFile {
 
 impl LogFiles {
     pub(super) fn new() -> Self {
-        Self { inner: DefaultFileSystem, refused: Arc::default() }
+        Self { inner: DefaultFileSystem, refused: Arc::default(), written: Written::default() }
     }
 
     /// The file that the calling thread has read last.
@@ -70,6 +78,11 @@ impl LogFiles {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What is written to the files, and how long that takes.
+    pub(super) fn written(&self) -> &Written {
+        &self.written
+    }
+
     fn file(&self, inner: InnerHandle, path: &Path) -> LogFile {
         LogFile { inner: Arc::new(inner), path: path.into(), refused: Arc::clone(&self.refused) }
     }
@@ -78,7 +91,7 @@ impl LogFiles {
 impl FileSystem for LogFiles {
     type Handle = LogFile;
     type Reader = LogReader;
-    type Writer = <Inner as FileSystem>::Writer;
+    type Writer = LogWriter;
 
     fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<LogFile> {
         Ok(self.file(self.inner.create(&path)?, path.as_ref()))
@@ -106,8 +119,9 @@ impl FileSystem for LogFiles {
         Ok(LogReader { inner, path: Arc::clone(&file.path) })
     }
 
-    fn new_writer(&self, file: Arc<LogFile>) -> io::Result<Self::Writer> {
-        self.inner.new_writer(Arc::clone(&file.inner))
+    fn new_writer(&self, file: Arc<LogFile>) -> io::Result<LogWriter> {
+        let inner = self.inner.new_writer(Arc::clone(&file.inner))?;
+        Ok(LogWriter::new(inner, self.written.clone()))
     }
 }
 

@@ -164,6 +164,11 @@ impl Database {
         self.raise_mark()
     }
 
+    /// How many views there are: each holds one of the engine's snapshots.
+    pub(super) fn snapshots(&self) -> u64 {
+        self.db.property_int_value(properties::NUM_SNAPSHOTS).ok().flatten().unwrap_or(0)
+    }
+
     /// Whether flushes and compactions work.
     pub(super) fn check(&self) -> Result<(), Fault> {
         let errors = self
