@@ -13,6 +13,7 @@ use crate::{
         kv_server::Kv,
     },
     state::{self, Answer, Command},
+    telemetry::TraceParent,
     types::{Identity, Revision},
 };
 
@@ -31,24 +32,38 @@ impl KvService {
         Self { node, config, slow }
     }
 
-    async fn propose(&self, command: Command) -> Result<Answer, Status> {
+    /// Has a command agreed on and applied. `parent`: the trace that this is a step of.
+    async fn propose(
+        &self,
+        parent: Option<TraceParent>,
+        command: Command,
+    ) -> Result<Answer, Status> {
+        let _step = parent.map(|parent| parent.step("agree and apply"));
         self.node.propose(Identity::anonymous(), command).await.map_err(status::of_request)
     }
 
-    async fn put_now(&self, request: PutRequest) -> Result<PutResponse, Status> {
+    async fn put_now(
+        &self,
+        parent: Option<TraceParent>,
+        request: PutRequest,
+    ) -> Result<PutResponse, Status> {
         // Before anything in it is looked at, as in etcd.
         self.node.ensure_room(convert::cost::of_put(&request)).map_err(status::of_refused)?;
         let put = convert::kv::put(request).map_err(status::of_invalid)?;
-        let Answer { revision, response } = self.propose(Command::Put(put)).await?;
+        let Answer { revision, response } = self.propose(parent, Command::Put(put)).await?;
         let state::Response::Put(put) = response else {
             unreachable!("a put got the answer of another command");
         };
         Ok(convert::kv::put_response(header(&self.node, revision), put))
     }
 
-    async fn delete_now(&self, request: DeleteRangeRequest) -> Result<DeleteRangeResponse, Status> {
+    async fn delete_now(
+        &self,
+        parent: Option<TraceParent>,
+        request: DeleteRangeRequest,
+    ) -> Result<DeleteRangeResponse, Status> {
         let delete = convert::kv::delete_range(request).map_err(status::of_invalid)?;
-        let Answer { revision, response } = self.propose(Command::DeleteRange(delete)).await?;
+        let Answer { revision, response } = self.propose(parent, Command::DeleteRange(delete)).await?;
         let state::Response::DeleteRange(delete) = response else {
             unreachable!("a delete got the answer of another command");
         };
@@ -56,7 +71,11 @@ impl KvService {
         Ok(convert::kv::delete_range_response(header, delete))
     }
 
-    async fn txn_now(&self, request: TxnRequest) -> Result<TxnResponse, Status> {
+    async fn txn_now(
+        &self,
+        parent: Option<TraceParent>,
+        request: TxnRequest,
+    ) -> Result<TxnResponse, Status> {
         self.node.ensure_room(convert::cost::of_txn(&request)).map_err(status::of_refused)?;
         let convert::txn::Checked { txn, serializable } =
             convert::txn::txn(request, self.config.txn_ops_max).map_err(status::of_invalid)?;
@@ -65,7 +84,7 @@ impl KvService {
         let (revision, txn) = if state::txn::is_read_only(&txn) {
             self.node.read_txn(txn, serializable).await.map_err(status::of_request)?
         } else {
-            let Answer { revision, response } = self.propose(Command::Txn(txn)).await?;
+            let Answer { revision, response } = self.propose(parent, Command::Txn(txn)).await?;
             let state::Response::Txn(txn) = response else {
                 unreachable!("a transaction got the answer of another command");
             };
@@ -87,6 +106,11 @@ impl KvService {
     }
 }
 
+/// The message of a request, and the trace that it is part of.
+fn taken<M>(mut request: Request<M>) -> (Option<TraceParent>, M) {
+    (request.extensions_mut().remove::<TraceParent>(), request.into_inner())
+}
+
 #[tonic::async_trait]
 impl Kv for KvService {
     async fn range(&self, _: Request<RangeRequest>) -> Result<Response<RangeResponse>, Status> {
@@ -103,9 +127,9 @@ impl Kv for KvService {
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Result<Response<PutResponse>, Status> {
-        let request = request.into_inner();
+        let (parent, request) = taken(request);
         let watched = self.slow.watch(&request);
-        let answer = self.put_now(request).await;
+        let answer = self.put_now(parent, request).await;
         watched.ended(&answer);
         answer.map(Response::new)
     }
@@ -114,17 +138,17 @@ impl Kv for KvService {
         &self,
         request: Request<DeleteRangeRequest>,
     ) -> Result<Response<DeleteRangeResponse>, Status> {
-        let request = request.into_inner();
+        let (parent, request) = taken(request);
         let watched = self.slow.watch(&request);
-        let answer = self.delete_now(request).await;
+        let answer = self.delete_now(parent, request).await;
         watched.ended(&answer);
         answer.map(Response::new)
     }
 
     async fn txn(&self, request: Request<TxnRequest>) -> Result<Response<TxnResponse>, Status> {
-        let request = request.into_inner();
+        let (parent, request) = taken(request);
         let watched = self.slow.watch(&request);
-        let answer = self.txn_now(request).await;
+        let answer = self.txn_now(parent, request).await;
         watched.ended(&answer);
         answer.map(Response::new)
     }

@@ -28,7 +28,10 @@ use tonic::{
 use tonic_prost::{ProstCodec, ProstDecoder};
 use tower::{BoxError, service_fn};
 
-use crate::{api::sips::Sips, node::Slot};
+use crate::{
+    api::{layers::Heard, sips::Sips},
+    node::Slot,
+};
 
 /// Requests with such answers are small: a key, its end and numbers.
 const REQUEST_BUFFER_BYTES: usize = 512;
@@ -89,7 +92,7 @@ where
     });
     let codec = RequestOnly { buffer_bytes: STREAM_BUFFER_BYTES, message: PhantomData };
     let mut grpc = Grpc::new(codec).max_decoding_message_size(bytes_max);
-    let response = grpc.streaming(service, request.map(Sips::new)).await;
+    let response = grpc.streaming(service, Heard::of(request.map(Sips::new))).await;
     give_way(response, made)
 }
 

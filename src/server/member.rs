@@ -18,6 +18,7 @@ use super::{
     listener, node_figures, publish,
     stop::Requests,
     tasks::Tasks,
+    traces,
 };
 use crate::{
     api,
@@ -25,7 +26,7 @@ use crate::{
     node::{self, AutoCompaction, Handle, MonotonicClock, Settings, Stop, Threads, ports::Peers},
     registry::Views,
     storage::DataDir,
-    telemetry::Metrics,
+    telemetry::{Metrics, Spans},
     transport::{self, GrpcPeers, PeerMetrics, PeerService},
     types::{Fault, Millis},
 };
@@ -47,6 +48,7 @@ pub(super) struct Member {
     tasks: Tasks,
     clients: Face,
     peers: Face,
+    spans: Option<Spans>,
 }
 
 /// Both directions of what goes between members.
@@ -70,6 +72,8 @@ impl Member {
 
         let durations = config.observe.metrics == MetricsDetail::Extensive;
         let metrics = Metrics::with_durations(durations);
+        let spans = traces::start(&config.observe);
+        spans.iter().for_each(|spans| drop(metrics.spans.set(spans.clone())));
         let peer_metrics = PeerMetrics::default();
         metrics.register(|registry| peer_metrics.register(registry));
         let identity = transport::Config {
@@ -130,7 +134,7 @@ impl Member {
         let sockets = (sockets.clients, sockets.metrics);
         let clients = client_face(config, &node, &metrics, views, sockets);
         let links = GrpcLinks { out, closing };
-        Ok(Self { node, threads, links, dir, tasks, clients, peers })
+        Ok(Self { node, threads, links, dir, tasks, clients, peers, spans })
     }
 
     /// Serves until the member is asked to stop, has a fault, or loses one of its parts.
@@ -200,6 +204,7 @@ impl Member {
         self.node.shutdown();
         let ended = timeout(THREADS_END_WITHIN, spawn_blocking(|| self.threads.join())).await;
         self.links.out.close();
+        traces::end(self.spans).await;
         match ended {
             Ok(Ok(Ok(()))) => {
                 info!("stopped");
@@ -222,6 +227,7 @@ impl Member {
         // The reason is known already.
         let _ = timeout(PEERS_END_WITHIN, spawn_blocking(|| self.threads.join())).await;
         self.links.out.close();
+        traces::end(self.spans).await;
     }
 }
 

@@ -33,6 +33,7 @@ mod phase;
 mod publish;
 mod stop;
 mod tasks;
+mod traces;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Write,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use prometheus_client::{
@@ -19,7 +19,7 @@ use prometheus_client::{
 };
 
 use super::{
-    Callers, Probes, callers,
+    Callers, Probes, Spans, callers,
     grpc::{self, GrpcMethod},
     process::{self, Process},
     text::from_open_metrics,
@@ -89,6 +89,8 @@ pub struct Metrics {
     pub callers: Arc<Callers>,
     /// What probes and scrapers were told.
     pub probes: Probes,
+    /// Makes spans of calls, when they are wanted.
+    pub spans: OnceLock<Spans>,
 
     grpc: BTreeMap<String, Arc<GrpcMethod>>,
     registry: Mutex<Registry>,
@@ -178,6 +180,7 @@ impl Metrics {
             ),
             callers,
             probes,
+            spans: OnceLock::new(),
             grpc,
             registry: Mutex::new(new.0),
         })

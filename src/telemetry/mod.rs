@@ -4,6 +4,8 @@
 //! [`Metrics`] holds a typed handle for every figure; whoever has one counts without asking anybody
 //! and without taking a lock. Other rooms may add figures of their own with [`Metrics::register`].
 //!
+//! [`Spans`] makes the spans of traces, when somebody wants them.
+//!
 //! Nothing here decides anything, and nothing here fails: a log that cannot be written is lost, a
 //! figure that cannot be read is left out. Label values come from closed lists or are member ids,
 //! never keys, users or addresses.
@@ -14,6 +16,7 @@ mod log;
 mod metrics;
 mod probes;
 mod process;
+mod spans;
 mod spread;
 mod text;
 
@@ -26,4 +29,5 @@ pub use prometheus_client::{
     metrics::{counter::Counter, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+pub use spans::{CallSpan, Spans, Step, TraceParent, TraceSettings};
 pub use spread::{MICROS_PER_SECOND, SeriesLabels, Spread};

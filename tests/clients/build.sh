@@ -4,8 +4,8 @@
 # keyed by their requirements.
 #
 #   tests/clients/build.sh [program...]     programs: descriptors scenario etcdctl etcd-peer python
-#                                                     prometheus stock-aetcd stock-etcd3
-#                                                     stock-node
+#                                                     prometheus promtool stock-aetcd
+#                                                     stock-etcd3 stock-node
 #
 # Without arguments it builds all of them. Each program's path is printed on standard output, in the
 # order asked for; everything else goes to standard error. A program whose language is missing here is
@@ -126,16 +126,16 @@ EOF
     printf '%s\n' "$bin/stock-node"
 }
 
-# Debian's Prometheus: the one that is installed, or the program out of its package. The package itself
-# is not installed, for it would start a service.
+# fetch_prometheus PROGRAM: Debian's Prometheus or its promtool: the one that is installed, or the
+# program out of its package. The package itself is not installed, for it would start a service.
 fetch_prometheus() {
-    if command -v prometheus >/dev/null 2>&1; then
-        command -v prometheus
+    if command -v "$1" >/dev/null 2>&1; then
+        command -v "$1"
         return
     fi
-    if [ ! -x "$bin/prometheus" ]; then
+    if [ ! -x "$bin/$1" ]; then
         if ! command -v apt-get >/dev/null 2>&1 || ! command -v dpkg-deb >/dev/null 2>&1; then
-            say 'SKIPPED prometheus: there is neither a prometheus nor apt'
+            say "SKIPPED $1: there is neither a $1 nor apt"
             return
         fi
         mkdir -p "$bin"
@@ -143,18 +143,18 @@ fetch_prometheus() {
         # Where nobody has fetched the list of packages yet, who may does.
         if ! (cd "$unpacked" && { apt-get -qq download prometheus ||
             { apt-get -qq update && apt-get -qq download prometheus; }; } &&
-            dpkg-deb --extract prometheus_*.deb . && mv usr/bin/prometheus "$aside") >&2; then
+            dpkg-deb --extract prometheus_*.deb . && mv "usr/bin/$1" "$aside") >&2; then
             rm -rf "$unpacked"
-            say 'SKIPPED prometheus: its package could not be fetched'
+            say "SKIPPED $1: its package could not be fetched"
             return
         fi
         rm -rf "$unpacked"
-        mv -f "$aside" "$bin/prometheus"
+        mv -f "$aside" "$bin/$1"
     fi
-    printf '%s\n' "$bin/prometheus"
+    printf '%s\n' "$bin/$1"
 }
 
-[ $# -gt 0 ] || set -- descriptors scenario etcdctl etcd-peer python prometheus \
+[ $# -gt 0 ] || set -- descriptors scenario etcdctl etcd-peer python prometheus promtool \
     stock-aetcd stock-etcd3 stock-node
 for program in "$@"; do
     case $program in
@@ -166,7 +166,7 @@ for program in "$@"; do
     stock-aetcd) build_python stock-aetcd stock_aetcd.py aetcd.txt ;;
     stock-etcd3) build_python stock-etcd3 stock_etcd3.py etcd3.txt ;;
     stock-node) build_node ;;
-    prometheus) fetch_prometheus ;;
+    prometheus | promtool) fetch_prometheus "$program" ;;
     *)
         say "unknown program $program"
         exit 2

@@ -38,6 +38,7 @@ mod local_cluster;
 mod locks;
 mod maintenance;
 mod membership;
+mod metrics;
 mod quota;
 mod registry;
 mod registry_http;

@@ -80,6 +80,7 @@ func parse() (*embed.Config, bool, error) {
 	election := flag.Uint("election-timeout", 1000, "milliseconds without a leader until an election")
 	withParent := flag.Bool("exit-with-parent", false, "stop when standard input ends")
 	quotaBytes := flag.Int64("quota-backend-bytes", 0, "bytes that the store may grow to; 0 for etcd's default of 2 GiB")
+	metrics := flag.String("metrics", "basic", "which figures there are: basic or extensive")
 	flag.Parse()
 
 	for _, required := range []string{"name", "data-dir", "client-url", "peer-url", "initial-cluster"} {
@@ -108,6 +109,7 @@ func parse() (*embed.Config, bool, error) {
 	config.ElectionMs = *election
 	config.QuotaBackendBytes = *quotaBytes
 	config.LogLevel = *logLevel
+	config.Metrics = *metrics
 	config.LogOutputs = []string{"stderr"}
 	return config, *withParent, nil
 }

@@ -23,9 +23,22 @@ enum Check {
     NonLearner,
 }
 
-const LIVEZ: &[Check] = &[Check::SerializableRead];
-const READYZ: &[Check] =
-    &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
+/// A page, and what it looks at.
+struct Page {
+    name: &'static str,
+    checks: &'static [Check],
+}
+
+const LIVEZ: Page = Page { name: "livez", checks: &[Check::SerializableRead] };
+const READYZ: Page = Page {
+    name: "readyz",
+    checks: &[
+        Check::DataCorruption,
+        Check::SerializableRead,
+        Check::LinearizableRead,
+        Check::NonLearner,
+    ],
+};
 
 impl Check {
     const fn name(self) -> &'static str {
@@ -64,12 +77,12 @@ type Asked<V> = (State<Arc<Pages<V>>>, Method, Uri);
 
 /// Whether the member lives.
 pub(super) async fn livez<V: Vitals>((state, method, uri): Asked<V>) -> Response {
-    all(LIVEZ, &state, &method, &uri).await
+    all(&LIVEZ, &state, &method, &uri).await
 }
 
 /// Whether the member is ready for requests.
 pub(super) async fn readyz<V: Vitals>((state, method, uri): Asked<V>) -> Response {
-    all(READYZ, &state, &method, &uri).await
+    all(&READYZ, &state, &method, &uri).await
 }
 
 /// One of the checks of [`livez`].
@@ -77,7 +90,7 @@ pub(super) async fn livez_one<V: Vitals>(
     name: Path<String>,
     (state, method, uri): Asked<V>,
 ) -> Response {
-    one(LIVEZ, &name, &state, &method, &uri).await
+    one(&LIVEZ, &name, &state, &method, &uri).await
 }
 
 /// One of the checks of [`readyz`].
@@ -85,34 +98,39 @@ pub(super) async fn readyz_one<V: Vitals>(
     name: Path<String>,
     (state, method, uri): Asked<V>,
 ) -> Response {
-    one(READYZ, &name, &state, &method, &uri).await
+    one(&READYZ, &name, &state, &method, &uri).await
 }
 
 async fn all<V: Vitals>(
-    checks: &[Check],
+    page: &Page,
     pages: &Pages<V>,
     method: &Method,
     uri: &Uri,
 ) -> Response {
     let query = Query::parse(uri.query());
-    let checks = checks.iter().copied().filter(|check| !query.exclude.contains(check.name()));
-    report(checks, pages, method, &query).await
+    let checks = page.checks.iter().copied();
+    let checks = checks.filter(|check| !query.exclude.contains(check.name()));
+    report(page.name, checks, pages, method, &query).await
 }
 
 async fn one<V: Vitals>(
-    checks: &[Check],
+    page: &Page,
     name: &str,
     pages: &Pages<V>,
     method: &Method,
     uri: &Uri,
 ) -> Response {
-    match checks.iter().copied().find(|check| check.name() == name) {
-        Some(check) => report([check].into_iter(), pages, method, &Query::parse(uri.query())).await,
+    match page.checks.iter().copied().find(|check| check.name() == name) {
+        Some(check) => {
+            let query = Query::parse(uri.query());
+            report(page.name, [check].into_iter(), pages, method, &query).await
+        }
         None => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
     }
 }
 
 async fn report<V: Vitals>(
+    page: &'static str,
     checks: impl Iterator<Item = Check> + Send,
     pages: &Pages<V>,
     method: &Method,
@@ -124,8 +142,10 @@ async fn report<V: Vitals>(
     let (mut lines, mut well) = (String::new(), true);
     for check in checks {
         let name = check.name();
+        let made = check.run(pages).await;
+        pages.metrics.probes.checked(page, name, made.is_ok());
         // Writing to a string cannot fail.
-        let _ = match check.run(pages).await {
+        let _ = match made {
             Ok(()) => writeln!(lines, "[+]{name} ok"),
             Err(error) => {
                 well = false;

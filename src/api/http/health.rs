@@ -20,9 +20,16 @@ pub(super) async fn page<V: Vitals>(
     if let Some(refusal) = refuse_unless_get(&method) {
         return refusal;
     }
+    let probes = &pages.metrics.probes;
     let (code, health, reason) = match look(&pages.vitals, &Query::parse(uri.query())).await {
-        Ok(()) => (StatusCode::OK, "true", String::new()),
-        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, "false", reason),
+        Ok(()) => {
+            probes.healthy.inc();
+            (StatusCode::OK, "true", String::new())
+        }
+        Err(reason) => {
+            probes.unhealthy.inc();
+            (StatusCode::SERVICE_UNAVAILABLE, "false", reason)
+        }
     };
     json(code, format!(r#"{{"health":"{health}","reason":"{}"}}"#, escape(&reason)))
 }

@@ -9,6 +9,7 @@
 //! Absent: the JSON gateway, which is [`gateway`](crate::api::gateway).
 
 mod checks;
+mod debug;
 mod form;
 mod health;
 mod prometheus;
@@ -50,6 +51,7 @@ pub fn routes<V: Vitals>(vitals: V, metrics: Arc<Metrics>, learner_serves_reads:
     Router::new()
         .route("/version", any(version_page::<V>))
         .route("/metrics", any(metrics_page::<V>))
+        .route("/debug/vars", any(debug::vars::<V>))
         .route("/health", any(health::page::<V>))
         .route("/livez", any(checks::livez::<V>))
         .route("/livez/{check}", any(checks::livez_one::<V>))
@@ -75,7 +77,10 @@ async fn version_page<V: Vitals>(State(pages): State<Arc<Pages<V>>>, method: Met
 
 /// Answers every method, as etcd does.
 async fn metrics_page<V: Vitals>(State(pages): State<Arc<Pages<V>>>) -> Response {
-    ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], pages.metrics.encode()).into_response()
+    let _under_way = pages.metrics.probes.scrape();
+    let text = pages.metrics.encode();
+    pages.metrics.probes.scraped();
+    ([(header::CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response()
 }
 
 /// The refusal of every method but GET. HEAD too: etcd does not answer it either.

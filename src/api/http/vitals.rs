@@ -2,6 +2,8 @@
 
 use std::future::Future;
 
+use serde_json::{Value, json};
+
 use crate::{
     api::status,
     node::{self, Handle},
@@ -26,6 +28,11 @@ pub trait Vitals: Send + Sync + 'static {
 
     /// Whether this member has no vote.
     fn is_learner(&self) -> Result<bool, String>;
+
+    /// What raft knows, in the words of Go's raft library.
+    fn raft(&self) -> Value {
+        Value::Null
+    }
 
     /// Reads something: from this member's state, or, when `linearizable`, with a quorum's consent.
     fn read(&self, linearizable: bool) -> impl Future<Output = Result<(), String>> + Send;
@@ -53,6 +60,23 @@ impl Vitals for Handle {
         let view = self.view().map_err(text)?;
         let members = meta::members(&*view).map_err(|fault| text(fault.into()))?;
         Ok(members.iter().any(|member| member.id == self.member_id() && member.learner))
+    }
+
+    fn raft(&self) -> Value {
+        let status = self.status();
+        let role = match status.leader {
+            Some(leader) if leader == self.member_id() => Some("StateLeader"),
+            Some(_) => Some("StateFollower"),
+            None => None, // it may stand for election or not
+        };
+        json!({
+            "id": self.member_id().to_string(),
+            "term": status.term.0,
+            "commit": status.committed.0,
+            "lead": status.leader.map_or_else(|| "0".to_owned(), |leader| leader.to_string()),
+            "raftState": role,
+            "applied": status.applied.0,
+        })
     }
 
     async fn read(&self, linearizable: bool) -> Result<(), String> {

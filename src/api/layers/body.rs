@@ -17,6 +17,7 @@ use super::{
     Ending, Shared,
     call::{self, Call},
     corrupt,
+    messages::Framing,
 };
 use crate::{api::status, node};
 
@@ -30,6 +31,8 @@ pub struct GuardedBody<B> {
     leader_lost: Option<Ending>,
     /// It is a stream of this member's data.
     streams_data: bool,
+    /// Where messages begin in what a stream sends.
+    sent: Option<Framing>,
     /// Gone when nobody has to be asked.
     guard: Option<Arc<Shared>>,
 }
@@ -42,14 +45,15 @@ impl<B> GuardedBody<B> {
         streams_data: bool,
         guard: Arc<Shared>,
     ) -> Self {
+        let sent = call.is_stream().then(Framing::default);
         let (inner, call, guard) = (Some(inner), Some(call), Some(guard));
-        Self { inner, call, leader_lost, streams_data, guard }
+        Self { inner, call, leader_lost, streams_data, sent, guard }
     }
 
     /// A body that is not watched: its call has ended already, or somebody else watches it.
     #[must_use]
     pub fn unwatched(inner: Option<B>) -> Self {
-        Self { inner, call: None, leader_lost: None, streams_data: false, guard: None }
+        Self { inner, call: None, leader_lost: None, streams_data: false, sent: None, guard: None }
     }
 
     fn end(&mut self, code: Code) {
@@ -104,6 +108,12 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for GuardedBody<B> {
             Poll::Ready(Some(Ok(mut frame))) => {
                 if let Some(ending) = &mut self.leader_lost {
                     frame = ending.pass(frame);
+                }
+                if let Some(data) = frame.data_ref()
+                    && let Some(messages) = self.sent.as_mut().map(|sent| sent.count(data))
+                    && let Some(call) = &self.call
+                {
+                    call.sent(messages);
                 }
                 if let Some(trailers) = frame.trailers_mut() {
                     let message_bytes_max =

@@ -3,26 +3,63 @@
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
+use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use crate::{
     api::status,
-    telemetry::{CallKind, GrpcMethod, Metrics},
+    telemetry::{CallKind, CallSpan, Callers, GrpcMethod, Metrics, TraceParent},
 };
 
 /// A call that has begun. Dropped without an end it counts as cancelled: the client went away.
 pub(super) struct Call {
     /// Taken when the call has ended. Methods that are not known are not counted.
     method: Option<Arc<GrpcMethod>>,
+    /// Only when it is of use.
+    begun: Option<Instant>,
+    /// Only when traces are wanted.
+    span: Option<CallSpan>,
 }
 
 impl Call {
-    pub(super) fn begin(metrics: &Metrics, path: &str) -> Self {
+    pub(super) fn begin(metrics: &Metrics, path: &str, headers: &HeaderMap) -> Self {
         let method = metrics.grpc(path).cloned();
+        let mut begun = None;
         if let Some(method) = &method {
             method.started();
+            if method.kind != CallKind::BidiStream {
+                method.received(1);
+            }
+            begun = method.is_timed().then(Instant::now);
         }
-        Self { method }
+        let span = metrics.spans.get().filter(|_| method.is_some()).map(|spans| {
+            spans.call(path, |name| headers.get(name).and_then(|value| value.to_str().ok()))
+        });
+        Self { method, begun, span }
+    }
+
+    /// For what is done on the call's behalf, if it is traced.
+    pub(super) fn trace_parent(&self) -> Option<TraceParent> {
+        self.span.as_ref().and_then(CallSpan::parent)
+    }
+
+    /// Counts the call for the version of its client's library.
+    pub(super) fn counts_for(&self, callers: &Callers, version: Option<&str>) {
+        if let (Some(method), Some(version)) = (&self.method, version) {
+            callers.count(method.kind, version);
+        }
+    }
+
+    /// The method, if clients send as many messages in a call as they like.
+    pub(super) fn of_many_requests(&self) -> Option<Arc<GrpcMethod>> {
+        self.method.clone().filter(|method| method.kind == CallKind::BidiStream)
+    }
+
+    /// Counts messages to the client of a stream.
+    pub(super) fn sent(&self, messages: u64) {
+        if let Some(method) = &self.method {
+            method.sent(messages);
+        }
     }
 
     /// Whether there is such a method.
@@ -50,6 +87,15 @@ impl Call {
     fn record(&mut self, code: Code) {
         if let Some(method) = self.method.take() {
             method.handled(code.into());
+            if let Some(span) = self.span.take() {
+                span.end(code.into());
+            }
+            if method.kind == CallKind::Unary && code == Code::Ok {
+                method.sent(1);
+            }
+            if let Some(begun) = self.begun {
+                method.took(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+            }
         }
     }
 }

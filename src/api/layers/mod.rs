@@ -13,6 +13,7 @@ mod corrupt;
 mod ending;
 mod leadership;
 mod learner;
+mod messages;
 mod metadata;
 #[cfg(test)]
 mod tests;
@@ -37,9 +38,10 @@ pub use self::{
     ending::Ending,
     leadership::{Leadership, Lost},
     learner::LearnerGate,
+    messages::Heard,
 };
 
-use self::{call::Call, learner::Served};
+use self::{call::Call, learner::Served, messages::Counted};
 use crate::{
     api::{slow::SlowCalls, status},
     telemetry::Metrics,
@@ -94,7 +96,7 @@ impl Guard {
     /// Has `service` answer a call, if its metadata allow it.
     pub fn call<B, R, F>(
         &self,
-        request: Request<B>,
+        mut request: Request<B>,
         service: impl FnOnce(Request<B>) -> F,
     ) -> BoxFuture<'static, Result<Response<GuardedBody<R>>, Infallible>>
     where
@@ -103,7 +105,7 @@ impl Guard {
     {
         let shared = Arc::clone(&self.shared);
         let path = request.uri().path();
-        let call = Call::begin(&shared.metrics, path);
+        let call = Call::begin(&shared.metrics, path, request.headers());
         // A method that is not known is for its service to name, also on a learner.
         let refused = call.is_known()
             && shared.leadership.is_learner()
@@ -113,7 +115,8 @@ impl Guard {
         } else if shared.leadership.is_corrupt() && corrupt::concerns(path) {
             Err(corrupt::refusal())
         } else {
-            metadata::check(request.uri().path(), request.headers(), &*shared.leadership)
+            call.counts_for(&shared.metrics.callers, metadata::caller(request.headers()));
+            metadata::check(path, request.headers(), &*shared.leadership)
         };
         let rules = match rules {
             Ok(rules) => rules,
@@ -130,6 +133,12 @@ impl Guard {
         let uri = request.uri().clone();
         let slow = self.slow.as_ref().filter(|_| call.is_unary());
         let slow = slow.and_then(|slow| Some((slow.begin(uri.path())?, slow.clone())));
+        if let Some(method) = call.of_many_requests() {
+            request.extensions_mut().insert(Counted(method));
+        }
+        if let Some(parent) = call.trace_parent() {
+            request.extensions_mut().insert(parent);
+        }
         let response = service(request);
         Box::pin(async move {
             let (mut head, body) = response.await?.into_parts();

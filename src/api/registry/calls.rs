@@ -9,6 +9,7 @@ use tower::BoxError;
 
 use crate::{
     api::{
+        layers::Heard,
         raw,
         unary::{self, Answer, Answering},
     },
@@ -48,7 +49,7 @@ impl Registry {
         B::Error: Into<BoxError> + Send + 'static,
     {
         if request.uri().path() != "/quorate.registry.v1.Registry/Resolve" {
-            return unary::by_library(self.others.clone(), request);
+            return unary::by_library(self.others.clone(), Heard::of(request));
         }
         let Self { node, views, message_bytes_max, others: _ } = self.clone();
         Box::pin(async move {
