@@ -121,7 +121,8 @@ impl Group for ObserveSettings {
                 check.problem("distributed-tracing-sampling-rate", reason);
             }
             if !is_address(address) {
-                check.problem("distributed-tracing-address", format!("{address:?} is no host:port"));
+                check
+                    .problem("distributed-tracing-address", format!("{address:?} is no host:port"));
             }
         }
         Observe {

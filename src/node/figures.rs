@@ -310,9 +310,8 @@ impl Done {
             LeaseChange::Gone(_) => {
                 self.revoked.inc();
             }
-            LeaseChange::Checkpointed(..)
-            | LeaseChange::Attached(_)
-            | LeaseChange::Detached(_) => {}
+            LeaseChange::Checkpointed(..) | LeaseChange::Attached(_) | LeaseChange::Detached(_) => {
+            }
         }
     }
 }

@@ -134,7 +134,12 @@ impl Collector for StoreFigures {
             let mut family = encoder.encode_descriptor(name, help, None, kind)?;
             gauge.encode(family.encode_family(&[(label, version)])?)
         };
-        version("etcd_server_id", "Who this member is", "server_id", &self.0.member_id().to_string())?;
+        version(
+            "etcd_server_id",
+            "Who this member is",
+            "server_id",
+            &self.0.member_id().to_string(),
+        )?;
         let server = version::SERVER;
         version("etcd_server_version", "The version of the API", "server_version", server)?;
         if let Some(agreed) = self.0.cluster_version() {

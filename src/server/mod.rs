@@ -33,9 +33,9 @@ mod phase;
 mod publish;
 mod stop;
 mod tasks;
-mod traces;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 pub use discovery::DiscoveryError;
 pub use error::Error;

@@ -23,7 +23,11 @@ pub(super) fn start(observe: &Observe) -> Option<Spans> {
     };
     match Spans::start(&settings) {
         Ok(spans) => {
-            info!(collector = settings.address, per_million = settings.per_million, "calls are traced");
+            info!(
+                collector = settings.address,
+                per_million = settings.per_million,
+                "calls are traced"
+            );
             Some(spans)
         }
         Err(reason) => {

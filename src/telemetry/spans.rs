@@ -12,7 +12,9 @@ use std::{
 use opentelemetry::{
     Context, KeyValue,
     propagation::{Extractor, TextMapPropagator},
-    trace::{Span as _, SpanContext, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider},
+    trace::{
+        Span as _, SpanContext, SpanKind, Status, TraceContextExt, Tracer as _, TracerProvider,
+    },
 };
 use opentelemetry_otlp::{SpanExporter as OtlpExporter, WithExportConfig};
 use opentelemetry_sdk::{
@@ -20,8 +22,8 @@ use opentelemetry_sdk::{
     error::OTelSdkResult,
     propagation::TraceContextPropagator,
     trace::{
-        BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span, SpanData,
-        SpanExporter,
+        BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider, Span,
+        SpanData, SpanExporter,
     },
 };
 
@@ -94,13 +96,15 @@ impl Spans {
             .with_timeout(EXPORT_WITHIN)
             .build()
             .map_err(|error| error.to_string())?;
-        let told = Telling { inner: exporter, address: settings.address.clone(), fails: AtomicBool::new(false) };
+        let told =
+            Telling { inner: exporter, address: settings.address.clone(), fails: Fails::default() };
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(QUEUE_MAX)
             .with_scheduled_delay(BATCH_EVERY)
             .build();
         let processor = BatchSpanProcessor::builder(told).with_batch_config(batches).build();
-        let mut resource = Resource::builder_empty().with_service_name(settings.service_name.clone());
+        let mut resource =
+            Resource::builder_empty().with_service_name(settings.service_name.clone());
         if !settings.instance_id.is_empty() {
             let id = KeyValue::new("service.instance.id", settings.instance_id.clone());
             resource = resource.with_attribute(id);
@@ -117,10 +121,8 @@ impl Spans {
     /// the client sent under a name.
     #[must_use]
     pub fn call<'a>(&self, path: &str, header: impl Fn(&str) -> Option<&'a str>) -> CallSpan {
-        let parent = TraceContextPropagator::new().extract(&Headers {
-            traceparent: header(TRACEPARENT),
-            tracestate: header(TRACESTATE),
-        });
+        let parent = TraceContextPropagator::new()
+            .extract(&Headers { traceparent: header(TRACEPARENT), tracestate: header(TRACESTATE) });
         let name = path.trim_start_matches('/');
         let (service, method) = name.split_once('/').unwrap_or((name, ""));
         let span = self
@@ -205,19 +207,30 @@ impl Extractor for Headers<'_> {
 struct Telling {
     inner: OtlpExporter,
     address: String,
-    fails: AtomicBool,
+    fails: Fails,
+}
+
+/// Whether something failed when it was last tried.
+#[derive(Debug, Default)]
+struct Fails(AtomicBool);
+
+impl Fails {
+    /// It was tried: whether how it ended is another end than the last one.
+    fn is_news(&self, failed: bool) -> bool {
+        self.0.swap(failed, Ordering::Relaxed) != failed
+    }
 }
 
 impl SpanExporter for Telling {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let result = self.inner.export(batch).await;
-        let failed = self.fails.swap(result.is_err(), Ordering::Relaxed);
-        match &result {
-            Err(error) if !failed => {
-                tracing::warn!(collector = self.address, %error, "traces cannot be sent");
+        if self.fails.is_news(result.is_err()) {
+            match &result {
+                Err(error) => {
+                    tracing::warn!(collector = self.address, %error, "traces cannot be sent");
+                }
+                Ok(()) => tracing::info!(collector = self.address, "traces are sent again"),
             }
-            Ok(()) if failed => tracing::info!(collector = self.address, "traces are sent again"),
-            Ok(()) | Err(_) => {}
         }
         result
     }
@@ -228,5 +241,27 @@ impl SpanExporter for Telling {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.inner.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of many failures in a row the first is told of, and that it works again.
+    #[test]
+    fn failures_in_a_row_are_told_of_once() {
+        let fails = Fails::default();
+        let told = [false, true, true, false, false, true].map(|failed| fails.is_news(failed));
+        assert_eq!(told, [false, true, false, true, false, true]);
+    }
+
+    /// None, all, or some of the calls that are part of no trace.
+    #[test]
+    fn the_rate_is_of_a_million() {
+        assert!(matches!(sampler(0), Sampler::AlwaysOff));
+        assert!(matches!(sampler(ALL), Sampler::AlwaysOn));
+        let Sampler::TraceIdRatioBased(ratio) = sampler(250_000) else { panic!("a ratio") };
+        assert!((0.249..0.251).contains(&ratio), "{ratio}");
     }
 }

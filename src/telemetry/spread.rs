@@ -52,7 +52,8 @@ impl Collector for Spread {
         let kind = MetricType::Histogram;
         let mut family = encoder.encode_descriptor(self.name, self.help, None, kind)?;
         for (labels, read) in shown {
-            let bound = |bound: Option<u64>| bound.map_or(f64::MAX, |it| divided(it, self.per_unit));
+            let bound =
+                |bound: Option<u64>| bound.map_or(f64::MAX, |it| divided(it, self.per_unit));
             let counts = read.counts.iter().map(|(upper, count)| (bound(*upper), *count));
             let (counts, sum) = (counts.collect::<Vec<_>>(), divided(read.sum, self.per_unit));
             let count = read.count();

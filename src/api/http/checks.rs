@@ -101,12 +101,7 @@ pub(super) async fn readyz_one<V: Vitals>(
     one(&READYZ, &name, &state, &method, &uri).await
 }
 
-async fn all<V: Vitals>(
-    page: &Page,
-    pages: &Pages<V>,
-    method: &Method,
-    uri: &Uri,
-) -> Response {
+async fn all<V: Vitals>(page: &Page, pages: &Pages<V>, method: &Method, uri: &Uri) -> Response {
     let query = Query::parse(uri.query());
     let checks = page.checks.iter().copied();
     let checks = checks.filter(|check| !query.exclude.contains(check.name()));

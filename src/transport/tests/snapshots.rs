@@ -75,7 +75,7 @@ async fn a_snapshot_arrives_whole() {
     reported(&mut a, true).await;
     let figures = a.snapshot_figures();
     for line in [
-        "etcd_network_snapshot_send_success{To=\"b\"} 1",
+        "etcd_network_snapshot_send_success_total{To=\"b\"} 1",
         "etcd_network_snapshot_send_inflights_total{To=\"b\"} 0",
         "etcd_network_snapshot_send_total_duration_seconds_count{To=\"b\"} 1",
         "quorate_network_snapshot_sent_bytes_total{To=\"b\"} 1048593",
@@ -84,7 +84,7 @@ async fn a_snapshot_arrives_whole() {
     }
     let figures = b.snapshot_figures();
     for line in [
-        "etcd_network_snapshot_receive_success{From=\"a\"} 1",
+        "etcd_network_snapshot_receive_success_total{From=\"a\"} 1",
         "quorate_network_snapshot_received_bytes_total{From=\"a\"} 1048593",
     ] {
         assert!(figures.contains(line), "{line} is not in\n{figures}");

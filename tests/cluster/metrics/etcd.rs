@@ -22,7 +22,8 @@ impl Etcds {
         let program = program("etcd-peer").await?;
         let dir = tempfile::tempdir().unwrap();
         let ports: Vec<[Port; 2]> = (0..3).map(|_| [Port::free(), Port::free()]).collect();
-        let initial = ports.iter().enumerate().map(|(at, [_, peer])| format!("n{at}={}", peer.url()));
+        let initial =
+            ports.iter().enumerate().map(|(at, [_, peer])| format!("n{at}={}", peer.url()));
         let initial = initial.collect::<Vec<_>>().join(",");
         let start = |(at, [client, peer]): (usize, &[Port; 2])| {
             let name = format!("n{at}");

@@ -33,7 +33,9 @@ impl Page {
     fn parse(text: &str) -> Self {
         let (mut types, mut samples) = (BTreeMap::new(), Vec::new());
         for line in text.lines() {
-            if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|it| it.split_once(' ')) {
+            if let Some((name, kind)) =
+                line.strip_prefix("# TYPE ").and_then(|it| it.split_once(' '))
+            {
                 let before = types.insert(name.to_owned(), kind.to_owned());
                 assert_eq!(before, None, "{name} is described twice");
             } else if !line.starts_with('#') && !line.is_empty() {
