@@ -69,7 +69,7 @@ pub struct Metrics {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.0, 16));
+        let seconds = || Histogram::new(exponential_buckets(0.000_125, 2.0, 17));
         Self {
             has_leader: Gauge::default(),
             is_leader: Gauge::default(),

@@ -46,9 +46,21 @@ fn without_ending(line: &str) -> Option<(&str, &str)> {
 fn with_whole_bound(line: &str) -> Cow<'_, str> {
     let whole = line.split_once("le=\"").and_then(|(before, rest)| {
         let (bound, after) = rest.split_once('"')?;
-        Some(format!("{before}le=\"{}\"{after}", bound.strip_suffix(".0")?))
+        Some(format!("{before}le=\"{}\"{after}", whole_number(bound.strip_suffix(".0")?)))
     });
     whole.map_or(Cow::Borrowed(line), Cow::Owned)
+}
+
+/// Whole numbers from a million on have an exponent.
+fn whole_number(digits: &str) -> Cow<'_, str> {
+    match digits.split_at_checked(1) {
+        Some((first, rest)) if rest.len() >= 6 => {
+            let point = if rest.trim_end_matches('0').is_empty() { "" } else { "." };
+            let exponent = rest.len();
+            Cow::Owned(format!("{first}{point}{}e+{exponent:02}", rest.trim_end_matches('0')))
+        }
+        Some(_) | None => Cow::Borrowed(digits),
+    }
 }
 
 /// The counter that a `# TYPE` line describes.
@@ -99,5 +111,7 @@ mod tests {
             "# TYPE etcd_server_health_success counter\netcd_server_health_success 3\n\
              h_bucket{le=\"1\"} 1\nh_bucket{le=\"0.1\",a=\"b\"} 1\n"
         );
+        let numbers = ["16", "524288", "1048576", "1000000"].map(whole_number);
+        assert_eq!(numbers, ["16", "524288", "1.048576e+06", "1e+06"]);
     }
 }

@@ -69,7 +69,7 @@ fn named() -> BTreeSet<String> {
 async fn what_rules_look_at_is_there_and_moves() {
     let mut cluster = started().await;
     let mut waits_to_move = named();
-    assert_eq!(waits_to_move.len(), 13, "{waits_to_move:?}");
+    assert_eq!(waits_to_move.len(), 12, "{waits_to_move:?}");
     let at = async |cluster: &Cluster, index: usize| {
         Page::of(&authority(&cluster.endpoint(index))).await
     };

@@ -42,8 +42,8 @@ const LATE: &[(&str, &str)] = &[
     ("etcd_server_learner_promote_failures", "counter"),
 ];
 
-/// Every name that etcd shows after everything was used is shown here, with its type and its labels,
-/// or stands in a list with the reason; and no name is made up that looks like etcd's.
+/// Every name that etcd shows after everything was used is shown here, with its type, its labels and its
+/// bounds, or stands in a list with the reason; and no name is made up that looks like etcd's.
 #[tokio::test]
 async fn figures_are_those_of_etcd() {
     let Some(etcd) = Etcds::start().await else { return };
@@ -97,6 +97,10 @@ fn differences(theirs: &Page, ours: &Page) -> Vec<String> {
             differences.push(format!("{name} is a {kind}, here: {found:?}"));
         }
         let (want, found) = (labels.get(name), our_labels.get(name));
+        let (bounds, our_bounds) = (theirs.bounds(name), ours.bounds(name));
+        if !bounds.is_subset(&our_bounds) {
+            differences.push(format!("{name} has the bounds {bounds:?}, here: {our_bounds:?}"));
+        }
         if want.is_some() && want.unwrap_or(&none) != found.unwrap_or(&none) {
             differences.push(format!("{name} has the labels {want:?}, here: {found:?}"));
         }
@@ -117,11 +121,10 @@ async fn calls_count_as_in_etcd() {
     assert_eq!(codes.map(|it| it.value).collect::<Vec<_>>(), [0.0; 17]);
 
     let mut client = cluster.client(0).await;
-    let mut watching = client.watch("a", None).await.unwrap();
-    watching.message().await.unwrap().expect("the watch is created");
+    let (watcher, mut events) = client.watch("a", None).await.unwrap();
     for value in ["1", "2"] {
         client.put("a", value, None).await.unwrap();
-        watching.message().await.unwrap().expect("an event");
+        events.message().await.unwrap().expect("an event");
     }
     let of_watch = async |name: &str| {
         let page = Page::of(&ours).await;
@@ -131,7 +134,8 @@ async fn calls_count_as_in_etcd() {
     assert_eq!(of_watch("grpc_server_msg_sent_total").await, 3.0);
     assert_eq!(of_watch("grpc_server_started_total").await, 1.0);
     assert_eq!(of_watch("grpc_server_handled_total").await, 0.0);
-    drop((client, watching));
+    // Not the other half: that would be a stream which its client has brought to its end.
+    drop(events);
 
     eventually("the watch to end", super::SOON, async || {
         let page = Page::of(&ours).await;
@@ -142,4 +146,5 @@ async fn calls_count_as_in_etcd() {
         (cancelled == Some(1.0)).then_some(())
     })
     .await;
+    drop(watcher);
 }

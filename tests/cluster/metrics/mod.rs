@@ -32,11 +32,10 @@ async fn use_all(client: &mut Client, authority: &str) {
     keeper.keep_alive().await.unwrap();
     kept.message().await.unwrap().expect("an answer to the renewal");
     client.lease_revoke(lease).await.unwrap();
-    let mut watching = client.watch("b", None).await.unwrap();
-    watching.message().await.unwrap().expect("the watch is created");
+    let (watcher, mut events) = client.watch("b", None).await.unwrap();
     client.put("b", "seen", None).await.unwrap();
-    watching.message().await.unwrap().expect("an event");
-    drop(watching);
+    events.message().await.unwrap().expect("an event");
+    drop((events, watcher));
     client.compact(2, None).await.unwrap();
     client.hash_kv(0).await.unwrap();
     client.hash().await.unwrap();

@@ -77,6 +77,13 @@ impl Page {
         labels
     }
 
+    /// The bounds of a histogram, as text: Prometheus puts buckets together by that.
+    pub(super) fn bounds(&self, histogram: &str) -> BTreeSet<String> {
+        let name = format!("{histogram}_bucket");
+        let buckets = self.samples.iter().filter(|sample| sample.name == name);
+        buckets.map(|sample| sample.labels["le"].clone()).collect()
+    }
+
     /// All samples of a name together; `None` if there is none.
     pub(super) fn sum(&self, name: &str) -> Option<f64> {
         self.sum_where(name, |_| true)
