@@ -161,7 +161,7 @@ fn is_address(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, Inputs, MetricsDetail, load};
+    use crate::config::{Config, Inputs, MetricsDetail, load};
 
     fn loaded(flags: &[(&str, &str)]) -> Result<Config, String> {
         let flags = flags.iter().map(|(name, value)| (name.to_string(), value.to_string()));

@@ -26,9 +26,6 @@ static CHECKPOINT_MICROS: [u64; 21] = doubling(1_250);
 /// Bounds of times to live, in seconds; etcd's: one to 97 days.
 static TTL_SECONDS: [u64; 24] = doubling(1);
 
-/// What takes longer to apply is slow: 100 ms, as in etcd.
-const SLOW_APPLY_MICROS: u64 = 100_000;
-
 /// What is asked of the log. The names are those of etcd's labels, where etcd has one.
 pub const KINDS: [&str; KIND_COUNT] = [
     "Put",
@@ -98,8 +95,6 @@ pub struct Figures {
     pub read_txn: Durations,
     /// The work of reading a range.
     pub ranged: Durations,
-    /// Requests whose applying took long.
-    pub slow_applies: Counter,
     /// Rounds for reads that were not answered in time, or answered after that.
     pub slow_rounds: Counter,
     /// Reads that came to nothing because no leader was confirmed.
@@ -163,7 +158,6 @@ impl Default for Figures {
             read: Durations::new(&REQUEST_MICROS),
             read_txn: Durations::new(&REQUEST_MICROS),
             ranged: Durations::new(&WORK_MICROS),
-            slow_applies: Counter::default(),
             slow_rounds: Counter::default(),
             failed_rounds: Counter::default(),
             late_heartbeats: Counter::default(),
@@ -232,9 +226,6 @@ impl Figures {
     pub(super) fn applied(&self, kind: Kind, succeeded: bool, micros: u64) {
         if let Some(durations) = self.applied.get(kind.0) {
             durations.observe(succeeded, micros);
-        }
-        if micros > SLOW_APPLY_MICROS {
-            self.slow_applies.inc();
         }
     }
 

@@ -205,7 +205,7 @@ impl Shared {
         let room = self.quota.measured(space);
         self.metrics.disk_free_bytes.set(gauge(space.free));
         self.metrics.disk_used_bytes.set(gauge(space.used));
-        self.metrics.quota_bytes.set(self.quota.shown(self.settings.quota_backend_bytes));
+        self.show_quota();
         let alarmed = self.quota.is_alarmed();
         if room == Room::None {
             // Whoever raised it: it is about the disk now.
@@ -219,6 +219,11 @@ impl Shared {
             }
             Room::Some | Room::Enough => None,
         })
+    }
+
+    /// Shows up to which size something is stored.
+    pub(super) fn show_quota(&self) {
+        self.metrics.quota_bytes.set(self.quota.shown(self.settings.quota_backend_bytes));
     }
 
     /// Lets a request wait that raises NOSPACE for this member, and returns its number. `None`: it

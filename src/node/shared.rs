@@ -112,6 +112,7 @@ impl Shared {
             greeting: Mutex::default(),
         };
         shared.take_numbers(&stored);
+        shared.show_quota();
         Ok(Arc::new(shared))
     }
 

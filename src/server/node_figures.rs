@@ -41,7 +41,6 @@ fn counters(registry: &mut Registry, node: &Handle) {
             "Leases that this member ended because their time was over",
             &done.expired,
         ),
-        ("etcd_server_slow_apply", "Requests that took long to apply", &figures.slow_applies),
         (
             "etcd_server_slow_read_indexes",
             "Rounds for reads that were not answered in time",

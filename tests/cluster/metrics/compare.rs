@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{authority, etcd::Etcds, page::Page, use_all};
-use crate::harness::{Cluster, Timing, connect, eventually};
+use super::{SOON, authority, etcd::Etcds, page::Page, use_all};
+use crate::harness::{Cluster, Timing, connect, eventually, quorate};
 
 /// What etcd has and we do not, by the beginning of its name, and why. The rest is served, with true
 /// values.
@@ -59,7 +59,7 @@ async fn figures_are_those_of_etcd() {
         differences(&theirs, &ours)
     };
     // Round trips are asked for now and then.
-    eventually("every figure", super::SOON, async || {
+    eventually("every figure", SOON, async || {
         let differences = missing().await;
         if !differences.is_empty() {
             eprintln!("{differences:#?}");
@@ -120,24 +120,29 @@ async fn calls_count_as_in_etcd() {
     let codes = codes.filter(|it| it.labels["grpc_service"] == "etcdserverpb.Watch");
     assert_eq!(codes.map(|it| it.value).collect::<Vec<_>>(), [0.0; 17]);
 
-    let mut client = cluster.client(0).await;
-    let (watcher, mut events) = client.watch("a", None).await.unwrap();
-    for value in ["1", "2"] {
-        client.put("a", value, None).await.unwrap();
-        events.message().await.unwrap().expect("an event");
-    }
     let of_watch = async |name: &str| {
         let page = Page::of(&ours).await;
         page.sum_where(name, |it| it.labels["grpc_service"] == "etcdserverpb.Watch").unwrap()
     };
+    let mut command = quorate();
+    command.args(["watch", "a", "--endpoints", &cluster.endpoints()]);
+    let mut watch = cluster.follow(command, "watch");
+    eventually("the watch to be created", SOON, async || {
+        (of_watch("grpc_server_msg_sent_total").await >= 1.0).then_some(())
+    })
+    .await;
+    let mut client = cluster.client(0).await;
+    for value in ["first", "second"] {
+        client.put("a", value, None).await.unwrap();
+        watch.line(SOON, |line| line.contains(value)).await;
+    }
     assert_eq!(of_watch("grpc_server_msg_received_total").await, 1.0);
     assert_eq!(of_watch("grpc_server_msg_sent_total").await, 3.0);
     assert_eq!(of_watch("grpc_server_started_total").await, 1.0);
     assert_eq!(of_watch("grpc_server_handled_total").await, 0.0);
-    // Not the other half: that would be a stream which its client has brought to its end.
-    drop(events);
+    watch.child.kill().await.unwrap();
 
-    eventually("the watch to end", super::SOON, async || {
+    eventually("the watch to end", SOON, async || {
         let page = Page::of(&ours).await;
         let cancelled = page.sum_where("grpc_server_handled_total", |it| {
             it.labels["grpc_service"] == "etcdserverpb.Watch"
@@ -146,5 +151,4 @@ async fn calls_count_as_in_etcd() {
         (cancelled == Some(1.0)).then_some(())
     })
     .await;
-    drop(watcher);
 }

@@ -33,10 +33,10 @@ async fn use_all(client: &mut Client, authority: &str) {
     kept.message().await.unwrap().expect("an answer to the renewal");
     client.lease_revoke(lease).await.unwrap();
     let (watcher, mut events) = client.watch("b", None).await.unwrap();
-    client.put("b", "seen", None).await.unwrap();
+    let put = client.put("b", "seen", None).await.unwrap();
     events.message().await.unwrap().expect("an event");
     drop((events, watcher));
-    client.compact(2, None).await.unwrap();
+    client.compact(put.header().unwrap().revision() - 1, None).await.unwrap();
     client.hash_kv(0).await.unwrap();
     client.hash().await.unwrap();
     client.defragment().await.unwrap();
