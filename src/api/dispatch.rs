@@ -5,11 +5,16 @@
 
 use std::{
     convert::Infallible,
+    future::ready,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use axum::{Router, body::Body as RouterBody};
+use axum::{
+    Router,
+    body::Body as RouterBody,
+    http::{Version, header::CONTENT_TYPE},
+};
 use bytes::Bytes;
 use futures_util::{TryFutureExt, future::BoxFuture};
 use hyper::{Request, Response, body::Body as HttpBody};
@@ -17,6 +22,7 @@ use tonic::body::Body;
 use tower::{BoxError, Service};
 
 use crate::api::{
+    http::Access,
     layers::{Guard, GuardedBody},
     lease::keep_alive::KeepAlives,
     ranges::Ranges,
@@ -28,6 +34,8 @@ use crate::api::{
 #[derive(Clone)]
 pub struct Dispatch {
     services: Arc<Services>,
+    /// Looks at what is not gRPC; nothing does within this process.
+    access: Option<Arc<Access>>,
 }
 
 struct Services {
@@ -48,7 +56,14 @@ impl Dispatch {
         registry: Registry,
         others: Router,
     ) -> Self {
-        Self { services: Arc::new(Services { guard, kv, leases, registry, others }) }
+        let services = Services { guard, kv, leases, registry, others };
+        Self { services: Arc::new(services), access: None }
+    }
+
+    /// The same for callers of whom `access` admits some.
+    #[must_use]
+    pub fn open_to(&self, access: Access) -> Self {
+        Self { services: Arc::clone(&self.services), access: Some(Arc::new(access)) }
     }
 
     /// The same with other services on the router.
@@ -74,7 +89,29 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let Some(access) = self.access.as_ref().filter(|_| !is_grpc(&request)) else {
+            return self.serve(request);
+        };
+        match access.admit(&mut request) {
+            Ok(reader) => Box::pin(self.serve(request).map_ok(move |mut response| {
+                reader.mark(response.headers_mut());
+                response
+            })),
+            Err(refusal) => Box::pin(ready(Ok(refusal.map(unguarded)))),
+        }
+    }
+}
+
+impl Dispatch {
+    fn serve<B>(
+        &self,
+        request: Request<B>,
+    ) -> BoxFuture<'static, Result<Response<GuardedBody<Answer>>, Infallible>>
+    where
+        B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError> + Send + 'static,
+    {
         let Services { guard, kv, leases, registry, others } = &*self.services;
         let path = request.uri().path();
         if path.starts_with("/etcdserverpb.KV/") {
@@ -88,6 +125,14 @@ where
             Box::pin(response.map_ok(|response| response.map(unguarded)))
         }
     }
+}
+
+/// Whether a request is a call of gRPC. No browser can make one: they speak HTTP/2 to encrypted
+/// connections alone, where hosts are known by their certificates.
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    request.version() == Version::HTTP_2
+        && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// What comes from the router was guarded there, or is plain HTTP.

@@ -63,7 +63,7 @@ use crate::{
 
 use self::{
     dispatch::Dispatch,
-    gateway::Gateway,
+    gateway::{Gateway, Manners},
     layers::{Guard, Guarded, LearnerGate},
     lease::keep_alive::KeepAlives,
     ranges::Ranges,
@@ -85,6 +85,10 @@ pub struct Config {
     pub slow_request: Option<Millis>,
     /// Whether this member, while it is a learner, serves reads of its own state: an observer.
     pub learner_serves_reads: bool,
+    /// Whether etcd's API is served as JSON, too.
+    pub gateway: bool,
+    /// Who may use from a browser what is not gRPC.
+    pub access: http::Access,
 }
 
 impl Default for Config {
@@ -95,6 +99,8 @@ impl Default for Config {
             progress_interval: Millis(600_000),
             slow_request: None,
             learner_serves_reads: false,
+            gateway: true,
+            access: http::Access::default(),
         }
     }
 }
@@ -147,8 +153,11 @@ pub fn routes(
     };
     let gateway = Gateway::new(services.clone(), config.message_bytes_max(), stopping);
     let discovery = http::Discovery { services: services.clone(), views: registry, node };
+    let etcd = if config.gateway { gateway.etcd() } else { Router::new() };
+    let registry = gateway.routes(Manners::Own, gateway::REGISTRY);
     services
-        .with(|router| router.merge(gateway.routes(gateway::REGISTRY)).merge(discovery.routes()))
+        .with(|router| router.merge(registry).merge(discovery.routes()).merge(etcd))
+        .open_to(config.access)
 }
 
 /// The gRPC services, and the pages about this member.

@@ -335,6 +335,30 @@ pub fn method_not_allowed() -> Status {
     Status::new(Unimplemented, "Method Not Allowed")
 }
 
+/// There is nothing under a path of the gateway, in the words of grpc-gateway.
+#[must_use]
+pub fn no_such_path() -> Status {
+    Status::new(NotFound, "Not Found")
+}
+
+/// The time is over that the caller gave its call, in Go's words.
+#[must_use]
+pub fn deadline_exceeded() -> Status {
+    Status::new(DeadlineExceeded, "context deadline exceeded")
+}
+
+/// The time that a caller gives its call is none, in the words of grpc-gateway.
+#[must_use]
+pub fn bad_timeout(text: &str) -> Status {
+    Status::new(InvalidArgument, format!("invalid grpc-timeout: {text}"))
+}
+
+/// A header that is for bytes has none, in the words of grpc-gateway.
+#[must_use]
+pub fn bad_binary_header(name: &str) -> Status {
+    Status::new(InvalidArgument, format!("invalid binary header {name}: illegal base64 data"))
+}
+
 /// The message is larger than the transport takes, in the words of etcd's own transport.
 #[must_use]
 pub fn message_too_large(received: &str, max: usize) -> Status {

@@ -36,6 +36,7 @@ use super::{
     phase::{Phase, Phases},
 };
 use crate::{
+    config::Http,
     telemetry::{Counter, ListenerMetrics},
     types::limits,
 };
@@ -59,14 +60,17 @@ pub(super) struct Profile {
     /// Bytes that a client may send on one stream before we read them, and on all of them.
     pub(super) stream_window: u32,
     pub(super) connection_window: u32,
-    /// A connection that is silent is asked for a sign of life, which must come in time.
-    pub(super) ping_every: Duration,
+    /// Calls of one connection at once.
+    pub(super) streams_max: u32,
+    /// A connection that is silent is asked for a sign of life, which must come in time; `None`: it
+    /// may be silent.
+    pub(super) ping_every: Option<Duration>,
     pub(super) ping_timeout: Duration,
 }
 
 impl Profile {
     /// For clients. `open_files_max` is the process' limit: half of it is left to the engines.
-    pub(super) fn clients(open_files_max: Option<u64>) -> Self {
+    pub(super) fn clients(open_files_max: Option<u64>, settings: &Http) -> Self {
         let cap = limits::CLIENT_CONNECTIONS_MAX;
         let cap = open_files_max.map_or(cap, |files| cap.min(files / 2));
         Self {
@@ -75,8 +79,9 @@ impl Profile {
             hello_within: HELLO_WITHIN,
             stream_window: 1024 * 1024,
             connection_window: 8 * 1024 * 1024,
-            ping_every: Duration::from_secs(60),
-            ping_timeout: Duration::from_secs(20),
+            streams_max: settings.max_concurrent_streams,
+            ping_every: settings.keepalive_interval,
+            ping_timeout: settings.keepalive_timeout,
         }
     }
 
@@ -88,7 +93,8 @@ impl Profile {
             hello_within: HELLO_WITHIN,
             stream_window: 8 * 1024 * 1024,
             connection_window: 16 * 1024 * 1024,
-            ping_every: election_timeout,
+            streams_max: limits::STREAMS_PER_CONNECTION_MAX,
+            ping_every: Some(election_timeout),
             ping_timeout: election_timeout * 2,
         }
     }
@@ -106,7 +112,7 @@ impl Profile {
             .timer(TokioTimer::new())
             // Answers of gRPC have none, and one for each would cost.
             .auto_date_header(false)
-            .max_concurrent_streams(limits::STREAMS_PER_CONNECTION_MAX)
+            .max_concurrent_streams(self.streams_max)
             .max_pending_accept_reset_streams(limits::RESET_STREAMS_MAX)
             .max_local_error_reset_streams(limits::RESET_STREAMS_MAX)
             .max_header_list_size(limits::HEADER_BYTES_MAX)

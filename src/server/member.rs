@@ -239,7 +239,7 @@ fn client_face(
     views: Arc<Views>,
     (clients, probes): (Vec<Bound>, Vec<Bound>),
 ) -> Face {
-    let profile = Profile::clients(Metrics::open_fds_max());
+    let profile = Profile::clients(Metrics::open_fds_max(), &config.http);
     let figures = || metrics.clients.clone();
     let api = api::Config {
         request_bytes_max: config.max_request_bytes,
@@ -247,6 +247,8 @@ fn client_face(
         progress_interval: millis(config.watch_progress_notify_interval),
         slow_request: Some(millis(config.upkeep.slow_request)).filter(|limit| limit.0 > 0),
         learner_serves_reads: config.learner_serves_reads,
+        gateway: config.http.gateway,
+        access: api::http::Access::new(&config.http.cors, &config.http.host_whitelist),
     };
     let mut face = Face::new(RuntimeHandle::current());
     let service = api::routes(node.clone(), Arc::clone(metrics), api, views);

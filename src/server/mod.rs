@@ -11,6 +11,7 @@
 //! Absent: decisions about requests, which are the api's and the node's.
 
 use tokio::{runtime::Handle as RuntimeHandle, select};
+use tracing::warn;
 
 use crate::{config::Config, node::fail_points, storage::DataDir};
 
@@ -69,7 +70,7 @@ pub fn run(config: Config) -> Result<(), Error> {
 /// When they cannot be had, as in a release build.
 pub fn arm_fail_points(text: &str) -> Result<(), Error> {
     fail_points::arm(text).map_err(Error::FailPoints)?;
-    tracing::warn!(text, "fail points are armed");
+    warn!(text, "fail points are armed");
     Ok(())
 }
 
@@ -82,6 +83,9 @@ async fn run_on(config: &Config, peer_runtime: &RuntimeHandle) -> Result<(), Err
         () = requests.first() => return Ok(()),
     };
     let config = &*config;
+    for notice in config.http.notices() {
+        warn!("{notice}");
+    }
     let sockets = Sockets::bind(config)?;
     let prepared = identity::prepare(config, dir, place)?;
     let member = Member::start(config, prepared, sockets, peer_runtime)?;

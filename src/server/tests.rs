@@ -33,7 +33,10 @@ use super::{
     listener::{self, Accept, Shared},
     phase::{Phase, Phases},
 };
-use crate::telemetry::ListenerMetrics;
+use crate::{
+    config::{Http, Inputs, load},
+    telemetry::ListenerMetrics,
+};
 
 /// Long enough for the slowest machine; a test that waits for it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -123,6 +126,11 @@ fn socket() -> (StdListener, SocketAddr) {
     (socket, address)
 }
 
+/// Those of a member that was told nothing.
+fn settings() -> Http {
+    load(&Inputs::default()).expect("defaults are right").config.http
+}
+
 fn serve(change: impl FnOnce(&mut Profile)) -> Served {
     let (socket, address) = socket();
     serve_from(TcpListener::from_std(socket).unwrap(), address, change)
@@ -133,7 +141,7 @@ fn serve_from(
     address: SocketAddr,
     change: impl FnOnce(&mut Profile),
 ) -> Served {
-    let mut profile = Profile::clients(None);
+    let mut profile = Profile::clients(None, &settings());
     change(&mut profile);
     let (echo, metrics) = (Echo::default(), ListenerMetrics::default());
     let shared = Shared::new(echo.clone(), profile, metrics.clone());

@@ -252,8 +252,6 @@ pub const REGISTRY_LISTED_MAX: usize = 1_000_000;
 /// Lists of all services that are made from the store at once: each reads all instances.
 pub const REGISTRY_CENSUSES_MAX: usize = 2;
 
-/// Messages in the body of one JSON request: streams of requests are opened with a few.
-pub const GATEWAY_MESSAGES_MAX: usize = 1_024;
 /// Bytes of a JSON request that is too large which are read all the same, and kept nowhere.
 pub const GATEWAY_PASSED_OVER_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -8,56 +8,61 @@
 //! The conventions are those of grpc-gateway, which etcd's clients know. A message is a JSON object;
 //! its fields have the names of the `.proto` file in answers, and those or the camel-case ones in
 //! requests; 64-bit integers are strings, bytes are base64, and what has its default is left out. A
-//! stream is a row of lines `{"result":{...}}`, with `{"error":{...}}` for the last one if it fails. An
-//! error is an HTTP status and `{"code":...,"message":...,"details":[]}` with the code of gRPC.
+//! stream is a row of lines `{"result":{...}}`, with `{"error":{...}}` for the last one if it fails, and
+//! requests of a stream follow one another in the body, also while it is answered. An error is an HTTP
+//! status and `{"code":...,"message":...}` with the code of gRPC. What else there is to a call follows
+//! the [`Manners`] of its table.
 //!
-//! Absent: a body that is written while its answer is read. It is read to its end first, whatever
-//! the method.
+//! Absent: WebSockets.
 
 mod answer;
+mod body;
 mod client;
 mod json;
+mod routes;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_manners;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     body::{Body, Bytes},
     extract::Request,
-    http::{HeaderMap, Method as HttpMethod, Uri, header, uri::PathAndQuery},
+    http::{Extensions, HeaderMap, Uri, uri::PathAndQuery},
     response::Response,
-    routing::{MethodFilter, on},
+    routing::{MethodFilter, any, on},
 };
-use futures_util::future::BoxFuture;
-use http_body_util::BodyExt;
-use hyper::body::Body as HttpBody;
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, pending},
+    stream::{self, BoxStream},
+};
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
-use tonic::Status;
+use tokio::{select, sync::oneshot, time::sleep};
+use tonic::{Status, metadata::MetadataMap};
+
+pub use self::routes::{ETCD, REGISTRY, Route};
 
 pub(in crate::api) use self::{
     answer::{json as json_answer, refusal},
     json::{descriptors, write},
 };
 
-use self::client::Service;
-use crate::{api::status, types::limits::GATEWAY_PASSED_OVER_BYTES_MAX};
+use self::{body::Intake, client::Service};
+use crate::{api::status, node::Error};
 
-/// What is served where: an HTTP method, a path, and the method of a service as
-/// `package.Service/Method`.
-pub type Route = (HttpMethod, &'static str, &'static str);
-
-/// The registry.
-pub const REGISTRY: &[Route] = &[
-    (HttpMethod::POST, "/v1/registry/register", "quorate.registry.v1.Registry/Register"),
-    (HttpMethod::POST, "/v1/registry/deregister", "quorate.registry.v1.Registry/Deregister"),
-    (HttpMethod::POST, "/v1/registry/resolve", "quorate.registry.v1.Registry/Resolve"),
-    (HttpMethod::POST, "/v1/registry/list-services", "quorate.registry.v1.Registry/ListServices"),
-    (HttpMethod::POST, "/v1/registry/set-override", "quorate.registry.v1.Registry/SetOverride"),
-    (HttpMethod::POST, "/v1/registry/clear-override", "quorate.registry.v1.Registry/ClearOverride"),
-    (HttpMethod::POST, "/v1/registry/watch", "quorate.registry.v1.Registry/Watch"),
-];
+/// Whose habits the calls of a table follow, where there are several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manners {
+    /// Ours: what is not understood in a request is refused, and refusals are told in the most fitting
+    /// status of HTTP.
+    Own,
+    /// etcd's: everything as its gateway does it.
+    Etcd,
+}
 
 /// JSON to the services of `S`. Cheap to clone.
 #[derive(Clone)]
@@ -71,10 +76,26 @@ pub struct Gateway<S> {
 #[derive(Clone, Debug)]
 struct Method {
     path: PathAndQuery,
+    manners: Manners,
     takes: MessageDescriptor,
     gives: MessageDescriptor,
     takes_many: bool,
     gives_many: bool,
+}
+
+/// What the headers of a request say about its call.
+struct Terms {
+    metadata: MetadataMap,
+    /// What the server knows about the request beside its headers.
+    extensions: Extensions,
+    /// How long it may take.
+    timeout: Option<Duration>,
+}
+
+/// The messages of a stream of requests, and what is wrong behind them once they are over.
+struct Asked {
+    messages: BoxStream<'static, Bytes>,
+    problem: Option<oneshot::Receiver<Status>>,
 }
 
 impl<S: Service> Gateway<S> {
@@ -97,95 +118,149 @@ impl<S: Service> Gateway<S> {
     /// # Panics
     ///
     /// When the table names a method that is in no `.proto` file.
-    pub fn routes(&self, table: &[Route]) -> Router {
+    pub fn routes(&self, manners: Manners, table: &[Route]) -> Router {
         let router = table.iter().fold(Router::new(), |router, (http, path, method)| {
             let filter = MethodFilter::try_from(http.clone()).expect("the table has usual methods");
-            let method = Arc::new(Method::named(method));
+            let method = Arc::new(Method::named(method, manners));
             let gateway = self.clone();
             let handler = move |request| gateway.clone().answer(Arc::clone(&method), request);
             router.route(path, on(filter, handler))
         });
-        router.method_not_allowed_fallback(async || answer::method_not_allowed())
+        router.method_not_allowed_fallback(async move || answer::method_not_allowed(manners))
     }
 
-    /// The bytes of JSON in which a message of the largest size fits, even if it is in base64.
-    fn body_bytes_max(&self) -> usize {
-        self.message_bytes_max.div_ceil(3).saturating_mul(4)
+    /// etcd's API below `/v3`, and what etcd answers on all other paths there.
+    pub fn etcd(&self) -> Router {
+        self.routes(Manners::Etcd, ETCD)
+            .route("/v3", any(answer::moved_to_v3))
+            .route("/v3/", any(answer::no_such_path))
+            .route("/v3/{*path}", any(answer::no_such_path))
     }
 
     async fn answer(self, method: Arc<Method>, request: Request) -> Response {
         let (head, body) = request.into_parts();
-        let messages = match self.take(&method, &head.headers, body).await {
-            Ok(messages) => messages,
-            Err(refused) => return refused,
+        let terms = match Terms::of(&head.headers, head.extensions) {
+            Ok(terms) => terms,
+            Err(status) => return answer::refused(method.manners, &status),
         };
-        let metadata = client::metadata(&head.headers);
-        let request = tonic::Request::from_parts(metadata, head.extensions, messages);
-        match self.call(&method, request).await {
-            Ok(answer) => answer,
-            // What a stream says, it says in lines, also when it is an error alone.
-            Err(status) if method.gives_many => answer::failed_stream(&status),
-            Err(status) => refusal(&status),
+        if method.gives_many {
+            self.stream(&method, &head.headers, terms, body).await
+        } else {
+            self.unary(&method, &head.headers, terms, body).await
         }
     }
 
-    /// The messages in a body, or the refusal of it.
-    async fn take(
+    async fn unary(
         &self,
         method: &Method,
         headers: &HeaderMap,
+        terms: Terms,
         body: Body,
-    ) -> Result<Vec<Bytes>, Response> {
-        let body = self.read(headers, body).await?;
-        let messages = json::read(&method.takes, method.takes_many, &body);
-        let messages = messages.map_err(|error| refusal(&status::bad_json(&error)))?;
-        match messages.iter().map(Bytes::len).find(|len| *len > self.message_bytes_max) {
-            Some(len) => Err(answer::too_large(len, self.message_bytes_max)),
-            None => Ok(messages),
+    ) -> Response {
+        let message = match self.intake(method).only(headers, body).await {
+            Ok(message) => message,
+            Err(refused) => return refused,
+        };
+        let timeout = terms.timeout;
+        let request = terms.request(stream::iter([message]));
+        let answer = client::unary(self.services.clone(), method.path.clone(), request);
+        let answer = select! {
+            answer = answer => answer,
+            status = too_late(timeout) => Err(status),
+        };
+        let text = answer.and_then(|message| json::text(&method.gives, method.manners, message));
+        match text {
+            Ok(text) => answer::message(method.manners, text),
+            Err(status) => answer::refused(method.manners, &status),
         }
     }
 
-    /// The bytes of a body, or the refusal of one that is too large. That is read as well, within
-    /// reason: a client that is still writing might see its connection fail instead of the answer.
-    async fn read(&self, headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, Response> {
-        let max = self.body_bytes_max();
-        let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-        let waits = headers.contains_key(header::EXPECT);
-        if announced > if waits { max } else { GATEWAY_PASSED_OVER_BYTES_MAX } {
-            return Err(answer::too_large(announced, max));
-        }
-        let (mut bytes, mut len) = (Vec::new(), 0_usize);
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| refusal(&status::bad_json(&error)))?;
-            let Ok(data) = frame.into_data() else { break };
-            len = len.saturating_add(data.len());
-            if len <= max {
-                bytes.extend_from_slice(&data);
-            } else if len > GATEWAY_PASSED_OVER_BYTES_MAX {
-                break;
-            }
-        }
-        if len > max { Err(answer::too_large(len, max)) } else { Ok(bytes) }
-    }
-
-    async fn call(
+    async fn stream(
         &self,
         method: &Method,
-        request: tonic::Request<Vec<Bytes>>,
-    ) -> Result<Response, Status> {
-        let services = self.services.clone();
-        let path = method.path.clone();
-        if method.gives_many {
-            let messages = client::streaming(services, path, request).await?;
-            return Ok(answer::lines(method.gives.clone(), messages, (self.stopping)()));
+        headers: &HeaderMap,
+        terms: Terms,
+        body: Body,
+    ) -> Response {
+        let asked = if method.takes_many {
+            self.intake(method).many(body).await
+        } else {
+            let message = self.intake(method).only(headers, body).await;
+            message
+                .map(|message| Asked { messages: stream::iter([message]).boxed(), problem: None })
+        };
+        let Asked { messages, problem } = match asked {
+            Ok(asked) => asked,
+            Err(refused) => return refused,
+        };
+        let timeout = terms.timeout;
+        let request = terms.request(messages);
+        let answers = client::streaming(self.services.clone(), method.path.clone(), request);
+        let stopping = (self.stopping)();
+        let mut ending: BoxFuture<'static, Status> = Box::pin(async move {
+            select! {
+                () = stopping => status::of_node(Error::Stopped),
+                status = too_late(timeout) => status,
+            }
+        });
+        let answers = select! {
+            biased;
+            answers = answers => answers,
+            status = &mut ending => Err(status),
+        };
+        let mut answers = match answers {
+            Ok(answers) => answers,
+            // What a stream says, it says in lines, also when it is an error alone.
+            Err(status) => return answer::failed_stream(method.manners, &status),
+        };
+        let first = match method.manners {
+            // A client hears at once that it is waiting.
+            Manners::Own => None,
+            // The status is that of the first answer, so it is waited for.
+            Manners::Etcd => select! {
+                biased;
+                status = &mut ending => Some(Err(status)),
+                first = answers.next() => first,
+            },
+        };
+        if let Some(Err(status)) = &first {
+            return answer::failed_stream(method.manners, status);
         }
-        let message = client::unary(services, path, request).await?;
-        Ok(json_answer(&write(&method.gives, message)?))
+        let answers = stream::iter(first).chain(answers);
+        answer::lines(method, answers, ending, problem)
+    }
+
+    fn intake(&self, method: &Method) -> Intake {
+        Intake {
+            kind: method.takes.clone(),
+            manners: method.manners,
+            message_bytes_max: self.message_bytes_max,
+        }
     }
 }
 
+impl Terms {
+    fn of(headers: &HeaderMap, extensions: Extensions) -> Result<Self, Status> {
+        let timeout = client::timeout(headers)?;
+        Ok(Self { metadata: client::metadata(headers)?, extensions, timeout })
+    }
+
+    fn request<T>(self, messages: T) -> tonic::Request<T> {
+        tonic::Request::from_parts(self.metadata, self.extensions, messages)
+    }
+}
+
+/// Waits until the time of a call is over, and says so.
+async fn too_late(timeout: Option<Duration>) -> Status {
+    match timeout {
+        Some(timeout) => sleep(timeout).await,
+        None => pending().await,
+    }
+    status::deadline_exceeded()
+}
+
 impl Method {
-    fn named(name: &str) -> Self {
+    fn named(name: &str, manners: Manners) -> Self {
         let (service, method) = name.split_once('/').expect("a method is named with its service");
         let service = descriptors().get_service_by_name(service);
         let service = service.unwrap_or_else(|| panic!("there is no service of {name}"));
@@ -195,6 +270,7 @@ impl Method {
             format!("/{name}").parse::<Uri>().ok().and_then(|uri| uri.into_parts().path_and_query);
         Self {
             path: path.expect("names of methods make paths"),
+            manners,
             takes: method.input(),
             gives: method.output(),
             takes_many: method.is_client_streaming(),

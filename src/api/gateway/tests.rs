@@ -2,11 +2,12 @@
 
 use std::future;
 
-use axum::http::{StatusCode, header};
+use axum::http::{Method as HttpMethod, StatusCode, header};
 use futures_util::{
     FutureExt, StreamExt,
     stream::{self, BoxStream},
 };
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::{
     sync::{Mutex, mpsc},
@@ -137,17 +138,26 @@ impl Registry for Fake {
     }
 }
 
-const MESSAGE_BYTES_MAX: usize = 3_000;
+pub(super) const MESSAGE_BYTES_MAX: usize = 3_000;
 
-struct Served {
-    router: Router,
+/// What the fake answers, with the manners of etcd.
+const AS_ETCD: &[Route] = &[
+    (HttpMethod::POST, "/v3/fake/register", "quorate.registry.v1.Registry/Register"),
+    (HttpMethod::POST, "/v3/fake/resolve", "quorate.registry.v1.Registry/Resolve"),
+    (HttpMethod::POST, "/v3/fake/wait", "quorate.registry.v1.Registry/SetOverride"),
+    (HttpMethod::POST, "/v3/fake/watch", "quorate.registry.v1.Registry/Watch"),
+    (HttpMethod::POST, "/v3/fake/session", "quorate.registry.v1.Registry/Session"),
+];
+
+pub(super) struct Served {
+    pub(super) router: Router,
     /// Each call that waits has a sender, and the service has one.
-    waiting: mpsc::Receiver<()>,
+    pub(super) waiting: mpsc::Receiver<()>,
     /// Dropped, it has the member stop.
-    runs: mpsc::Sender<()>,
+    pub(super) runs: mpsc::Sender<()>,
 }
 
-fn serve() -> Served {
+pub(super) fn serve() -> Served {
     let (sender, waiting) = mpsc::channel(1);
     let (runs, stopped) = mpsc::channel::<()>(1);
     let stopped = Arc::new(Mutex::new(stopped));
@@ -160,8 +170,10 @@ fn serve() -> Served {
     let gateway =
         Gateway::new(RegistryServer::new(Fake { waiting: sender }), MESSAGE_BYTES_MAX, stopping);
     let session: Route = (HttpMethod::POST, "/session", "quorate.registry.v1.Registry/Session");
-    let router = gateway.routes(REGISTRY).merge(gateway.routes(&[session]));
-    Served { router, waiting, runs }
+    let own = gateway.routes(Manners::Own, REGISTRY);
+    let own = own.merge(gateway.routes(Manners::Own, std::slice::from_ref(&session)));
+    let etcd = gateway.etcd().merge(gateway.routes(Manners::Etcd, AS_ETCD));
+    Served { router: own.merge(etcd), waiting, runs }
 }
 
 async fn post(path: &str, body: impl Into<Body>) -> (StatusCode, String) {
@@ -169,7 +181,7 @@ async fn post(path: &str, body: impl Into<Body>) -> (StatusCode, String) {
     text(serve().router.oneshot(request).await.unwrap()).await
 }
 
-async fn text(response: Response) -> (StatusCode, String) {
+pub(super) async fn text(response: Response) -> (StatusCode, String) {
     assert_eq!(response.headers().get(header::CONTENT_TYPE).unwrap(), "application/json");
     let code = response.status();
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -323,7 +335,8 @@ async fn a_member_that_stops_ends_its_streams() {
 /// Every route of every table names a method that exists.
 #[test]
 fn tables_name_methods() {
-    for (_, path, method) in REGISTRY {
-        assert_eq!(Method::named(method).path, format!("/{method}"), "{path}");
+    for (_, path, method) in REGISTRY.iter().chain(ETCD) {
+        let method_path = Method::named(method, Manners::Own).path;
+        assert_eq!(method_path, format!("/{method}"), "{path}");
     }
 }

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{Pages, Vitals, query::Query, refuse_unless_get};
+use super::{Pages, Vitals, no_page, query::Query, refuse_unless_get};
 use crate::{api::convert, state::AlarmKind};
 
 /// One thing to look at.
@@ -120,7 +120,7 @@ async fn one<V: Vitals>(
             let query = Query::parse(uri.query());
             report(page.name, [check].into_iter(), pages, method, &query).await
         }
-        None => (StatusCode::NOT_FOUND, "404 page not found\n").into_response(),
+        None => no_page(),
     }
 }
 

@@ -6,8 +6,11 @@
 //!
 //! What is found in the registry is here, too, for clients that wait for changes and for Prometheus.
 //!
+//! Who may ask from a browser, and under which names of hosts, is in [`Access`].
+//!
 //! Absent: the JSON gateway, which is [`gateway`](crate::api::gateway).
 
+mod access;
 mod checks;
 mod debug;
 mod form;
@@ -24,12 +27,15 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::State,
-    http::{HeaderMap, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::any,
 };
 
-pub use self::vitals::Vitals;
+pub use self::{
+    access::{Access, Encrypted},
+    vitals::Vitals,
+};
 
 pub(super) use self::registry::Discovery;
 
@@ -87,18 +93,27 @@ async fn metrics_page<V: Vitals>(State(pages): State<Arc<Pages<V>>>) -> Response
 fn refuse_unless_get(method: &Method) -> Option<Response> {
     let allow = [(header::ALLOW, "GET")];
     let refusal = (StatusCode::METHOD_NOT_ALLOWED, allow, "Method Not Allowed\n");
-    (method != Method::GET).then(|| refusal.into_response())
+    (method != Method::GET).then(|| no_sniffing(refusal.into_response()))
 }
 
 async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
     let grpc = headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if grpc {
-        status::unknown_service(uri.path()).into_http()
-    } else {
-        (StatusCode::NOT_FOUND, "404 page not found\n").into_response()
-    }
+    if grpc { status::unknown_service(uri.path()).into_http() } else { no_page() }
+}
+
+fn no_page() -> Response {
+    no_sniffing((StatusCode::NOT_FOUND, "404 page not found\n").into_response())
+}
+
+/// Tells browsers to take a text for no more than a text.
+fn no_sniffing(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, text);
+    response
 }
 
 fn json(code: StatusCode, page: String) -> Response {
