@@ -5,7 +5,6 @@
 
 use std::{
     convert::Infallible,
-    future::ready,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -22,7 +21,7 @@ use tonic::body::Body;
 use tower::{BoxError, Service};
 
 use crate::api::{
-    http::Access,
+    http::{Access, pass_over},
     layers::{Guard, GuardedBody},
     lease::keep_alive::KeepAlives,
     ranges::Ranges,
@@ -98,7 +97,11 @@ where
                 reader.mark(response.headers_mut());
                 response
             })),
-            Err(refusal) => Box::pin(ready(Ok(refusal.map(unguarded)))),
+            Err(refusal) => Box::pin(async {
+                let (head, body) = request.into_parts();
+                pass_over(&head.headers, body).await;
+                Ok(refusal.map(unguarded))
+            }),
         }
     }
 }

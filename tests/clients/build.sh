@@ -4,8 +4,8 @@
 # keyed by their requirements.
 #
 #   tests/clients/build.sh [program...]     programs: descriptors scenario etcdctl etcd-peer python
-#                                                     prometheus promtool stock-aetcd
-#                                                     stock-etcd3 stock-node
+#                                                     python-gateway prometheus promtool
+#                                                     stock-aetcd stock-etcd3 stock-node
 #
 # Without arguments it builds all of them. Each program's path is printed on standard output, in the
 # order asked for; everything else goes to standard error. A program whose language is missing here is
@@ -54,8 +54,8 @@ build_go() {
     printf '%s\n' "$bin/$1"
 }
 
-# build_python PROGRAM SCRIPT REQUIREMENTS: a stock Python client, as one command that runs a script in an
-# environment of its own.
+# build_python PROGRAM SCRIPT REQUIREMENTS: stock Python packages, as one command that runs a script in
+# an environment of its own.
 build_python() {
     python=$(command -v python3) || { say "SKIPPED $1: there is no python3"; return; }
     requirements=$here/python/$3
@@ -154,7 +154,7 @@ fetch_prometheus() {
     printf '%s\n' "$bin/$1"
 }
 
-[ $# -gt 0 ] || set -- descriptors scenario etcdctl etcd-peer python prometheus promtool \
+[ $# -gt 0 ] || set -- descriptors scenario etcdctl etcd-peer python python-gateway prometheus promtool \
     stock-aetcd stock-etcd3 stock-node
 for program in "$@"; do
     case $program in
@@ -163,6 +163,7 @@ for program in "$@"; do
     scenario) build_go scenario "$here/go" ./scenario ;;
     etcdctl) build_go etcdctl "$here/etcdctl" . ;;
     python) build_python scenario-python scenario.py requirements.txt ;;
+    python-gateway) build_python gateway-python gateway.py requirements-gateway.txt ;;
     stock-aetcd) build_python stock-aetcd stock_aetcd.py aetcd.txt ;;
     stock-etcd3) build_python stock-etcd3 stock_etcd3.py etcd3.txt ;;
     stock-node) build_node ;;

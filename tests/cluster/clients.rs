@@ -79,6 +79,24 @@ async fn the_python_client_finds_nothing_amiss() {
     checks("python").await;
 }
 
+/// Programs that use the JSON gateway, against a follower: etcd3gw, tooz above it, and Patroni.
+#[tokio::test]
+async fn programs_of_the_gateway_find_nothing_amiss() {
+    let Some(program) = program("python-gateway").await else { return };
+    let cluster = Cluster::start(3).await;
+    let follower = cluster.follower().await;
+    let mut command = Command::new(program);
+    command.args(["--endpoints", cluster.endpoint(follower).trim_start_matches("http://")]);
+
+    let finished = finish(command).await;
+
+    assert_eq!(finished.code, Some(0), "{}\n{}", finished.stdout, finished.stderr);
+    for checked in ["etcd3gw watches", "tooz groups", "patroni the_end"] {
+        let line = format!("ok {checked}");
+        assert!(finished.stdout.lines().any(|it| it == line), "{line}:\n{}", finished.stdout);
+    }
+}
+
 /// etcd's own command line, against a member that does not lead.
 struct Etcdctl {
     program: String,

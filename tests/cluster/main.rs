@@ -20,6 +20,7 @@ mod corrupt;
 mod discovery;
 mod failover;
 mod full_disk;
+mod gateway;
 #[allow(dead_code, reason = "it is shared, and no one test target needs all of it")]
 mod harness;
 mod hung;

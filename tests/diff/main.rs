@@ -23,6 +23,7 @@ mod answer;
 mod compare;
 mod compare_tests;
 mod dump;
+mod gateway;
 mod generate;
 mod generate_txn;
 #[allow(dead_code, unused_imports, reason = "other tests use what this one does not")]

@@ -2,6 +2,7 @@
 
 use axum::{
     body::{Body, Bytes},
+    extract::Request,
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -11,7 +12,7 @@ use tokio::{select, sync::oneshot};
 use tonic::{Code, Status};
 
 use super::{Manners, Method, json::text};
-use crate::api::status;
+use crate::api::{http, status};
 
 /// An answer in JSON.
 pub(in crate::api) fn json(value: &Value) -> Response {
@@ -55,7 +56,8 @@ pub(super) fn too_large(manners: Manners, found: usize, bytes_max: usize) -> Res
 }
 
 /// The refusal of another HTTP method than that of the route.
-pub(super) fn method_not_allowed(manners: Manners) -> Response {
+pub(super) async fn method_not_allowed(manners: Manners, request: Request) -> Response {
+    pass_over(request).await;
     let status = status::method_not_allowed();
     match manners {
         Manners::Own => with_json(StatusCode::METHOD_NOT_ALLOWED, &error(manners, &status)),
@@ -64,13 +66,20 @@ pub(super) fn method_not_allowed(manners: Manners) -> Response {
 }
 
 /// There is nothing in etcd's API under this path.
-pub(super) async fn no_such_path() -> Response {
+pub(super) async fn no_such_path(request: Request) -> Response {
+    pass_over(request).await;
     refused(Manners::Etcd, &status::no_such_path())
 }
 
 /// The path of etcd's API ends with a slash.
-pub(super) async fn moved_to_v3() -> Response {
+pub(super) async fn moved_to_v3(request: Request) -> Response {
+    pass_over(request).await;
     (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, "/v3/")]).into_response()
+}
+
+async fn pass_over(request: Request) {
+    let (head, body) = request.into_parts();
+    http::pass_over(&head.headers, body).await;
 }
 
 /// An answer of many messages, a line each, until they end or `ending` comes to an end. At the end

@@ -126,7 +126,8 @@ impl<S: Service> Gateway<S> {
             let handler = move |request| gateway.clone().answer(Arc::clone(&method), request);
             router.route(path, on(filter, handler))
         });
-        router.method_not_allowed_fallback(async move || answer::method_not_allowed(manners))
+        let refuse = move |request| answer::method_not_allowed(manners, request);
+        router.method_not_allowed_fallback(refuse)
     }
 
     /// etcd's API below `/v3`, and what etcd answers on all other paths there.
@@ -165,8 +166,9 @@ impl<S: Service> Gateway<S> {
         let request = terms.request(stream::iter([message]));
         let answer = client::unary(self.services.clone(), method.path.clone(), request);
         let answer = select! {
-            answer = answer => answer,
+            biased;
             status = too_late(timeout) => Err(status),
+            answer = answer => answer,
         };
         let text = answer.and_then(|message| json::text(&method.gives, method.manners, message));
         match text {
@@ -205,8 +207,8 @@ impl<S: Service> Gateway<S> {
         });
         let answers = select! {
             biased;
-            answers = answers => answers,
             status = &mut ending => Err(status),
+            answers = answers => answers,
         };
         let mut answers = match answers {
             Ok(answers) => answers,
@@ -252,7 +254,10 @@ impl Terms {
 
 /// Waits until the time of a call is over, and says so.
 async fn too_late(timeout: Option<Duration>) -> Status {
+    /// What timers tell apart. A shorter time is over before a call begins.
+    const STEP: Duration = Duration::from_millis(1);
     match timeout {
+        Some(timeout) if timeout < STEP => {}
         Some(timeout) => sleep(timeout).await,
         None => pending().await,
     }

@@ -26,11 +26,14 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    body::{Body, Bytes},
     extract::State,
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::any,
 };
+use http_body_util::BodyExt;
+use hyper::body::Body as HttpBody;
 
 pub use self::{
     access::{Access, Encrypted},
@@ -42,6 +45,7 @@ pub(super) use self::registry::Discovery;
 use crate::{
     api::{status, version},
     telemetry::Metrics,
+    types::limits::GATEWAY_PASSED_OVER_BYTES_MAX,
 };
 
 /// What the pages are made of.
@@ -96,11 +100,35 @@ fn refuse_unless_get(method: &Method) -> Option<Response> {
     (method != Method::GET).then(|| no_sniffing(refusal.into_response()))
 }
 
-async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
+async fn not_found(uri: Uri, headers: HeaderMap, body: Body) -> Response {
     let grpc = headers
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if grpc { status::unknown_service(uri.path()).into_http() } else { no_page() }
+    if grpc {
+        return status::unknown_service(uri.path()).into_http();
+    }
+    pass_over(&headers, body).await;
+    no_page()
+}
+
+/// Reads the body of a request that is answered without it, within reason: a client that is still
+/// writing might see its connection fail instead of the answer. One that waits to be asked for the
+/// body is not asked.
+pub(super) async fn pass_over<B>(headers: &HeaderMap, mut body: B)
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let max = GATEWAY_PASSED_OVER_BYTES_MAX;
+    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if headers.contains_key(header::EXPECT) || announced > max {
+        return;
+    }
+    let mut len = 0_usize;
+    while len <= max
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        len = len.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+    }
 }
 
 fn no_page() -> Response {

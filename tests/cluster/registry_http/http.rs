@@ -87,9 +87,9 @@ pub(super) async fn open(
         head += &format!("{name}: {value}\r\n");
     }
     head += &format!("content-length: {}\r\n\r\n", body.len());
-    stream.write_all(head.as_bytes()).await.unwrap();
-    // A member may refuse a request before it has read all of it.
-    let _ = stream.write_all(body.as_bytes()).await;
+    // A server may refuse a request before it has read all of it. In one piece, so that what is small
+    // was read: unread, it would have the connection fail.
+    let _ = stream.write_all((head + body).as_bytes()).await;
     let mut connection = BufReader::new(stream);
     let first = line(&mut connection).await.expect("there is a status");
     let status = first.split(' ').nth(1).unwrap().parse().unwrap();

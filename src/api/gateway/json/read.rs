@@ -142,19 +142,16 @@ impl<'a> Reader<'a> {
     }
 
     fn single(&mut self, field: &FieldDescriptor, depth: usize) -> Result<Option<Value>, Problem> {
-        match field.kind() {
-            Kind::Message(kind) => {
-                self.message(&kind, depth + 1).map(|message| Some(Value::Message(message)))
-            }
-            kind => {
-                let token = self.token();
-                self.scalar(&kind, token)?.ok_or_else(|| {
-                    let (name, raw) = (field.json_name(), token.raw);
-                    let kind = name_of(&kind);
-                    self.wrong(token, &format!("invalid value for {kind} field {name}: {raw}"))
-                })
-            }
+        let kind = field.kind();
+        if let Kind::Message(kind) = &kind {
+            let message = self.message(kind, depth + 1)?;
+            return Ok(Some(Value::Message(message)));
         }
+        let token = self.token();
+        self.scalar(&kind, token)?.ok_or_else(|| {
+            let (kind, name, raw) = (name_of(&kind), field.json_name(), token.raw);
+            self.wrong(token, &format!("invalid value for {kind} field {name}: {raw}"))
+        })
     }
 
     fn list(&mut self, field: &FieldDescriptor, depth: usize) -> Result<Value, Problem> {

@@ -281,26 +281,40 @@ impl Scanner {
     /// A byte of a number, or the first one behind it.
     fn count(&mut self, byte: u8) -> Result<Step, Problem> {
         let digit = byte.is_ascii_digit();
-        let fails = |place| Err(wrong(byte, place));
-        self.state = match self.state {
-            State::Minus if byte == b'0' => State::Zero,
-            State::Minus if digit => State::Whole,
-            State::Minus => return fails("in numeric literal"),
-            State::Whole if digit => State::Whole,
-            State::Zero | State::Whole if byte == b'.' => State::Point,
-            State::Point | State::Fraction if digit => State::Fraction,
-            State::Point => return fails("after decimal point in numeric literal"),
+        let next = match self.state {
+            State::Minus if byte == b'0' => Some(State::Zero),
+            State::Minus | State::Whole if digit => Some(State::Whole),
+            State::Zero | State::Whole if byte == b'.' => Some(State::Point),
+            State::Point | State::Fraction if digit => Some(State::Fraction),
             State::Zero | State::Whole | State::Fraction if matches!(byte, b'e' | b'E') => {
-                State::Exponent
+                Some(State::Exponent)
             }
-            State::Exponent if matches!(byte, b'+' | b'-') => State::Sign,
-            State::Exponent | State::Sign | State::Power if digit => State::Power,
+            State::Exponent if matches!(byte, b'+' | b'-') => Some(State::Sign),
+            State::Exponent | State::Sign | State::Power if digit => Some(State::Power),
+            State::Minus => return Err(wrong(byte, "in numeric literal")),
+            State::Point => return Err(wrong(byte, "after decimal point in numeric literal")),
             State::Exponent | State::Sign => {
-                return fails("in exponent of numeric literal");
+                return Err(wrong(byte, "in exponent of numeric literal"));
             }
-            _ => return self.behind_number(byte),
+            State::Zero | State::Whole | State::Fraction | State::Power => None,
+            State::Value
+            | State::ValueOrEnd
+            | State::NameOrEnd
+            | State::Name
+            | State::Colon
+            | State::Comma
+            | State::Text { .. }
+            | State::Escape { .. }
+            | State::Digits { .. }
+            | State::Word { .. } => None,
         };
-        Ok(Step::Within)
+        match next {
+            Some(next) => {
+                self.state = next;
+                Ok(Step::Within)
+            }
+            None => self.behind_number(byte),
+        }
     }
 
     fn behind_number(&mut self, byte: u8) -> Result<Step, Problem> {
