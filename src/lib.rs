@@ -2,7 +2,7 @@
 //!
 //! The rooms, from the inside out: [`types`] is the vocabulary; [`raft`], [`state`], [`lease`] and
 //! [`watch`] are the pure core; [`node`] is the shell that runs it; [`storage`] and [`transport`]
-//! fulfil what the shell needs from the world; [`recipes`] are locks and elections, [`registry`] services and their instances; [`api`] gives it a gRPC face; [`server`] puts it all
+//! fulfil what the shell needs from the world; [`recipes`] are locks and elections, [`registry`] services and their instances; [`api`] gives it a gRPC face; [`tls`] encrypts; [`server`] puts it all
 //! together from a [`config`]; [`cli`] is the command line. `ARCHITECTURE.md` walks through them.
 
 pub mod api;
@@ -20,6 +20,7 @@ pub mod sim;
 pub mod state;
 pub mod storage;
 pub mod telemetry;
+pub mod tls;
 pub mod transport;
 pub mod types;
 pub mod watch;

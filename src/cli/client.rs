@@ -14,7 +14,9 @@ use tonic::{Code, Status, transport::Channel};
 use super::{
     duration,
     error::{Error, Exit},
+    secrets::{Secrets, TlsArgs, variable},
 };
+use crate::tls::Way;
 
 /// How long a connection may take before the next endpoint has its turn.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,48 +36,48 @@ pub(super) struct ClientArgs {
     #[arg(long, global = true, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
     #[arg(help_heading = "Client options")]
     pub(super) command_timeout: Duration,
+    #[command(flatten)]
+    pub(super) tls: TlsArgs,
 }
 
 /// Endpoints, and how long to try.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Client {
     endpoints: Vec<Endpoint>,
     timeout: Duration,
+    secrets: Secrets,
 }
 
-/// One endpoint: as it was written, and as the transport wants it.
-#[derive(Clone, Debug)]
+/// One endpoint: as it was written, and how it is reached.
+#[derive(Clone)]
 pub(super) struct Endpoint {
     pub(super) text: String,
-    transport: tonic::transport::Endpoint,
+    way: Way,
 }
 
 impl Client {
     /// Takes the endpoints from the flag, else from the environment, else the default.
     pub(super) fn new(args: &ClientArgs, environment: &[(String, String)]) -> Result<Self, Error> {
-        let variable = |name| {
-            let found =
-                environment.iter().find(|(other, value)| other == name && !value.is_empty());
-            found.map(|(_, value)| value.clone())
-        };
         let list = args
             .endpoints
             .clone()
-            .or_else(|| variable("QUORATE_ENDPOINTS"))
-            .or_else(|| variable("ETCDCTL_ENDPOINTS"))
+            .or_else(|| variable(environment, "ENDPOINTS"))
             .unwrap_or_else(|| "127.0.0.1:2379".to_owned());
+        let secrets = Secrets::new(&args.tls, environment)?;
         let texts = list.split(',').map(str::trim).filter(|text| !text.is_empty());
-        let endpoints: Vec<Endpoint> = texts.map(Endpoint::parse).collect::<Result<_, _>>()?;
+        let parse = |text| Endpoint::parse(text, &secrets);
+        let endpoints: Vec<Endpoint> = texts.map(parse).collect::<Result<_, _>>()?;
         if endpoints.is_empty() {
             return Err(Error::input("no endpoints are given"));
         }
-        Ok(Self { endpoints, timeout: args.command_timeout })
+        Ok(Self { endpoints, timeout: args.command_timeout, secrets })
     }
 
     /// The same for other endpoints.
     pub(super) fn with_endpoints(&self, texts: &[String]) -> Result<Self, Error> {
-        let endpoints = texts.iter().map(|text| Endpoint::parse(text)).collect::<Result<_, _>>()?;
-        Ok(Self { endpoints, timeout: self.timeout })
+        let parse = |text: &String| Endpoint::parse(text, &self.secrets);
+        let endpoints = texts.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok(Self { endpoints, ..self.clone() })
     }
 
     /// The same with windows of this size, in bytes, of a stream and of its connection: so much a
@@ -83,11 +85,13 @@ impl Client {
     pub(super) fn with_windows(&self, (stream, connection): (u32, u32)) -> Self {
         let limited = |endpoint: &Endpoint| Endpoint {
             text: endpoint.text.clone(),
-            transport: (endpoint.transport.clone())
-                .initial_stream_window_size(stream)
-                .initial_connection_window_size(connection),
+            way: endpoint.way.clone().with(|endpoint| {
+                endpoint
+                    .initial_stream_window_size(stream)
+                    .initial_connection_window_size(connection)
+            }),
         };
-        Self { endpoints: self.endpoints.iter().map(limited).collect(), timeout: self.timeout }
+        Self { endpoints: self.endpoints.iter().map(limited).collect(), ..self.clone() }
     }
 
     pub(super) fn endpoints(&self) -> &[Endpoint] {
@@ -168,27 +172,22 @@ impl Client {
 }
 
 impl Endpoint {
-    fn parse(text: &str) -> Result<Self, Error> {
-        let url = match text.split_once("://") {
-            None => format!("http://{text}"),
-            Some(("http", _)) => text.to_owned(),
-            Some((scheme, _)) => {
-                return Err(Error::input(format!(
-                    "endpoint {text:?}: scheme {scheme:?} is not supported yet"
-                )));
-            }
+    fn parse(text: &str, secrets: &Secrets) -> Result<Self, Error> {
+        let url = if text.contains("://") || text.starts_with("unix") {
+            text.to_owned()
+        } else {
+            format!("{}://{text}", secrets.scheme())
         };
-        let invalid = |error| Error::input(format!("endpoint {text:?}: {error}"));
-        let transport = tonic::transport::Endpoint::from_shared(url)
+        let invalid = |reason| Error::input(format!("endpoint {text:?}: {reason}"));
+        let way = Way::to(&url, secrets.dialer())
             .map_err(invalid)?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true);
-        Ok(Self { text: text.to_owned(), transport })
+            .with(|endpoint| endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true));
+        Ok(Self { text: text.to_owned(), way })
     }
 
-    /// Where it is.
-    pub(super) fn uri(&self) -> &Uri {
-        self.transport.uri()
+    /// Where it is, for whoever connects to it plainly.
+    pub(super) fn plain_uri(&self) -> Option<&Uri> {
+        self.way.is_plain().then(|| self.way.endpoint().uri())
     }
 
     /// Makes a call to this endpoint alone.
@@ -208,7 +207,7 @@ impl Endpoint {
 
     async fn connect(&self, deadline: Instant) -> Result<Channel, Failure> {
         let unreachable = |reason: String| Failure::Unreachable(self.text.clone(), reason);
-        match timeout_at(deadline, self.transport.connect()).await {
+        match timeout_at(deadline, self.way.connect()).await {
             Ok(Ok(channel)) => Ok(channel),
             Ok(Err(error)) => Err(unreachable(root_cause(&error))),
             Err(_) => Err(unreachable("no connection in time".to_owned())),
@@ -253,6 +252,7 @@ mod tests {
         let args = ClientArgs {
             endpoints: flag.map(str::to_owned),
             command_timeout: Duration::from_secs(1),
+            tls: TlsArgs::default(),
         };
         let environment: Vec<_> = environment
             .iter()
@@ -280,6 +280,7 @@ mod tests {
         let args = ClientArgs {
             endpoints: Some(free.to_string()),
             command_timeout: Duration::from_secs(5),
+            tls: TlsArgs::default(),
         };
         let client = Client::new(&args, &[]).unwrap();
 

@@ -5,7 +5,7 @@
 //! pipe into an error instead of a panic. Everything that a command reads from outside, the
 //! environment above all, is taken once in [`main`] and passed down.
 //!
-//! Absent on purpose: output formats other than the plain one, but for `service`; TLS, and auth.
+//! Absent on purpose: output formats other than the plain one, but for `service`; auth.
 
 use std::{
     env,
@@ -29,6 +29,7 @@ mod maintenance;
 mod member;
 mod print;
 mod range;
+mod secrets;
 mod serve;
 mod service;
 mod session;

@@ -5,14 +5,14 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    Config, InitialClusterState, InitialMember, ListenUrl, LogLevel, Problem, Url, UrlError,
-    duration,
+    Config, InitialClusterState, InitialMember, ListenPlace, ListenUrl, LogLevel, Problem, Url,
+    UrlError, duration,
     http::HttpSettings,
     layers::Sources,
     log::LogSettings,
     observe::ObserveSettings,
     settings::{Group, List, Settings},
-    tls::TlsSettings,
+    tls::{self, TlsSettings},
     upkeep::UpkeepSettings,
 };
 use crate::types::limits;
@@ -102,6 +102,7 @@ pub(super) fn check(
         exit_with_parent: false,
     };
     check.listeners_differ(&config);
+    tls::check_urls(&config, &mut check);
     if check.problems.is_empty() { Ok(config) } else { Err(check.problems) }
 }
 
@@ -358,17 +359,25 @@ impl Check<'_> {
 
     /// Two listeners on one address would fail only later, one after the other has opened.
     fn listeners_differ(&mut self, config: &Config) {
-        for url in &config.listen_peer_urls {
-            if config.listen_client_urls.contains(url) {
-                self.problem("listen-peer-urls", format!("{url} is also in listen-client-urls"));
-            }
-        }
-        for url in &config.listen_metrics_urls {
-            if config.listen_client_urls.contains(url) || config.listen_peer_urls.contains(url) {
-                self.problem(
-                    "listen-metrics-urls",
-                    format!("{url} is also a client or peer listener"),
-                );
+        let mut taken: Vec<(&str, &ListenUrl)> = Vec::new();
+        for (setting, urls) in [
+            ("listen-client-urls", &config.listen_client_urls),
+            ("listen-client-http-urls", &config.http.listen_client_http_urls),
+            ("listen-peer-urls", &config.listen_peer_urls),
+            ("listen-metrics-urls", &config.listen_metrics_urls),
+        ] {
+            for url in urls {
+                let same = |(_, other): &&(&str, &ListenUrl)| other.place == url.place;
+                // One listener may speak both plainly and over TLS, unless its first byte cannot be seen.
+                let is_socket = matches!(url.place, ListenPlace::Socket(_));
+                if is_socket && taken.iter().any(|it| it.0 == setting && same(&it)) {
+                    let reason = format!("{url}: a unix socket is either plain or encrypted");
+                    self.problem(setting, reason);
+                }
+                if let Some((other, _)) = taken.iter().find(same).filter(|it| it.0 != setting) {
+                    self.problem(setting, format!("{url} is also in {other}"));
+                }
+                taken.push((setting, url));
             }
         }
     }

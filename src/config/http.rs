@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    ListenUrl,
     check::Check,
     duration,
     print::list,
@@ -29,6 +30,12 @@ pub struct Http {
     pub keepalive_interval: Option<Duration>,
     /// How long it may take to give it.
     pub keepalive_timeout: Duration,
+    /// Where HTTP is served apart from gRPC; none: where gRPC is, too.
+    pub listen_client_http_urls: Vec<ListenUrl>,
+    /// Whether several processes may listen on one port.
+    pub socket_reuse_port: bool,
+    /// Whether a port may be listened on whose last connections have not timed out. It always may.
+    pub socket_reuse_address: bool,
 }
 
 impl Http {
@@ -61,6 +68,9 @@ pub(super) struct HttpSettings {
     grpc_keepalive_min_time: String,
     grpc_keepalive_interval: String,
     grpc_keepalive_timeout: String,
+    listen_client_http_urls: List,
+    socket_reuse_port: bool,
+    socket_reuse_address: bool,
 }
 
 impl Default for HttpSettings {
@@ -74,6 +84,9 @@ impl Default for HttpSettings {
             grpc_keepalive_min_time: "5s".to_owned(),
             grpc_keepalive_interval: "1m".to_owned(),
             grpc_keepalive_timeout: "20s".to_owned(),
+            listen_client_http_urls: List::default(),
+            socket_reuse_port: false,
+            socket_reuse_address: false,
         }
     }
 }
@@ -107,6 +120,13 @@ impl Group for HttpSettings {
             "DURATION",
             "Time it has to answer; 0: it is never pinged [default: 20s]",
         ),
+        setting(
+            "listen-client-http-urls",
+            "URLS",
+            "Where HTTP is served; listen-client-urls serve gRPC only then [default: there, too]",
+        ),
+        switch("socket-reuse-port", "Let several processes listen on one port [default: false]"),
+        switch("socket-reuse-address", "Listen at once after a restart; it always does"),
     ];
     type Checked = Http;
 
@@ -126,6 +146,13 @@ impl Group for HttpSettings {
             keepalive_interval: Some(interval)
                 .filter(|interval| !interval.is_zero() && !timeout.is_zero()),
             keepalive_timeout: if timeout.is_zero() { KEEPALIVE_TIMEOUT } else { timeout },
+            listen_client_http_urls: check.distinct(
+                "listen-client-http-urls",
+                &self.listen_client_http_urls,
+                ListenUrl::parse,
+            ),
+            socket_reuse_port: self.socket_reuse_port,
+            socket_reuse_address: self.socket_reuse_address,
         }
     }
 
@@ -139,6 +166,9 @@ impl Group for HttpSettings {
             "grpc-keepalive-min-time" => printed(http.keepalive_min_time),
             "grpc-keepalive-interval" => printed(http.keepalive_interval.unwrap_or(Duration::ZERO)),
             "grpc-keepalive-timeout" => printed(http.keepalive_timeout),
+            "listen-client-http-urls" => list(&http.listen_client_http_urls),
+            "socket-reuse-port" => http.socket_reuse_port.to_string(),
+            "socket-reuse-address" => http.socket_reuse_address.to_string(),
             unknown => unreachable!("setting {unknown} is listed but not printed"),
         }
     }

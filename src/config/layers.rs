@@ -25,7 +25,15 @@ use super::{
 };
 
 /// Variables of the client commands. They share our prefix and mean nothing to a member.
-const CLIENT_VARIABLES: &[&str] = &["QUORATE_ENDPOINTS", "QUORATE_COMMAND_TIMEOUT"];
+const CLIENT_VARIABLES: &[&str] = &[
+    "QUORATE_ENDPOINTS",
+    "QUORATE_COMMAND_TIMEOUT",
+    "QUORATE_CACERT",
+    "QUORATE_CERT",
+    "QUORATE_KEY",
+    "QUORATE_INSECURE_SKIP_TLS_VERIFY",
+    "QUORATE_INSECURE_TRANSPORT",
+];
 
 /// Names the file; it cannot be a setting, since the file does not name itself.
 const FILE_VARIABLE: &str = "QUORATE_CONFIG_FILE";

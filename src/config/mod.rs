@@ -26,6 +26,8 @@ mod url;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 
 pub use error::{Error, Problem};
 pub use http::Http;
@@ -33,9 +35,9 @@ pub use layers::{Inputs, Loaded, load};
 pub use log::{Log, LogFormat};
 pub use observe::{MetricsDetail, Observe};
 pub use settings::{Setting, settings};
-pub use tls::Tls;
+pub use tls::{Tls, TlsSide, notices as tls_notices};
 pub use upkeep::{AutoCompaction, Upkeep};
-pub use url::{ListenHost, ListenUrl, Url, UrlError};
+pub use url::{ListenHost, ListenPlace, ListenUrl, Place, Scheme, Url, UrlError};
 
 /// Everything `quorate serve` needs to know, with every default filled in.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -40,8 +40,8 @@ fn the_defaults_are_those_of_etcd() {
     let url = |text| Url::parse(text).unwrap();
     assert_eq!(config.name, "default");
     assert_eq!(config.data_dir.to_str(), Some("default.quorate"));
-    assert_eq!(config.listen_client_urls[0].socket_addr().to_string(), "127.0.0.1:2379");
-    assert_eq!(config.listen_peer_urls[0].socket_addr().to_string(), "127.0.0.1:2380");
+    assert_eq!(config.listen_client_urls[0].to_string(), "127.0.0.1:2379");
+    assert_eq!(config.listen_peer_urls[0].to_string(), "127.0.0.1:2380");
     assert_eq!(config.advertise_client_urls, [url("http://localhost:2379")]);
     let alone =
         InitialMember { name: "default".to_owned(), peer_urls: vec![url("http://localhost:2380")] };
@@ -277,7 +277,8 @@ fn every_problem_is_reported() {
 
     for line in [
         "name: must not be empty (flag --name)",
-        "listen-client-urls: \"https://localhost:1\": tls listeners are not supported yet (flag --listen-client-urls)",
+        "cert-file: a certificate and its key (cert-file, key-file) must be provided for \
+         https://localhost:1 of listen-client-urls, or auto-tls be set (default)",
         "advertise-client-urls: is required when listen-client-urls is set (default)",
         "listen-peer-urls: \"http://example.com:1\": a listener needs an ip address or localhost, not a name \
          (flag --listen-peer-urls)",

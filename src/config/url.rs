@@ -5,15 +5,24 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-pub use crate::types::url::{Url, UrlError};
+pub use crate::types::url::{Place, Scheme, Url, UrlError};
 
 /// A URL that a member listens on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ListenUrl {
-    /// Which interface.
-    pub host: ListenHost,
-    /// Which port.
-    pub port: u16,
+    /// What is spoken there.
+    pub scheme: Scheme,
+    /// Where it is.
+    pub place: ListenPlace,
+}
+
+/// Where a member listens. Two URLs may lead to one place, of which one is plain and the other is not.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ListenPlace {
+    /// A port.
+    Port(ListenHost, u16),
+    /// The path of a unix socket.
+    Socket(String),
 }
 
 /// The interface to listen on. A name would have to be resolved, and would change under us.
@@ -29,31 +38,44 @@ impl ListenUrl {
     /// Reads a URL to listen on.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let url = Url::parse(text)?;
-        let host = if url.host() == "localhost" {
-            ListenHost::Localhost
-        } else {
-            let address = url.host().parse().map_err(|_| UrlError::ListenName(text.to_owned()))?;
-            ListenHost::Ip(address)
+        let place = match url.place() {
+            Place::Socket(path) => ListenPlace::Socket(path.clone()),
+            Place::Port { host, port } if host == "localhost" => {
+                ListenPlace::Port(ListenHost::Localhost, *port)
+            }
+            Place::Port { host, port } => {
+                let ip = host.parse().map_err(|_| UrlError::ListenName(text.to_owned()))?;
+                ListenPlace::Port(ListenHost::Ip(ip), *port)
+            }
         };
-        Ok(Self { host, port: url.port() })
+        Ok(Self { scheme: url.scheme(), place })
     }
+}
 
-    /// The address to bind. `localhost` is the IPv4 loopback, as it is for etcd.
-    pub fn socket_addr(self) -> SocketAddr {
-        let ip = match self.host {
-            ListenHost::Localhost => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            ListenHost::Ip(ip) => ip,
-        };
-        SocketAddr::new(ip, self.port)
+impl ListenPlace {
+    /// The address to bind; none for a unix socket. `localhost` is the IPv4 loopback, as it is for etcd.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Port(ListenHost::Localhost, port) => Some((Ipv4Addr::LOCALHOST, *port).into()),
+            Self::Port(ListenHost::Ip(ip), port) => Some(SocketAddr::new(*ip, *port)),
+            Self::Socket(_) => None,
+        }
+    }
+}
+
+impl Display for ListenPlace {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Port(ListenHost::Localhost, port) => write!(f, "localhost:{port}"),
+            Self::Port(ListenHost::Ip(ip), port) => write!(f, "{}", SocketAddr::new(*ip, *port)),
+            Self::Socket(path) => f.write_str(path),
+        }
     }
 }
 
 impl Display for ListenUrl {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        match self.host {
-            ListenHost::Localhost => write!(f, "http://localhost:{}", self.port),
-            ListenHost::Ip(ip) => write!(f, "http://{}", SocketAddr::new(ip, self.port)),
-        }
+        write!(f, "{}://{}", self.scheme.as_str(), self.place)
     }
 }
 
@@ -64,7 +86,13 @@ mod tests {
     /// What is printed parses to the same value.
     #[test]
     fn a_url_reads_back_what_it_prints() {
-        for text in ["http://[::1]:7", "http://localhost:1", "http://0.0.0.0:2"] {
+        for text in [
+            "http://[::1]:7",
+            "https://localhost:1",
+            "http://0.0.0.0:2",
+            "unix://localhost:2379",
+            "unixs:///run/q.sock",
+        ] {
             assert_eq!(ListenUrl::parse(text).unwrap().to_string(), text);
         }
     }
@@ -74,11 +102,9 @@ mod tests {
     fn a_refusal_names_the_text() {
         let refusal = |text: &str| ListenUrl::parse(text).unwrap_err().to_string();
 
-        assert_eq!(refusal("https://a:1"), "\"https://a:1\": tls listeners are not supported yet");
-        assert_eq!(refusal("unix://a:1"), "\"unix://a:1\": unix sockets are not supported yet");
         assert_eq!(
             refusal("localhost:2379"),
-            "\"localhost:2379\" must start with http://, https:// or unix://"
+            "\"localhost:2379\" must start with http://, https://, unix:// or unixs://"
         );
         assert_eq!(refusal("http://a:1/x"), "\"http://a:1/x\" must not have a path");
         for text in [
@@ -86,7 +112,7 @@ mod tests {
             "http://:1",
             "http://a:+1",
             "http://a:65536",
-            "http://[x]:1",
+            "https://[x]:1",
             "http://a b:1",
         ] {
             assert_eq!(refusal(text), format!("{text:?} must have the form http://host:port"));

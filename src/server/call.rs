@@ -40,13 +40,35 @@ const LASTING: [&str; 9] = [
     "/quorate.registry.v1.Registry/Watch",
 ];
 
+/// Which calls a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Traffic {
+    /// All.
+    Both,
+    /// Those of gRPC: there is another listener for all others.
+    Grpc,
+    /// All others.
+    Http,
+}
+
+impl Traffic {
+    fn takes(self, is_grpc: bool) -> bool {
+        match self {
+            Self::Both => true,
+            Self::Grpc => is_grpc,
+            Self::Http => !is_grpc,
+        }
+    }
+}
+
 /// The service as one connection calls it.
 pub(super) struct Caller<S> {
     pub(super) service: S,
     pub(super) phases: Phases,
     pub(super) panics: Counter,
-    /// Who has opened the connection.
-    pub(super) remote: SocketAddr,
+    pub(super) traffic: Traffic,
+    /// Who has opened the connection, if it has an address.
+    pub(super) remote: Option<SocketAddr>,
 }
 
 impl<S, B> HyperService<Request<Incoming>> for Caller<S>
@@ -70,17 +92,21 @@ where
         });
         // Nothing of etcd's API depends on who calls, and most calls are of it.
         if !request.uri().path().starts_with("/etcdserverpb.") {
-            let remote_addr = Some(self.remote);
+            let remote_addr = self.remote;
             request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr });
         }
-        let running = AssertUnwindSafe(self.service.clone().oneshot(request)).catch_unwind();
+        let running = self
+            .traffic
+            .takes(is_grpc)
+            .then(|| AssertUnwindSafe(self.service.clone().oneshot(request)).catch_unwind());
         Calling { running, is_grpc, draining, panics: self.panics.clone() }
     }
 }
 
 /// A call that runs.
 pub(super) struct Calling<S: Service<Request<Incoming>>> {
-    running: CatchUnwind<AssertUnwindSafe<Oneshot<S, Request<Incoming>>>>,
+    /// None: it is not served here.
+    running: Option<CatchUnwind<AssertUnwindSafe<Oneshot<S, Request<Incoming>>>>>,
     is_grpc: bool,
     draining: Option<Ending>,
     panics: Counter,
@@ -95,7 +121,10 @@ where
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        Poll::Ready(match ready!(Pin::new(&mut this.running).poll(context)) {
+        let Some(running) = &mut this.running else {
+            return Poll::Ready(Ok(elsewhere(this.is_grpc)));
+        };
+        Poll::Ready(match ready!(Pin::new(running).poll(context)) {
             Ok(response) => response.map(|response| {
                 response.map(|body| Lasting { body: Some(body), draining: this.draining.take() })
             }),
@@ -106,6 +135,18 @@ where
             }
         })
     }
+}
+
+/// The answer to a call that another listener serves.
+fn elsewhere<B>(is_grpc: bool) -> Response<Lasting<B>> {
+    let empty = Lasting { body: None, draining: None };
+    if is_grpc {
+        let status = Status::unimplemented("gRPC is not served here, but on listen-client-urls");
+        return status.into_http::<()>().map(|()| empty);
+    }
+    let mut response = Response::new(empty);
+    *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    response
 }
 
 fn internal_error<B>(is_grpc: bool) -> Response<Lasting<B>> {

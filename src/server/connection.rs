@@ -4,7 +4,6 @@ use std::{
     convert::Infallible,
     future::{Future, poll_fn},
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -21,16 +20,16 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, tcp::OwnedReadHalf},
+    io::{AsyncRead, AsyncWrite, ReadBuf, split},
     pin, select,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tower::{BoxError, Service};
 use tracing::debug;
 
 use super::{
-    call::Caller,
+    call::{Caller, Traffic},
+    door::{AnyRead, AnyWrite, Door, Entered, Remote, Socket},
     gather::{self, Gather},
     listener::Shared,
     phase::{Phase, Phases},
@@ -53,6 +52,8 @@ const HTTP1_BUFFER_BYTES: usize = 64 * 1024;
 pub(super) struct Profile {
     /// What the listener is called in the log.
     pub(super) name: &'static str,
+    /// What is served.
+    pub(super) traffic: Traffic,
     pub(super) connections_max: usize,
     /// How long a new connection may take to say which protocol it speaks, and an HTTP/1.1 request
     /// to send its headers.
@@ -75,6 +76,7 @@ impl Profile {
         let cap = open_files_max.map_or(cap, |files| cap.min(files / 2));
         Self {
             name: "client listener",
+            traffic: Traffic::Both,
             connections_max: usize::try_from(cap).unwrap_or(usize::MAX),
             hello_within: HELLO_WITHIN,
             stream_window: 1024 * 1024,
@@ -89,6 +91,7 @@ impl Profile {
     pub(super) fn peers(election_timeout: Duration) -> Self {
         Self {
             name: "peer listener",
+            traffic: Traffic::Both,
             connections_max: usize::try_from(limits::PEER_CONNECTIONS_MAX).unwrap_or(usize::MAX),
             hello_within: HELLO_WITHIN,
             stream_window: 8 * 1024 * 1024,
@@ -127,12 +130,14 @@ impl Profile {
 
 /// Serves a connection until its end. In the last phase it takes no more requests, and it ends
 /// when the running ones are answered.
-pub(super) async fn serve<S, B>(
-    stream: TcpStream,
-    remote: SocketAddr,
+pub(super) async fn serve<K, S, B>(
+    stream: K,
+    remote: Remote,
+    door: Arc<Door>,
     shared: Arc<Shared<S>>,
     mut phases: Phases,
 ) where
+    K: Socket,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Clone
         + Send
@@ -144,19 +149,65 @@ pub(super) async fn serve<S, B>(
     B::Error: Into<BoxError>,
 {
     let _open = Open::new(&shared.metrics);
-    // Small answers must not wait for each other; a socket that refuses is on its way out.
-    let _ = stream.set_nodelay(true);
+    stream.send_at_once();
+    if matches!(*door, Door::Plain) {
+        let (receiving, sending) = stream.halves();
+        return talk(receiving, sending, remote, shared, phases).await;
+    }
+    // On the heap, so that plain connections do not have to be as large.
+    let entering = Box::pin(timeout(shared.profile.hello_within, door.enter(stream, remote)));
+    let entered = select! {
+        entered = entering => entered,
+        () = phases.reached(Phase::Draining) => return,
+    };
+    match entered {
+        Ok(Some(Entered::Plain(stream))) => {
+            let (receiving, sending) = stream.halves();
+            talk(receiving, sending, remote, shared, phases).await;
+        }
+        Ok(Some(Entered::Secured(stream))) => {
+            let (receiving, sending): (AnyRead, AnyWrite) = split(stream);
+            Box::pin(talk(receiving, sending, remote, shared, phases)).await;
+        }
+        Ok(None) => {}
+        Err(_) => {
+            door.timed_out();
+            debug!(%remote, "connection closed: it did not shake hands in time");
+        }
+    }
+}
+
+/// Speaks HTTP until the end of a connection that was let in.
+async fn talk<R, W, S, B>(
+    receiving: R,
+    sending: W,
+    remote: Remote,
+    shared: Arc<Shared<S>>,
+    mut phases: Phases,
+) where
+    R: AsyncRead + Send + Unpin + 'static,
+    W: AsyncWrite + Send + Unpin + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + Unpin
+        + 'static,
+    S::Future: Send + Unpin,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
     let received = Arc::new(AtomicU64::new(0));
     let caller = Caller {
         service: shared.service.clone(),
         phases: phases.clone(),
         panics: shared.metrics.panics.clone(),
-        remote,
+        traffic: shared.profile.traffic,
+        remote: remote.address(),
     };
-    let (socket, sending) = stream.into_split();
     let (gather, sender) = gather::gather(sending);
     let stream = Metered {
-        socket,
+        socket: receiving,
         gather,
         received: Arc::clone(&received),
         received_bytes: shared.metrics.received_bytes.clone(),
@@ -191,9 +242,9 @@ pub(super) async fn serve<S, B>(
 }
 
 /// Polls a connection, and then sends what it has written.
-fn poll_both(
+fn poll_both<W: AsyncWrite + Unpin>(
     connection: Pin<&mut impl Future<Output = Result<(), BoxError>>>,
-    sender: &gather::Sender,
+    sender: &gather::Sender<W>,
     context: &mut Context<'_>,
 ) -> Poll<Result<(), BoxError>> {
     match connection.poll(context) {
@@ -221,16 +272,16 @@ impl Drop for Open {
 }
 
 /// A stream whose bytes are counted.
-struct Metered {
-    socket: OwnedReadHalf,
-    gather: Gather,
+struct Metered<R, W> {
+    socket: R,
+    gather: Gather<W>,
     /// By this connection alone.
     received: Arc<AtomicU64>,
     received_bytes: Counter,
     sent_bytes: Counter,
 }
 
-impl AsyncRead for Metered {
+impl<R: AsyncRead + Unpin, W: Unpin> AsyncRead for Metered<R, W> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -245,7 +296,7 @@ impl AsyncRead for Metered {
     }
 }
 
-impl Metered {
+impl<R, W> Metered<R, W> {
     fn sent(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(sent)) = &result {
             self.sent_bytes.inc_by(to_u64(*sent));
@@ -254,7 +305,7 @@ impl Metered {
     }
 }
 
-impl AsyncWrite for Metered {
+impl<R: Unpin, W: AsyncWrite + Unpin> AsyncWrite for Metered<R, W> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

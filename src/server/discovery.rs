@@ -6,10 +6,10 @@
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
 use tokio::{net::lookup_host, time::timeout};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::dns::{self, Target};
-use crate::config::{Config, InitialMember, Url};
+use crate::config::{Config, InitialMember, Scheme, Url};
 
 /// etcd's names of the service, with and without TLS.
 const TLS_SERVICE: &str = "etcd-server-ssl";
@@ -26,9 +26,6 @@ pub enum DiscoveryError {
     /// There are none.
     #[error("there are no DNS SRV records for {0}")]
     NoRecords(String),
-    /// There are only records of members with TLS.
-    #[error("{0} has DNS SRV records, but tls between members is not supported yet")]
-    Tls(String),
     /// A record leads nowhere.
     #[error("cannot resolve {0}, which the DNS SRV records name: {1}")]
     Target(String, String),
@@ -61,7 +58,8 @@ pub(super) async fn initial_cluster(
     let mut own = BTreeSet::new();
     for url in &config.initial_advertise_peer_urls {
         let addresses = addresses_of(&url.authority()).await;
-        own.extend(addresses.map_err(|reason| DiscoveryError::Own(url.to_string(), reason))?);
+        let addresses = addresses.map_err(|reason| DiscoveryError::Own(url.to_string(), reason))?;
+        own.extend(addresses.into_iter().map(|address| (url.scheme(), address)));
     }
     let suffix = match config.discovery_srv_name.as_str() {
         "" => String::new(),
@@ -74,28 +72,34 @@ pub(super) async fn initial_cluster(
         (name, found)
     };
     let (tls_name, with_tls) = query(TLS_SERVICE).await;
-    let (name, found) = query(SERVICE).await;
-    let has_tls = with_tls.is_ok_and(|targets| !targets.is_empty());
-    let targets = found.map_err(|reason| DiscoveryError::Query(name.clone(), reason))?;
-    match (targets.is_empty(), has_tls) {
-        (true, true) => return Err(DiscoveryError::Tls(tls_name)),
-        (true, false) => return Err(DiscoveryError::NoRecords(name)),
-        (false, true) => warn!(name = tls_name, "records are passed over: tls is not supported"),
-        (false, false) => {}
+    let (name, plain) = query(SERVICE).await;
+    if let (Err(_), Err(reason)) = (&with_tls, &plain) {
+        return Err(DiscoveryError::Query(name, reason.clone()));
     }
-    let mut entries = Vec::with_capacity(targets.len());
-    for target in targets {
-        let (url, authority) = url_of(&target)?;
-        let addresses = addresses_of(&authority).await;
-        let addresses = addresses.map_err(|reason| DiscoveryError::Target(authority, reason))?;
-        entries.push((url, addresses));
+    let mut entries = Vec::new();
+    for (scheme, targets) in [(Scheme::Https, with_tls), (Scheme::Http, plain)] {
+        // As for etcd, one of the two is enough.
+        for target in targets.unwrap_or_default() {
+            let (url, authority) = url_of(scheme, &target)?;
+            let addresses = addresses_of(&authority).await;
+            let addresses =
+                addresses.map_err(|reason| DiscoveryError::Target(authority, reason))?;
+            let leads = |address| (scheme, address);
+            entries.push((url, addresses.into_iter().map(leads).collect::<Leads>()));
+        }
+    }
+    if entries.is_empty() {
+        return Err(DiscoveryError::NoRecords(format!("{name} and {tls_name}")));
     }
     members(config, &own, &entries)
 }
 
-fn url_of(target: &Target) -> Result<(Url, String), DiscoveryError> {
+/// Where a URL leads: a member that speaks with TLS there does not speak plainly.
+type Leads = BTreeSet<(Scheme, SocketAddr)>;
+
+fn url_of(scheme: Scheme, target: &Target) -> Result<(Url, String), DiscoveryError> {
     let authority = format!("{}:{}", target.host, target.port);
-    match Url::parse(&format!("http://{authority}")) {
+    match Url::parse(&format!("{}://{authority}", scheme.as_str())) {
         Ok(url) => Ok((url, authority)),
         Err(error) => Err(DiscoveryError::BadTarget(authority, error.to_string())),
     }
@@ -104,11 +108,11 @@ fn url_of(target: &Target) -> Result<(Url, String), DiscoveryError> {
 /// The members that URLs name: this one under its name, the others under where they are.
 fn members(
     config: &Config,
-    own: &BTreeSet<SocketAddr>,
-    entries: &[(Url, BTreeSet<SocketAddr>)],
+    own: &Leads,
+    entries: &[(Url, Leads)],
 ) -> Result<Vec<InitialMember>, DiscoveryError> {
     let (mine, others): (Vec<_>, Vec<_>) =
-        entries.iter().partition(|(_, addresses)| !addresses.is_disjoint(own));
+        entries.iter().partition(|(_, leads)| !leads.is_disjoint(own));
     if mine.is_empty() {
         return Err(DiscoveryError::NotAmongThem {
             name: config.name.clone(),
@@ -151,22 +155,25 @@ mod tests {
         config::load(&Inputs { flags: flags.into(), ..Inputs::default() }).unwrap().config
     }
 
-    fn entry(url: &str, address: &str) -> (Url, BTreeSet<SocketAddr>) {
-        (Url::parse(url).unwrap(), BTreeSet::from([address.parse().unwrap()]))
+    fn entry(url: &str, address: &str) -> (Url, Leads) {
+        let url = Url::parse(url).unwrap();
+        let leads = BTreeSet::from([(url.scheme(), address.parse().unwrap())]);
+        (url, leads)
     }
 
     /// This member's entry is the one that leads to it; its URL is that of the record.
     #[test]
     fn the_own_entry_is_found_by_its_address() {
-        let own = BTreeSet::from(["127.0.0.2:2380".parse().unwrap()]);
+        let own = BTreeSet::from([(Scheme::Http, "127.0.0.2:2380".parse().unwrap())]);
         let entries = [
             entry("http://a.test:2380", "127.0.0.1:2380"),
             entry("http://b.test:2380", "127.0.0.2:2380"),
             entry("http://b.test:2381", "127.0.0.2:2381"),
+            entry("https://b.test:2380", "127.0.0.2:2380"),
         ];
         let found = members(&config(), &own, &entries).unwrap();
         let names: Vec<&str> = found.iter().map(|member| member.name.as_str()).collect();
-        assert_eq!(names, ["b", "http://a.test:2380", "http://b.test:2381"]);
+        assert_eq!(names, ["b", "http://a.test:2380", "http://b.test:2381", "https://b.test:2380"]);
         assert_eq!(found[0].peer_urls, [Url::parse("http://b.test:2380").unwrap()]);
 
         let error = members(&config(), &own, &entries[..1]).unwrap_err().to_string();
@@ -177,7 +184,8 @@ mod tests {
     /// What no URL can hold is refused by name.
     #[test]
     fn a_bad_target_is_refused() {
-        let error = url_of(&Target { host: "a b".into(), port: 1 }).unwrap_err().to_string();
+        let error =
+            url_of(Scheme::Http, &Target { host: "a b".into(), port: 1 }).unwrap_err().to_string();
         assert!(error.starts_with("the DNS SRV records name a b:1: "), "{error}");
     }
 }

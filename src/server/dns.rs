@@ -1,4 +1,5 @@
-//! The one question that a member asks the DNS: which SRV records a name has.
+//! The two questions that a member asks the DNS: which SRV records a name has, and which names an
+//! address has.
 //!
 //! A stub that asks the servers of the system (or the one it is told) over UDP, and over TCP when an
 //! answer does not fit. Names that records lead to are resolved like all others, by the system.
@@ -31,6 +32,7 @@ const ATTEMPTS: usize = 2;
 const UDP_BYTES_MAX: usize = 4096;
 
 const SRV: u16 = 33;
+const PTR: u16 = 12;
 const INTERNET: u16 = 1;
 const HEADER_BYTES: usize = 12;
 const LABEL_BYTES_MAX: usize = 63;
@@ -53,7 +55,41 @@ pub(super) async fn targets(
     name: &str,
     resolver: Option<SocketAddr>,
 ) -> Result<Vec<Target>, String> {
-    let question = question(name).ok_or_else(|| format!("{name:?} is not a domain name"))?;
+    records(name, SRV, resolver).await
+}
+
+/// The names of an address, of which the system's file of hosts knows nothing.
+///
+/// # Errors
+///
+/// Why no server gave an answer.
+pub(super) async fn names_of(address: IpAddr) -> Result<Vec<String>, String> {
+    let found = records(&reversed(address), PTR, None).await?;
+    Ok(found.into_iter().map(|target| target.host).collect())
+}
+
+/// The name under which the names of an address are kept.
+fn reversed(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            format!("{d}.{c}.{b}.{a}.in-addr.arpa")
+        }
+        IpAddr::V6(address) => {
+            let digits: Vec<String> = (address.octets().iter().rev())
+                .map(|it| format!("{:x}.{:x}", it & 15, it >> 4))
+                .collect();
+            format!("{}.ip6.arpa", digits.join("."))
+        }
+    }
+}
+
+async fn records(
+    name: &str,
+    kind: u16,
+    resolver: Option<SocketAddr>,
+) -> Result<Vec<Target>, String> {
+    let question = question(name, kind).ok_or_else(|| format!("{name:?} is not a domain name"))?;
     let servers = resolver.map_or_else(system_servers, |resolver| vec![resolver]);
     let mut reason = String::new();
     for _ in 0..ATTEMPTS {
@@ -144,8 +180,8 @@ fn refused(code: u8) -> io::Error {
 /// The rest of the head of a query: one question, with recursion.
 const QUERY: &[u8] = &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
 
-/// The question for the SRV records of a name.
-fn question(name: &str) -> Option<Vec<u8>> {
+/// The question for the records of a kind that a name has.
+fn question(name: &str, kind: u16) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     for label in name.trim_end_matches('.').split('.') {
         if label.is_empty() || label.len() > LABEL_BYTES_MAX || !label.is_ascii() {
@@ -158,7 +194,7 @@ fn question(name: &str) -> Option<Vec<u8>> {
     if bytes.len() > NAME_BYTES_MAX {
         return None;
     }
-    bytes.extend(SRV.to_be_bytes());
+    bytes.extend(kind.to_be_bytes());
     bytes.extend(INTERNET.to_be_bytes());
     Some(bytes)
 }
@@ -198,13 +234,17 @@ fn read(message: &[u8], id: [u8; 2], question: &[u8]) -> Option<Answer> {
         return Some(Answer::Truncated);
     }
     let mut at = HEADER_BYTES + question.len();
+    let is_reverse = question.ends_with(&[0, 12, 0, 1]);
     let mut targets = Vec::new();
     for _ in 0..u16::from_be_bytes([answers_high, answers_low]) {
         at = name_at(message, at)?.1;
         let fixed: &[u8; 10] = message.get(at..)?.first_chunk()?;
         let [kind_high, kind_low, _, _, _, _, _, _, len_high, len_low] = *fixed;
         at += fixed.len();
-        if u16::from_be_bytes([kind_high, kind_low]) == SRV {
+        let kind = u16::from_be_bytes([kind_high, kind_low]);
+        if is_reverse && kind == PTR {
+            targets.push(Target { host: name_at(message, at)?.0, port: 0 });
+        } else if !is_reverse && kind == SRV {
             let numbers: &[u8; 6] = message.get(at..)?.first_chunk()?;
             let [_, _, _, _, port_high, port_low] = *numbers;
             let host = name_at(message, at + numbers.len())?.0;
@@ -260,7 +300,7 @@ mod tests {
     fn answer(code: u8, flags: u8, records: &[(&[u8], u16, &[u8])]) -> Vec<u8> {
         let count = u8::try_from(records.len()).unwrap();
         let mut bytes = vec![ID[0], ID[1], 0x80 | flags, 0x80 | code, 0, 1, 0, count, 0, 0, 0, 0];
-        bytes.extend(question("_x._tcp.test").unwrap());
+        bytes.extend(question("_x._tcp.test", SRV).unwrap());
         for (name, kind, data) in records {
             bytes.extend(*name);
             bytes.extend(kind.to_be_bytes());
@@ -272,7 +312,7 @@ mod tests {
     }
 
     fn read_it(message: &[u8]) -> Option<Answer> {
-        read(message, ID, &question("_X._tcp.test.").unwrap())
+        read(message, ID, &question("_X._tcp.test.", SRV).unwrap())
     }
 
     /// Targets are read, plain ones and those that point back into the message; other records are
@@ -294,6 +334,20 @@ mod tests {
         assert_eq!(read_it(&message), Some(Answer::Found(expected)));
     }
 
+    /// The names of an address are asked for and read.
+    #[test]
+    fn names_of_an_address_are_read() {
+        assert_eq!(reversed("10.1.2.3".parse().unwrap()), "3.2.1.10.in-addr.arpa");
+        let local = reversed("::1".parse().unwrap());
+        assert!(local.starts_with("1.0.0.0.0.") && local.ends_with(".0.0.ip6.arpa"), "{local}");
+        let question = question("1.0.0.127.in-addr.arpa", PTR).unwrap();
+        let mut message = vec![ID[0], ID[1], 0x80, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+        message.extend(&question);
+        message.extend(b"\xc0\x0c\0\x0c\0\x01\0\0\0\x3c\0\x08\x01a\x04test\0");
+        let found = Answer::Found(vec![Target { host: "a.test".into(), port: 0 }]);
+        assert_eq!(read(&message, ID, &question), Some(found));
+    }
+
     /// A name that does not exist has no records; a server that cannot answer says so.
     #[test]
     fn other_answers_are_told_apart() {
@@ -301,8 +355,8 @@ mod tests {
         assert_eq!(read_it(&answer(2, 0, &[])), Some(Answer::Refused(2)));
         assert_eq!(read_it(&answer(0, 2, &[])), Some(Answer::Truncated));
         let good = answer(0, 0, &[]);
-        assert_eq!(read(&good, [7, 8], &question("_x._tcp.test").unwrap()), None);
-        assert_eq!(read(&good, ID, &question("_y._tcp.test").unwrap()), None);
+        assert_eq!(read(&good, [7, 8], &question("_x._tcp.test", SRV).unwrap()), None);
+        assert_eq!(read(&good, ID, &question("_y._tcp.test", SRV).unwrap()), None);
     }
 
     /// No bytes lead astray: an answer that is cut or changed anywhere is read or refused.
@@ -337,7 +391,7 @@ mod tests {
     #[test]
     fn bad_names_are_refused() {
         for name in ["", ".", "a..b", "ä.test", &"x".repeat(64), &"x.".repeat(128)] {
-            assert_eq!(question(name), None, "{name}");
+            assert_eq!(question(name, SRV), None, "{name}");
         }
     }
 }

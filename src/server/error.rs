@@ -5,6 +5,7 @@ use std::io;
 use super::{DiscoveryError, JoinError};
 use crate::{
     storage::DataDirError,
+    tls,
     types::{Fault, MemberId},
 };
 
@@ -17,6 +18,9 @@ pub enum Error {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// Certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {url}: {source}")]
     Listen {

@@ -13,10 +13,12 @@ use tracing::{error, info};
 
 use super::{
     bind::Bound,
+    door::{Door, Secure},
     listener::{self, Shared},
     phase::{Phase, Phases},
     tasks::Tasks,
 };
+use crate::tls::Acceptor;
 
 /// Listeners that stop together, on a runtime of their choice.
 pub(super) struct Face {
@@ -32,9 +34,15 @@ impl Face {
         Self { runtime, tasks: Tasks::default(), phase, phases }
     }
 
-    /// Serves what connects to these sockets.
-    pub(super) fn serve<S, B>(&mut self, sockets: Vec<Bound>, shared: &Arc<Shared<S>>)
-    where
+    /// Serves what connects to these sockets. Those with TLS show and demand what `acceptor` has, and look
+    /// at the names of callers when they should.
+    pub(super) fn serve<S, B>(
+        &mut self,
+        sockets: Vec<Bound>,
+        acceptor: Option<&Acceptor>,
+        checks_names: bool,
+        shared: &Arc<Shared<S>>,
+    ) where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
             + Clone
             + Send
@@ -45,10 +53,12 @@ impl Face {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        for Bound { url, socket } in sockets {
+        for Bound { url, socket, speech } in sockets {
             info!(listener = shared.profile.name, url, "listening");
-            let serving = listener::serve(socket, Arc::clone(shared), self.phases.clone());
             let name = shared.profile.name;
+            let secure = acceptor.map(|it| Secure::new(it.clone(), checks_names, name));
+            let door = Door::new(speech, secure);
+            let serving = listener::serve(socket, door, Arc::clone(shared), self.phases.clone());
             self.tasks.start(name, &self.runtime, async move {
                 if let Err(error) = serving.await {
                     error!(listener = name, url, %error, "socket cannot be used");

@@ -21,47 +21,54 @@ const GATHERED_BYTES_MAX: usize = 64 * 1024;
 const LARGE_BYTES: usize = 16 * 1024;
 
 /// The end that is written to.
-pub(crate) struct Gather(Arc<Mutex<Gathered>>);
+pub(crate) struct Gather<W = OwnedWriteHalf>(Arc<Mutex<Gathered<W>>>);
 
 /// The end that sends what was gathered. Whoever polls the connection polls it afterwards.
-pub(crate) struct Sender(Arc<Mutex<Gathered>>);
+pub(crate) struct Sender<W = OwnedWriteHalf>(Arc<Mutex<Gathered<W>>>);
 
-struct Gathered {
-    socket: OwnedWriteHalf,
+struct Gathered<W> {
+    socket: W,
     bytes: Vec<u8>,
     /// So many of them were sent.
     sent: usize,
     /// Other tasks had their turn since the first of the bytes came.
     gave_way: bool,
+    /// All bytes were taken by what encrypts them, which may hold some of them yet.
+    flushing: bool,
 }
 
 /// Both ends of a socket's sending half.
-pub(crate) fn gather(socket: OwnedWriteHalf) -> (Gather, Sender) {
-    let gathered = Gathered { socket, bytes: Vec::new(), sent: 0, gave_way: false };
+pub(crate) fn gather<W>(socket: W) -> (Gather<W>, Sender<W>) {
+    let gathered =
+        Gathered { socket, bytes: Vec::new(), sent: 0, gave_way: false, flushing: false };
     let gathered = Arc::new(Mutex::new(gathered));
     (Gather(Arc::clone(&gathered)), Sender(gathered))
 }
 
-impl Sender {
+impl<W: AsyncWrite + Unpin> Sender<W> {
     /// Sends what was gathered, once others had their turn. Ready when the socket has failed.
     pub(crate) fn poll_send(&self, context: &mut Context<'_>) -> Poll<io::Error> {
         let mut gathered = lock(&self.0);
-        if gathered.bytes.is_empty() {
+        if gathered.bytes.is_empty() && !gathered.flushing {
             return Poll::Pending;
         }
-        if !gathered.gave_way {
+        if !gathered.gave_way && !gathered.bytes.is_empty() {
             gathered.gave_way = true;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        match gathered.poll_drain(context) {
+        let sent = match gathered.poll_drain(context) {
+            Poll::Ready(Ok(())) => gathered.poll_flush(context),
+            other => other,
+        };
+        match sent {
             Poll::Ready(Err(error)) => Poll::Ready(error),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
 }
 
-impl AsyncWrite for Gather {
+impl<W: AsyncWrite + Unpin> AsyncWrite for Gather<W> {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -81,6 +88,7 @@ impl AsyncWrite for Gather {
             ready!(gathered.poll_drain(context))?;
         }
         if len >= LARGE_BYTES {
+            gathered.flushing = true;
             return Pin::new(&mut gathered.socket).poll_write_vectored(context, parts);
         }
         parts.iter().for_each(|part| gathered.bytes.extend_from_slice(part));
@@ -103,7 +111,7 @@ impl AsyncWrite for Gather {
     }
 }
 
-impl Gathered {
+impl<W: AsyncWrite + Unpin> Gathered<W> {
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
             let sent = ready!(Pin::new(&mut self.socket).poll_write(context, rest))?;
@@ -112,15 +120,23 @@ impl Gathered {
             }
             self.sent += sent;
         }
+        self.flushing |= self.sent > 0;
         // An idle connection holds no buffer.
         self.bytes = Vec::new();
         self.sent = 0;
         self.gave_way = false;
         Poll::Ready(Ok(()))
     }
+
+    /// Nothing to do for a plain socket, which holds nothing.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.socket).poll_flush(context))?;
+        self.flushing = false;
+        Poll::Ready(Ok(()))
+    }
 }
 
-fn lock(gathered: &Mutex<Gathered>) -> MutexGuard<'_, Gathered> {
+fn lock<W>(gathered: &Mutex<Gathered<W>>) -> MutexGuard<'_, Gathered<W>> {
     gathered.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

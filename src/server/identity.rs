@@ -17,6 +17,7 @@ use crate::{
     node::{Initial, Opened, fail_points, force_new_cluster, ports::StateStore},
     state::{Member, Membership, member, meta},
     storage::{self, DataDir, IdentityRecord, Life, Log, LogOptions, Store, StoreOptions},
+    tls::Dialer,
     types::{BootNumber, ClusterId, Fault, MemberId},
 };
 
@@ -38,6 +39,7 @@ pub(super) struct Prepared {
 pub(super) async fn look_up<'a>(
     config: &'a Config,
     dir: &DataDir,
+    dialer: &Dialer,
 ) -> Result<(Cow<'a, Config>, Option<Place>), Error> {
     let started = |it: &IdentityRecord| it.boot > BootNumber(0) && it.life != Life::Joining;
     let config = match &config.discovery_srv {
@@ -48,24 +50,28 @@ pub(super) async fn look_up<'a>(
         }),
         Some(_) | None => Cow::Borrowed(config),
     };
-    let place = find_place(&config, dir).await?;
+    let place = find_place(&config, dir, dialer).await?;
     Ok((config, place))
 }
 
-async fn find_place(config: &Config, dir: &DataDir) -> Result<Option<Place>, Error> {
+async fn find_place(
+    config: &Config,
+    dir: &DataDir,
+    dialer: &Dialer,
+) -> Result<Option<Place>, Error> {
     match dir.identity() {
         Some(identity) if identity.life == Life::Joining => {
-            Ok(Some(join::rejoin(config, identity.cluster, identity.member).await?))
+            Ok(Some(join::rejoin(config, dialer, identity.cluster, identity.member).await?))
         }
         Some(_) => Ok(None),
         None if config.force_new_cluster => {
             Err(Error::NothingToForce(dir.path().display().to_string()))
         }
         None if config.initial_cluster_state == InitialClusterState::Existing => {
-            Ok(Some(join::join(config).await?))
+            Ok(Some(join::join(config, dialer).await?))
         }
         None => {
-            join::found(config, founders(config).0, own_id(config)).await?;
+            join::found(config, dialer, founders(config).0, own_id(config)).await?;
             Ok(None)
         }
     }

@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::{
     config::{Config, InitialMember, Url},
     state::{Member, Membership},
+    tls::Dialer,
     transport::{ClusterMembers, membership_at},
     types::{ClusterId, MemberId},
 };
@@ -117,12 +118,12 @@ pub enum JoinError {
 }
 
 /// Finds out who this member is in the cluster that the settings name, which it was added to.
-pub(super) async fn join(config: &Config) -> Result<Place, JoinError> {
+pub(super) async fn join(config: &Config, dialer: &Dialer) -> Result<Place, JoinError> {
     let begun = Instant::now();
     let mut told = BTreeSet::new();
     let mut answered = None;
     loop {
-        let answers = ask_others(config, None, ANSWER_WITHIN, &mut told).await?;
+        let answers = ask_others(config, dialer, None, ANSWER_WITHIN, &mut told).await?;
         let error = match answers {
             Answers { found, failed } if found.is_empty() => JoinError::NoAnswer(failed),
             Answers { found, .. } => {
@@ -149,11 +150,12 @@ pub(super) async fn join(config: &Config) -> Result<Place, JoinError> {
 /// id, so it does not depend on the settings being up to date.
 pub(super) async fn rejoin(
     config: &Config,
+    dialer: &Dialer,
     cluster: ClusterId,
     member: MemberId,
 ) -> Result<Place, JoinError> {
     let mut told = BTreeSet::new();
-    let asked = ask_others(config, Some(cluster), ANSWER_WITHIN, &mut told).await;
+    let asked = ask_others(config, dialer, Some(cluster), ANSWER_WITHIN, &mut told).await;
     let found = asked.map(|answers| answers.found).unwrap_or_default();
     refuse_used(config, member, &found)?;
     // Whichever it is, this member corrects it once it has a state.
@@ -164,12 +166,14 @@ pub(super) async fn rejoin(
 /// Makes sure that a founder of a new cluster does not found it a second time.
 pub(super) async fn found(
     config: &Config,
+    dialer: &Dialer,
     cluster: ClusterId,
     member: MemberId,
 ) -> Result<(), JoinError> {
     // Nobody is there, as a rule, and that is as it should be: not worth a warning.
     let mut told = others(config).map(|url| url.to_string()).collect();
-    match ask_others(config, Some(cluster), FOUNDER_ANSWERS_WITHIN, &mut told).await {
+    let patience = FOUNDER_ANSWERS_WITHIN;
+    match ask_others(config, dialer, Some(cluster), patience, &mut told).await {
         Ok(answers) => refuse_used(config, member, &answers.found),
         Err(_) => Ok(()), // it is alone
     }
@@ -191,13 +195,14 @@ fn others(config: &Config) -> impl Iterator<Item = &Url> {
 /// Asks all others at once. `told` remembers whose failures were logged.
 async fn ask_others(
     config: &Config,
+    dialer: &Dialer,
     cluster: Option<ClusterId>,
     patience: Duration,
     told: &mut BTreeSet<String>,
 ) -> Result<Answers, JoinError> {
     let ask = async |url: &Url| {
         let url = url.to_string();
-        let answer = membership_at(&url, cluster, patience).await;
+        let answer = membership_at(dialer, &url, cluster, patience).await;
         (url, answer)
     };
     let asked = join_all(others(config).map(ask)).await;
@@ -344,7 +349,7 @@ async fn resolve(config: &Config, found: &[ClusterMembers]) -> Resolved {
         let url = Url::parse(&text).ok()?;
         let looked_up = timeout(RESOLVED_WITHIN, lookup_host(url.authority())).await.ok()?.ok();
         let address = looked_up.and_then(Iterator::min)?;
-        Some((text, address.to_string()))
+        Some((text, format!("{}://{address}", url.scheme().as_str())))
     };
     Resolved(join_all(urls.into_iter().map(resolve)).await.into_iter().flatten().collect())
 }

@@ -3,20 +3,13 @@
 //! It survives whatever accepting a connection can fail with. Above its limit it refuses
 //! connections instead of letting them wait, so that a client can try another member.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    io,
-    net::{SocketAddr, TcpListener as StdListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{Request, Response, body::Body, body::Incoming};
 use hyper_util::{rt::TokioExecutor, server::conn::auto};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     select,
     task::JoinSet,
     time::sleep,
@@ -25,7 +18,9 @@ use tower::{BoxError, Service};
 use tracing::{debug, warn};
 
 use super::{
+    bind::{Listening, SocketFile},
     connection::{self, Profile},
+    door::{Door, Remote, Socket},
     phase::{Phase, Phases},
 };
 use crate::telemetry::ListenerMetrics;
@@ -50,19 +45,41 @@ impl<S> Shared<S> {
 
 /// Where connections come from.
 pub(super) trait Accept: Send {
+    /// A connection.
+    type Stream: Socket;
+
     /// The next connection, and who opened it.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Stream, Remote)>> + Send;
 }
 
 impl Accept for TcpListener {
-    fn accept(&mut self) -> impl Future<Output = io::Result<(TcpStream, SocketAddr)>> + Send {
-        Self::accept(self)
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, Remote)> {
+        let (stream, address) = Self::accept(self).await?;
+        Ok((stream, Remote::Address(address)))
+    }
+}
+
+/// A unix socket that listens. Its file goes with it.
+struct SocketListener {
+    listener: UnixListener,
+    _file: SocketFile,
+}
+
+impl Accept for SocketListener {
+    type Stream = UnixStream;
+
+    async fn accept(&mut self) -> io::Result<(UnixStream, Remote)> {
+        let (stream, _) = self.listener.accept().await?;
+        Ok((stream, Remote::Local))
     }
 }
 
 /// Serves a socket until the member refuses connections, and then the connections until they end.
 pub(super) async fn serve<S, B>(
-    socket: StdListener,
+    socket: Listening,
+    door: Door,
     shared: Arc<Shared<S>>,
     phases: Phases,
 ) -> io::Result<()>
@@ -77,12 +94,24 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
-    serve_from(TcpListener::from_std(socket)?, shared, phases).await;
+    match socket {
+        Listening::Tcp(socket) => {
+            serve_from(TcpListener::from_std(socket)?, door, shared, phases).await;
+        }
+        Listening::Unix(socket, file) => {
+            let socket = SocketListener { listener: UnixListener::from_std(socket)?, _file: file };
+            serve_from(socket, door, shared, phases).await;
+        }
+    }
     Ok(())
 }
 
-pub(super) async fn serve_from<A, S, B>(mut source: A, shared: Arc<Shared<S>>, mut phases: Phases)
-where
+pub(super) async fn serve_from<A, S, B>(
+    mut source: A,
+    door: Door,
+    shared: Arc<Shared<S>>,
+    mut phases: Phases,
+) where
     A: Accept,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
         + Clone
@@ -94,6 +123,7 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<BoxError>,
 {
+    let door = Arc::new(door);
     let mut connections = JoinSet::new();
     let mut failing = false;
     loop {
@@ -114,6 +144,7 @@ where
                 connections.spawn(connection::serve(
                     stream,
                     remote,
+                    Arc::clone(&door),
                     Arc::clone(&shared),
                     phases.clone(),
                 ));

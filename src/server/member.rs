@@ -11,7 +11,9 @@ use tracing::{info, warn};
 use super::{
     Error, Sockets,
     bind::Bound,
+    call::Traffic,
     connection::Profile,
+    encryption::Encryption,
     face::Face,
     figures::{self, RegistryFigures, StoreFigures, WatchFigures},
     identity::Prepared,
@@ -27,6 +29,7 @@ use crate::{
     registry::Views,
     storage::DataDir,
     telemetry::{Metrics, Spans},
+    tls::Acceptor,
     transport::{self, GrpcPeers, PeerMetrics, PeerService},
     types::{Fault, Millis},
 };
@@ -64,6 +67,7 @@ impl Member {
         config: &Config,
         prepared: Prepared,
         sockets: Sockets,
+        encryption: &Encryption,
         peer_runtime: &RuntimeHandle,
     ) -> Result<Self, Error> {
         let Prepared { cluster, member, boot, log, store, opened, dir, members } = prepared;
@@ -75,7 +79,10 @@ impl Member {
         let spans = traces::start(&config.observe);
         spans.iter().for_each(|spans| drop(metrics.spans.set(spans.clone())));
         let peer_metrics = PeerMetrics::default();
-        metrics.register(|registry| peer_metrics.register(registry));
+        metrics.register(|registry| {
+            peer_metrics.register(registry);
+            encryption.register(registry);
+        });
         let identity = transport::Config {
             cluster,
             member,
@@ -83,7 +90,8 @@ impl Member {
             election_timeout: config.election_timeout,
             snapshot_send_rate: config.snapshot_send_rate,
         };
-        let out = GrpcPeers::new(identity, peer_runtime.clone(), store.clone(), peer_metrics);
+        let (dialer, on) = (encryption.dialer.clone(), peer_runtime.clone());
+        let out = GrpcPeers::new(identity, dialer, on, store.clone(), peer_metrics);
         let settings = Settings {
             heartbeat: millis(config.heartbeat_interval),
             election_timeout: millis(config.election_timeout),
@@ -125,14 +133,17 @@ impl Member {
         let mut peers = Face::new(peer_runtime.clone());
         peers.serve(
             sockets.peers,
+            encryption.peers.as_ref(),
+            !config.tls.peer.skip_client_san_verification,
             &listener::Shared::new(
                 Routes::new(service.into_server()).prepare(),
                 Profile::peers(config.election_timeout),
                 metrics.peers.clone(),
             ),
         );
-        let sockets = (sockets.clients, sockets.metrics);
-        let clients = client_face(config, &node, &metrics, views, sockets);
+        let sockets = [sockets.clients, sockets.http, sockets.metrics];
+        let secure = encryption.clients.as_ref();
+        let clients = client_face(config, &node, &metrics, views, sockets, secure);
         let links = GrpcLinks { out, closing };
         Ok(Self { node, threads, links, dir, tasks, clients, peers, spans })
     }
@@ -231,13 +242,14 @@ impl Member {
     }
 }
 
-/// The listeners for clients, and those for metrics and health alone.
+/// The listeners for clients, those for HTTP alone, and those for metrics and health.
 fn client_face(
     config: &Config,
     node: &Handle,
     metrics: &Arc<Metrics>,
     views: Arc<Views>,
-    (clients, probes): (Vec<Bound>, Vec<Bound>),
+    [clients, http, probes]: [Vec<Bound>; 3],
+    secure: Option<&Acceptor>,
 ) -> Face {
     let profile = Profile::clients(Metrics::open_fds_max(), &config.http);
     let figures = || metrics.clients.clone();
@@ -252,9 +264,19 @@ fn client_face(
     };
     let mut face = Face::new(RuntimeHandle::current());
     let service = api::routes(node.clone(), Arc::clone(metrics), api, views);
-    face.serve(clients, &listener::Shared::new(service, profile, figures()));
+    let (grpc_traffic, http_traffic) = if http.is_empty() {
+        (Traffic::Both, Traffic::Both)
+    } else {
+        (Traffic::Grpc, Traffic::Http)
+    };
+    for (sockets, traffic) in [(clients, grpc_traffic), (http, http_traffic)] {
+        let profile = Profile { traffic, ..profile };
+        let shared = listener::Shared::new(service.clone(), profile, figures());
+        face.serve(sockets, secure, false, &shared);
+    }
     let service = api::http::routes(node.clone(), Arc::clone(metrics), config.learner_serves_reads);
-    face.serve(probes, &listener::Shared::new(service, profile, figures()));
+    let shared = listener::Shared::new(service, profile, figures());
+    face.serve(probes, secure, false, &shared);
     face
 }
 

@@ -13,13 +13,19 @@
 use tokio::{runtime::Handle as RuntimeHandle, select};
 use tracing::warn;
 
-use crate::{config::Config, node::fail_points, storage::DataDir};
+use crate::{
+    config::{self, Config},
+    node::fail_points,
+    storage::DataDir,
+};
 
 mod bind;
 mod call;
 mod connection;
 mod discovery;
 mod dns;
+mod door;
+mod encryption;
 mod error;
 mod face;
 mod fence;
@@ -32,6 +38,7 @@ mod member;
 mod node_figures;
 mod phase;
 mod publish;
+mod sans;
 mod stop;
 mod tasks;
 #[cfg(test)]
@@ -44,6 +51,7 @@ pub use join::JoinError;
 
 use self::{
     bind::{Bound, bind_all},
+    encryption::Encryption,
     member::Member,
     stop::Requests,
     tasks::Runtimes,
@@ -76,10 +84,14 @@ pub fn arm_fail_points(text: &str) -> Result<(), Error> {
 
 async fn run_on(config: &Config, peer_runtime: &RuntimeHandle) -> Result<(), Error> {
     let mut requests = Requests::listen(config.exit_with_parent)?;
+    for notice in config::tls_notices(config) {
+        tracing::warn!("{notice}");
+    }
     let dir = DataDir::open(&config.data_dir)?;
+    let encryption = Encryption::load(config, &config.data_dir)?;
     // Before this member listens: founders that start together would wait for each other's answers.
     let (config, place) = select! {
-        found = identity::look_up(config, &dir) => found?,
+        found = identity::look_up(config, &dir, &encryption.dialer) => found?,
         () = requests.first() => return Ok(()),
     };
     let config = &*config;
@@ -88,13 +100,15 @@ async fn run_on(config: &Config, peer_runtime: &RuntimeHandle) -> Result<(), Err
     }
     let sockets = Sockets::bind(config)?;
     let prepared = identity::prepare(config, dir, place)?;
-    let member = Member::start(config, prepared, sockets, peer_runtime)?;
+    let member = Member::start(config, prepared, sockets, &encryption, peer_runtime)?;
     member.until_stopped(config, requests).await
 }
 
 /// The sockets of a member.
 struct Sockets {
     clients: Vec<Bound>,
+    /// For HTTP apart from gRPC.
+    http: Vec<Bound>,
     peers: Vec<Bound>,
     metrics: Vec<Bound>,
 }
@@ -102,10 +116,12 @@ struct Sockets {
 impl Sockets {
     /// All of them, or none.
     fn bind(config: &Config) -> Result<Self, Error> {
+        let bind = |urls| bind_all(urls, config.http.socket_reuse_port);
         Ok(Self {
-            clients: bind_all(&config.listen_client_urls)?,
-            peers: bind_all(&config.listen_peer_urls)?,
-            metrics: bind_all(&config.listen_metrics_urls)?,
+            clients: bind(&config.listen_client_urls)?,
+            http: bind(&config.http.listen_client_http_urls)?,
+            peers: bind(&config.listen_peer_urls)?,
+            metrics: bind(&config.listen_metrics_urls)?,
         })
     }
 }

@@ -30,6 +30,7 @@ use tower::{Service, ServiceExt};
 
 use super::{
     connection::Profile,
+    door::{Door, Remote},
     listener::{self, Accept, Shared},
     phase::{Phase, Phases},
 };
@@ -146,7 +147,7 @@ fn serve_from(
     let (echo, metrics) = (Echo::default(), ListenerMetrics::default());
     let shared = Shared::new(echo.clone(), profile, metrics.clone());
     let (phase, phases) = Phases::new();
-    let task = tokio::spawn(listener::serve_from(source, shared, phases));
+    let task = tokio::spawn(listener::serve_from(source, Door::Plain, shared, phases));
     Served { address, echo, metrics, phase, task }
 }
 
@@ -204,10 +205,12 @@ struct Failing {
 }
 
 impl Accept for Failing {
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<(TcpStream, Remote)> {
         match self.errors.pop_front() {
             Some(error) => Err(error),
-            None => self.socket.accept().await,
+            None => Accept::accept(&mut self.socket).await,
         }
     }
 }

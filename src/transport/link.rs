@@ -14,17 +14,13 @@ use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
 };
-use tonic::{
-    Code, Response, Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Response, Status, transport::Channel};
 use tracing::{debug, info, warn};
 
-use super::{
-    Config, contact::Direction, metrics::MemberMetrics, peers::Shared, queue::Queue, wire,
-};
+use super::{contact::Direction, metrics::MemberMetrics, peers::Shared, queue::Queue, wire};
 use crate::{
     proto::internal::{EchoRequest, PeerAck, peer_client::PeerClient},
+    tls::Way,
     types::{MemberId, limits},
 };
 
@@ -130,7 +126,7 @@ impl Link {
             let reason = "this member is about to stop".into();
             return Ended { settled: false, removed: false, reason };
         };
-        let channel = match dial(url, self.shared.config).await {
+        let channel = match dial(url, &self.shared).await {
             Ok(channel) => channel,
             Err(reason) => return Ended { settled: false, removed: false, reason },
         };
@@ -197,10 +193,10 @@ fn reason(result: Result<Response<PeerAck>, Status>) -> String {
 }
 
 /// Connects, or says why it cannot.
-pub(super) async fn dial(url: &str, config: Config) -> Result<Channel, String> {
-    let endpoint = endpoint(url, config)?;
-    let patience = config.election_timeout;
-    match timeout(patience, endpoint.connect()).await {
+pub(super) async fn dial(url: &str, shared: &Shared) -> Result<Channel, String> {
+    let way = way(url, shared)?;
+    let patience = shared.config.election_timeout;
+    match timeout(patience, way.connect()).await {
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) => Err(chain(&error)),
         Err(_) => Err(format!("no connection within {} ms", patience.as_millis())),
@@ -209,14 +205,17 @@ pub(super) async fn dial(url: &str, config: Config) -> Result<Channel, String> {
 
 /// How to reach a member under one of its URLs. A link that died silently is noticed by pings
 /// within about an election timeout.
-pub(super) fn endpoint(url: &str, config: Config) -> Result<Endpoint, String> {
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| chain(&error))?;
-    Ok(endpoint
-        .connect_timeout(config.election_timeout)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(config.election_timeout / 2)
-        .keep_alive_timeout(config.election_timeout)
-        .keep_alive_while_idle(true))
+pub(super) fn way(url: &str, shared: &Shared) -> Result<Way, String> {
+    let patience = shared.config.election_timeout;
+    let way = Way::to(url, &shared.dialer)?;
+    Ok(way.with(|endpoint| {
+        endpoint
+            .connect_timeout(patience)
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(patience / 2)
+            .keep_alive_timeout(patience)
+            .keep_alive_while_idle(true)
+    }))
 }
 
 /// An error with what it is put down to.

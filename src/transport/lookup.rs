@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tonic::transport::Endpoint;
 
 use super::{link::chain, wire};
-use crate::{node::ports::Membership, proto::internal::peer_client::PeerClient, types::ClusterId};
+use crate::{
+    node::ports::Membership,
+    proto::internal::peer_client::PeerClient,
+    tls::{Dialer, Way},
+    types::ClusterId,
+};
 
 /// The members of a cluster, as one of them knows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,18 +28,15 @@ pub struct ClusterMembers {
 ///
 /// Why there is no answer, in words for an operator.
 pub async fn membership_at(
+    dialer: &Dialer,
     url: &str,
     cluster: Option<ClusterId>,
     patience: Duration,
 ) -> Result<ClusterMembers, String> {
     let ask = async {
-        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| chain(&error))?;
-        let channel = endpoint
-            .connect_timeout(patience)
-            .tcp_nodelay(true)
-            .connect()
-            .await
-            .map_err(|error| chain(&error))?;
+        let way = Way::to(url, dialer)?
+            .with(|endpoint| endpoint.connect_timeout(patience).tcp_nodelay(true));
+        let channel = way.connect().await.map_err(|error| chain(&error))?;
         let answer = PeerClient::new(channel).members(wire::members_request(cluster)).await;
         answer.map(|answer| wire::cluster_members(answer.into_inner())).map_err(|status| {
             if status.message().is_empty() { chain(&status) } else { status.message().to_owned() }

@@ -23,7 +23,7 @@ use tracing::{debug, error, warn};
 use super::{
     Config, PeerMetrics,
     contact::{Contacts, Direction, Stream},
-    link::{Link, Signals, endpoint},
+    link::{Link, Signals, way},
     metrics::MemberMetrics,
     queue::{Pushed, Queue},
     rate::Rate,
@@ -44,6 +44,7 @@ use crate::{
         LeaseTimeLeftRequest, LeaseTimeLeftResponse, PromoteMemberRequest, PromoteMemberResponse,
         StateHashRequest, peer_client::PeerClient,
     },
+    tls::Dialer,
     types::{LeaseId, MemberId, Seconds, limits},
 };
 
@@ -66,6 +67,7 @@ pub struct GrpcPeers {
 /// What all tasks of the transport share.
 pub(super) struct Shared {
     pub(super) config: Config,
+    pub(super) dialer: Dialer,
     pub(super) runtime: Handle,
     pub(super) store: Arc<dyn StateStore>,
     pub(super) contacts: Arc<Contacts>,
@@ -151,6 +153,7 @@ impl GrpcPeers {
     #[must_use]
     pub fn new(
         config: Config,
+        dialer: Dialer,
         runtime: Handle,
         store: Arc<dyn StateStore>,
         metrics: PeerMetrics,
@@ -158,7 +161,8 @@ impl GrpcPeers {
         let (contacts, inbox, own_urls) = (Arc::default(), RwLock::default(), RwLock::default());
         let snapshot_rate = Rate::new(config.snapshot_send_rate);
         let shared =
-            Arc::new(Shared { config, runtime, store, contacts, snapshot_rate, inbox, own_urls });
+            Shared { config, dialer, runtime, store, contacts, snapshot_rate, inbox, own_urls };
+        let shared = Arc::new(shared);
         let membership = watch::Sender::default();
         Arc::new(Self { shared, members: RwLock::default(), metrics, membership })
     }
@@ -235,8 +239,8 @@ impl GrpcPeers {
         let _on_runtime = self.shared.runtime.enter();
         let mut channels = Vec::new();
         for url in urls.iter() {
-            match endpoint(url, config) {
-                Ok(endpoint) => channels.push(endpoint.connect_lazy()),
+            match way(url, &self.shared) {
+                Ok(way) => channels.push(way.connect_lazy()),
                 Err(reason) => {
                     warn!(peer = %to, url, reason, "member cannot be reached by this url")
                 }

@@ -203,7 +203,7 @@ impl Sending {
     async fn connect(&self) -> Result<Channel, Broken> {
         let mut reason = "the member has no url".to_owned();
         for url in self.urls.iter() {
-            match dial(url, self.shared.config).await {
+            match dial(url, &self.shared).await {
                 Ok(channel) => return Ok(channel),
                 Err(error) => reason = error,
             }

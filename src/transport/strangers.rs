@@ -5,16 +5,21 @@ use std::time::Duration;
 use tonic::Code;
 
 use super::{
-    membership_at,
+    ClusterMembers, membership_at,
     testing::{CLUSTER, Happened, TestMember},
     tests::{A, B, answer_to, greeting, message, pair},
 };
 use crate::{
     node::ports::{Member, Membership, Peers},
+    tls::Dialer,
     types::{ClusterId, MemberId, limits},
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn members_at(url: &str, cluster: Option<ClusterId>) -> Result<ClusterMembers, String> {
+    membership_at(&Dialer::default(), url, cluster, PATIENCE).await
+}
 
 /// Whether `member` is in the list of `at`, and not only heard.
 fn is_listed(at: &TestMember, member: MemberId) -> bool {
@@ -133,21 +138,21 @@ async fn members_are_told_to_newcomers() {
     let member = Member { id: MemberId(0xe), ..Member::default() };
     let gone = vec![MemberId(0xd)];
     let url = format!("http://{}", served.address);
-    let empty = membership_at(&url, None, PATIENCE).await.unwrap_err();
+    let empty = members_at(&url, None).await.unwrap_err();
     assert_eq!(empty, "this member has no state yet");
     let membership = Membership { members: vec![member], removed: gone };
     b.peers.set_members(&membership);
 
     for cluster in [None, Some(CLUSTER)] {
-        let told = membership_at(&url, cluster, PATIENCE).await.unwrap();
+        let told = members_at(&url, cluster).await.unwrap();
         assert_eq!((told.cluster, &told.membership), (CLUSTER, &membership));
     }
-    let refused = membership_at(&url, Some(ClusterId(0xf)), PATIENCE).await.unwrap_err();
+    let refused = members_at(&url, Some(ClusterId(0xf))).await.unwrap_err();
     assert_eq!(refused, "sender's cluster f is not this member's cluster c");
 
     served.stop().await;
-    let gone = membership_at(&url, None, PATIENCE).await.unwrap_err();
+    let gone = members_at(&url, None).await.unwrap_err();
     assert!(gone.contains("onnection refused"), "{gone}");
-    let bad = membership_at("http://", None, PATIENCE).await.unwrap_err();
+    let bad = members_at("http://", None).await.unwrap_err();
     assert!(!bad.is_empty());
 }

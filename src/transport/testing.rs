@@ -34,6 +34,7 @@ use crate::{
         },
     },
     raft::Position,
+    tls::Dialer,
     types::{BootNumber, ClusterId, Fault, Incarnation, LeaseId, MemberId, Revision, Seconds},
 };
 
@@ -280,7 +281,13 @@ impl TestMember {
             snapshot_send_rate: 0,
         };
         let store: Arc<dyn StateStore> = recorder.clone();
-        let peers = GrpcPeers::new(config, Handle::current(), store, PeerMetrics::default());
+        let peers = GrpcPeers::new(
+            config,
+            Dialer::default(),
+            Handle::current(),
+            store,
+            PeerMetrics::default(),
+        );
         peers.attach(recorder.clone());
         Self { id, peers, recorder, happened }
     }

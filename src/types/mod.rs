@@ -13,6 +13,7 @@ pub mod key;
 pub mod limits;
 pub mod revision;
 pub mod time;
+pub mod tls;
 pub mod url;
 
 pub use distribution::{Distributed, Distribution};

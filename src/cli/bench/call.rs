@@ -61,7 +61,11 @@ impl Caller {
     /// Connects to the first endpoint that can be reached, beginning with the one at `first`.
     pub(super) async fn connect(client: &Client, first: usize) -> Result<Self, Error> {
         let connect = async |endpoint: &Endpoint, deadline| {
-            let line = Line::to(endpoint.uri());
+            let Some(uri) = endpoint.plain_uri() else {
+                let reason = "benchmarks of single calls need http endpoints".to_owned();
+                return Err(Failure::Unreachable(endpoint.text.clone(), reason));
+            };
+            let line = Line::to(uri);
             let reason = match timeout_at(deadline, line.requests()).await {
                 Ok(Ok(requests)) => {
                     return Ok(Self { line: Arc::new(line), requests: Some(requests) });
@@ -155,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        cli::{bench::wire::find, client::ClientArgs},
+        cli::{bench::wire::find, client::ClientArgs, secrets::TlsArgs},
         proto::{
             etcdserverpb::{
                 CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse,
@@ -246,7 +250,7 @@ mod tests {
 
         async fn caller(&self) -> Caller {
             let endpoints = Some(self.address.to_string());
-            let args = ClientArgs { endpoints, command_timeout: PATIENCE };
+            let args = ClientArgs { endpoints, command_timeout: PATIENCE, tls: TlsArgs::default() };
             Caller::connect(&Client::new(&args, &[]).unwrap(), 0).await.unwrap()
         }
     }

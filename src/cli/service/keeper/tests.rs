@@ -4,7 +4,7 @@ use super::{
     fake::{Facts, Member, TTL, World},
     *,
 };
-use crate::cli::client::ClientArgs;
+use crate::cli::{client::ClientArgs, secrets::TlsArgs};
 
 /// How long a command may take. It is waited for only where something is to fail.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -20,7 +20,11 @@ fn own() -> Session {
 
 fn keeper(members: &[SocketAddr], wanted: Wanted) -> Keeper {
     let endpoints: Vec<String> = members.iter().map(SocketAddr::to_string).collect();
-    let args = ClientArgs { endpoints: Some(endpoints.join(",")), command_timeout: TIMEOUT };
+    let args = ClientArgs {
+        endpoints: Some(endpoints.join(",")),
+        command_timeout: TIMEOUT,
+        tls: TlsArgs::default(),
+    };
     Keeper::new(Client::new(&args, &[]).unwrap(), wanted)
 }
 
@@ -220,6 +224,7 @@ async fn the_first_registration_waits_for_a_while() {
     let args = ClientArgs {
         endpoints: Some(address.to_string()),
         command_timeout: Duration::from_millis(300),
+        tls: TlsArgs::default(),
     };
     let mut short = Keeper::new(Client::new(&args, &[]).unwrap(), wanted("b", own()));
     let error = short.register().await.unwrap_err();
