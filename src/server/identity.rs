@@ -356,7 +356,7 @@ mod tests {
             [("initial-cluster-state", "existing"), ("initial-cluster", "a=http://127.0.0.1:1")];
         let (config, data_dir) = (config(dir.path(), &changes), DataDir::open(dir.path()).unwrap());
 
-        let error = look_up(&config, &data_dir).await.unwrap_err();
+        let error = look_up(&config, &data_dir, &Dialer::default()).await.unwrap_err();
 
         assert!(matches!(error, Error::Join(JoinError::NobodyToAsk)), "{error}");
         assert_eq!(data_dir.identity(), None);

@@ -50,6 +50,7 @@ mod scenario;
 mod service_cli;
 mod startup;
 mod stock_clients;
+mod tls_cases;
 mod upkeep;
 mod version;
 mod watch;

@@ -52,8 +52,8 @@ mod tests {
     #[test]
     fn peer_urls_are_read() {
         assert_eq!(
-            parsed(&[" HTTP://Node-1:2380 ", "http://[::1]:1"]).unwrap(),
-            ["http://node-1:2380", "http://[::1]:1"]
+            parsed(&[" HTTP://Node-1:2380 ", "https://[::1]:1", "unix:///x"]).unwrap(),
+            ["http://node-1:2380", "https://[::1]:1", "unix:///x"]
         );
     }
 
@@ -64,8 +64,9 @@ mod tests {
             &["http://a:1", "b:1"][..],
             &[],
             &[""],
-            &["unix://a:1"],
-            &["https://a:1"],
+            &["unix://"],
+            &["ftp://a:1"],
+            &["https://a"],
             &["http://a"],
             &["http://a:1/x"],
             &["http://a:port"],

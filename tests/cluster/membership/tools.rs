@@ -116,8 +116,8 @@ async fn case_25_a_bad_url_harms_nobody() {
         &["http://[::1"],
         &["http://127.0.0.1:99999"],
         &["http://%zz:1"],
-        &["unix:///tmp/socket"],
-        &["https://127.0.0.1:1"],
+        &["unix://"],
+        &["https://127.0.0.1"],
         &[NEW, ""],
     ] {
         for (asked, id) in [(0, ids[1]), (1, ids[1]), (2, 7)] {
