@@ -4,7 +4,7 @@
 //! does so only as long as no endpoint was reached: once a request may have arrived, repeating it
 //! could do it twice, and the user is told instead.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use clap::Args;
 use hyper::Uri;
@@ -13,7 +13,7 @@ use tonic::{Code, Status, transport::Channel};
 
 use super::{
     duration,
-    error::{Error, Exit},
+    error::{Error, Exit, root_cause},
     secrets::{Secrets, TlsArgs, variable},
 };
 use crate::tls::Way;
@@ -198,10 +198,22 @@ impl Endpoint {
     ) -> Result<T, Failure> {
         let channel = self.connect(deadline).await?;
         match timeout_at(deadline, call(channel)).await {
-            Ok(result) => result.map_err(Failure::Answered),
+            Ok(result) => result.map_err(|status| self.failed(status)),
             Err(_) => {
                 Err(Failure::Answered(Status::deadline_exceeded("context deadline exceeded")))
             }
+        }
+    }
+
+    /// A call that came to nothing. One whose connection was lost is told why: it may be that the server
+    /// did not like who called.
+    fn failed(&self, status: Status) -> Failure {
+        match self.way.trouble() {
+            Some(trouble) if status.source().is_some() => Failure::Answered(Status::new(
+                status.code(),
+                format!("{}: {trouble}", status.message()),
+            )),
+            Some(_) | None => Failure::Answered(status),
         }
     }
 
@@ -233,15 +245,6 @@ impl From<Failure> for Error {
             Failure::Answered(status) => status.into(),
         }
     }
-}
-
-/// The innermost error, which names what happened; those around it say only that something did.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! How a command fails: a text for people, an exit code for scripts.
 
-use std::{fmt::Display, io, process::ExitCode};
+use std::{error, error::Error as _, fmt::Display, io, process::ExitCode};
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -82,9 +82,23 @@ impl From<io::Error> for Error {
 /// What the cluster said, in its own words: scripts match on them.
 impl From<tonic::Status> for Error {
     fn from(status: tonic::Status) -> Self {
-        match status.message() {
-            "" => Self::failed(format!("rpc failed with code {:?}", status.code())),
-            message => Self::failed(message),
+        let message = match status.message() {
+            "" => format!("rpc failed with code {:?}", status.code()),
+            message => message.to_owned(),
+        };
+        // One that was made here, for a connection that was lost, says nothing of how by itself.
+        match status.source() {
+            Some(source) => Self::failed(format!("{message}: {}", root_cause(source))),
+            None => Self::failed(message),
         }
     }
+}
+
+/// The innermost error, which names what happened; those around it say only that something did.
+pub(super) fn root_cause(error: &dyn error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
 }

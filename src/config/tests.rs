@@ -2,7 +2,9 @@
 
 use std::{fs, time::Duration};
 
-use super::{Config, Error, InitialMember, Inputs, Loaded, LogLevel, Url, load, settings};
+use super::{
+    Config, Error, InitialMember, Inputs, ListenUrl, Loaded, LogLevel, Url, load, settings,
+};
 
 fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -40,8 +42,9 @@ fn the_defaults_are_those_of_etcd() {
     let url = |text| Url::parse(text).unwrap();
     assert_eq!(config.name, "default");
     assert_eq!(config.data_dir.to_str(), Some("default.quorate"));
-    assert_eq!(config.listen_client_urls[0].to_string(), "127.0.0.1:2379");
-    assert_eq!(config.listen_peer_urls[0].to_string(), "127.0.0.1:2380");
+    let bound = |urls: &[ListenUrl]| urls[0].place.socket_addr().unwrap().to_string();
+    assert_eq!(bound(&config.listen_client_urls), "127.0.0.1:2379");
+    assert_eq!(bound(&config.listen_peer_urls), "127.0.0.1:2380");
     assert_eq!(config.advertise_client_urls, [url("http://localhost:2379")]);
     let alone =
         InitialMember { name: "default".to_owned(), peer_urls: vec![url("http://localhost:2380")] };

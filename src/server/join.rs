@@ -473,7 +473,7 @@ mod tests {
         let mut resolved = resolve(&config, &found).await;
         assert!(resolved.0.contains_key("http://localhost:2"), "{resolved:?}");
         // Where localhost leads first differs between machines.
-        resolved.0.insert("http://localhost:2".to_owned(), "127.0.0.1:2".to_owned());
+        resolved.0.insert("http://localhost:2".to_owned(), "http://127.0.0.1:2".to_owned());
         assert_eq!(place(&config, &found, &resolved).unwrap().member, MemberId(0xc));
     }
 }

@@ -1,8 +1,12 @@
 //! [`Acceptor`]: an encrypted connection out of one that came in.
 
-use std::{io, net::IpAddr, sync::Arc};
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use rustls::{AlertDescription, Error as TlsError, ServerConfig, server::NoServerSessionStorage};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    time::timeout,
+};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use x509_parser::extensions::GeneralName;
 
@@ -13,6 +17,11 @@ use super::{
     reload::Reloading,
     verify::CallerVerifier,
 };
+
+/// How long somebody who was refused may take to go.
+const LINGER: Duration = Duration::from_secs(1);
+/// And what it may send meanwhile.
+const UNREAD_BYTES_MAX: usize = 64 * 1024;
 
 /// A connection that came in and is encrypted.
 pub type Secured = TlsStream<Box<dyn Duplex>>;
@@ -60,12 +69,17 @@ impl Acceptor {
     ///
     /// Why they did not come to terms.
     pub async fn accept(&self, stream: Box<dyn Duplex>) -> Result<Secured, Refused> {
-        let accepting = TlsAcceptor::from(self.config.current()).accept(stream);
-        accepting.await.map_err(|error| {
-            self.failed();
-            let cause = error.get_ref().and_then(|inner| inner.downcast_ref());
-            Refused { reason: error.to_string(), is_about_trust: cause.is_some_and(about_trust) }
-        })
+        let accepting = TlsAcceptor::from(self.config.current()).accept(stream).into_fallible();
+        let (error, stream) = match accepting.await {
+            Ok(secured) => return Ok(secured),
+            Err(failed) => failed,
+        };
+        self.failed();
+        // It has a second to read why; however that ends, it is over.
+        let _ = timeout(LINGER, let_go(stream)).await;
+        let cause = error.get_ref().and_then(|inner| inner.downcast_ref());
+        let is_about_trust = cause.is_some_and(about_trust);
+        Err(Refused { reason: error.to_string(), is_about_trust })
     }
 
     /// Counts a connection that came to nothing.
@@ -126,6 +140,20 @@ fn load(settings: &ListenSettings, files: &mut Files) -> Result<ServerConfig, Er
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+/// Closes a connection whose other end has sent more than was read. Closed at once, it would be reset, and
+/// what it was told last be lost.
+async fn let_go(mut stream: Box<dyn Duplex>) -> io::Result<()> {
+    stream.shutdown().await?;
+    let (mut rest, mut left) = ([0; 4096], UNREAD_BYTES_MAX);
+    loop {
+        let read = stream.read(&mut rest).await?;
+        left = left.saturating_sub(read);
+        if read == 0 || left == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// Whether one side did not like what the other has shown.

@@ -12,7 +12,7 @@ use hyper::Uri;
 use hyper_util::rt::TokioIo;
 use rustls::{ClientConfig, client::Resumption, pki_types::ServerName};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
 use tokio_rustls::TlsConnector;
@@ -109,7 +109,7 @@ impl Dialer {
     /// What a channel to a URL is made with.
     #[must_use]
     pub fn connector(&self, url: Url) -> Connector {
-        Connector { dialer: self.clone(), url }
+        Connector { dialer: self.clone(), url, trouble: Trouble::default() }
     }
 }
 
@@ -142,6 +142,71 @@ fn load(settings: &DialSettings, files: &mut Files) -> Result<ClientConfig, Erro
 pub struct Connector {
     dialer: Dialer,
     url: Url,
+    trouble: Trouble,
+}
+
+impl Connector {
+    /// Why the last connection ended that ended with an error. Whoever is refused by its certificate hears
+    /// of it only then, and those who use the connection do not pass it on.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Default)]
+struct Trouble(Arc<Mutex<Option<String>>>);
+
+/// A connection that leaves word of why it ended.
+struct Watched {
+    stream: Box<dyn Duplex>,
+    trouble: Trouble,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(error)) = &result {
+            let mut trouble = self.trouble.0.lock().unwrap_or_else(PoisonError::into_inner);
+            *trouble = Some(error.to_string());
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 impl Service<Uri> for Connector {
@@ -155,6 +220,10 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let this = self.clone();
-        Box::pin(async move { this.dialer.connect(&this.url).await.map(TokioIo::new) })
+        Box::pin(async move {
+            let stream = this.dialer.connect(&this.url).await?;
+            let watched: Box<dyn Duplex> = Box::new(Watched { stream, trouble: this.trouble });
+            Ok(TokioIo::new(watched))
+        })
     }
 }

@@ -54,6 +54,12 @@ impl Way {
         self.connector.is_none()
     }
 
+    /// Why the last connection of its channels was lost, where that is known.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.connector.as_ref().and_then(Connector::trouble)
+    }
+
     /// Opens a channel.
     ///
     /// # Errors

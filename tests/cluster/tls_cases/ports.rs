@@ -91,7 +91,11 @@ async fn a_client_that_disappears_leaves_nothing() {
         // Whoever asks has a connection, too.
         (watchers, figure(authority, "quorate_server_client_connections ").await)
     };
-    let before = watchers(&authority).await;
+    let are = async |what: &str, expected: (u64, u64)| {
+        eventually(what, SOON, async || (watchers(&authority).await == expected).then_some(()))
+            .await;
+    };
+    are("nobody but who asks", (0, 1)).await;
     let channel = Way::to(&url, &secure.dialer()).unwrap().connect().await.unwrap();
     let mut stream = WatchStream::open(&channel).await.unwrap();
     for number in 0..100 {
@@ -99,14 +103,11 @@ async fn a_client_that_disappears_leaves_nothing() {
     }
     secure.run(0, None, &["put", "k7", "v"]).await.ok();
     assert_eq!(stream.events().await.events.len(), 1);
-    assert_eq!(watchers(&authority).await, (before.0 + 100, before.1 + 1));
+    are("all watchers on one connection", (100, 2)).await;
 
     drop((stream, channel));
 
-    eventually("nothing to be left", SOON, async || {
-        (watchers(&authority).await == before).then_some(())
-    })
-    .await;
+    are("nothing to be left", (0, 1)).await;
 }
 
 /// Callers that say nothing stand in nobody's way, and are sent away in time.

@@ -93,7 +93,10 @@ async fn a_member_of_another_authority_stays_outside() {
     said(&mut secure, 0, &["rejected connection", "peer listener", "UnknownIssuer"]).await;
     said(&mut secure, 2, &["no stream to member", "https://", "UnknownCA"]).await;
     said(&mut secure, 0, &["no stream to member", "https://", "UnknownIssuer"]).await;
-    secure.run(0, None, &["put", "k", "v"]).await.ok();
+    eventually("the other two to serve", SOON, async || {
+        (secure.run(0, None, &["put", "k", "v"]).await.code == Some(0)).then_some(())
+    })
+    .await;
 
     secure.authority.issue(&dir, "n3", 3, &["127.0.0.1"]);
     secure.cluster.leader().await;
@@ -128,7 +131,9 @@ async fn names_of_members_are_looked_at() {
             member.spawn();
         }
         match refusal {
-            None => drop(secure.cluster.leader().await),
+            None => {
+                secure.cluster.leader().await;
+            }
             Some(reason) => {
                 eventually("the refusal in the log", SOON, async || {
                     let log = secure.cluster.member(0).log_text();
