@@ -120,7 +120,7 @@ async fn discovery_that_finds_nothing_is_refused() {
     for (domain, reason) in [
         ("nobody.test", "there are no DNS SRV records for _etcd-server._tcp.nobody.test"),
         ("others.test", "cannot find local etcd member \"n1\" in SRV records"),
-        ("tls.test", "none of https://127.0.0.1:"),
+        ("tls.test", "none of https://localhost:"),
     ] {
         let domain = format!("--discovery-srv={domain}");
         let refused = cluster.member(0).refuses_to_start(&[&domain, &resolver]).await;
