@@ -1,4 +1,5 @@
 //! The command line: `serve` runs a member, `cluster` runs several, the rest talks to a cluster.
+//! Under the name of another program, [`PROGRAMS`], this one takes its place.
 //!
 //! The client commands keep etcdctl's words, flags, plain output and exit codes, and speak only the
 //! public API, so they work against any etcd. Output goes through [`Output`], which turns a closed
@@ -11,6 +12,7 @@ use std::{
     env,
     ffi::OsString,
     io::{self, Write},
+    path::Path,
     process::ExitCode,
 };
 
@@ -22,6 +24,7 @@ mod cluster;
 mod elect;
 mod endpoint;
 mod error;
+mod etcd;
 mod kv;
 mod lease;
 mod lock;
@@ -62,6 +65,16 @@ struct CommandLine {
 enum Command {
     /// Run one member
     Serve(serve::ServeArgs),
+    /// Run one member with a start line of etcd: its flags, variables and files
+    ///
+    /// The words behind it are read as etcd reads them: see `quorate etcd --help`. The same happens
+    /// when this program is started under the name `etcd`.
+    #[command(disable_help_flag = true)]
+    Etcd {
+        /// etcd's words
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Run a cluster of several members on this machine, in the foreground
     Cluster(cluster::ClusterArgs),
     /// Set a key
@@ -109,9 +122,19 @@ enum Command {
     Version,
 }
 
+/// A program whose place this one takes: the words behind its name, and the environment.
+type Program = fn(&[String], &[(String, String)]) -> ExitCode;
+
+/// What this program is under other names, which are also commands of it.
+const PROGRAMS: &[(&str, Program)] = &[("etcd", etcd::main)];
+
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let environment = environment();
+    let words: Vec<String> = words();
+    if let Some((program, words)) = program(&words) {
+        return program(words, &environment);
+    }
     match CommandLine::try_parse() {
         Ok(command_line) => finish(run(command_line, &environment)),
         Err(usage) => {
@@ -120,6 +143,21 @@ pub fn main() -> ExitCode {
             if usage.use_stderr() { ExitCode::from(Exit::Usage.code()) } else { ExitCode::SUCCESS }
         }
     }
+}
+
+/// The program that a command line is for, if it is not ours, and the words for it.
+fn program(words: &[String]) -> Option<(Program, &[String])> {
+    let named = |word: &String| {
+        let name = Path::new(word).file_name()?.to_str()?;
+        PROGRAMS.iter().find(|(program, _)| *program == name).map(|(_, program)| *program)
+    };
+    let (name, rest) = words.split_first()?;
+    if let Some(program) = named(name) {
+        return Some((program, rest));
+    }
+    let (command, rest) = rest.split_first()?;
+    let command = PROGRAMS.iter().find(|(program, _)| program == command);
+    command.map(|(_, program)| (*program, rest))
 }
 
 fn finish(result: Result<ExitCode, Error>) -> ExitCode {
@@ -137,6 +175,7 @@ fn run(command_line: CommandLine, environment: &[(String, String)]) -> Result<Ex
     let printer = &mut Printer::new(&command_line.print, environment)?;
     match command_line.command {
         Command::Serve(args) => serve::run(args, environment, &mut printer.output),
+        Command::Etcd { words } => return Ok(etcd::main(&words, environment)),
         Command::Cluster(args) => block_on(cluster::run(args, environment)),
         Command::Put(args) => block_on(kv::put(args, &client()?, printer)),
         Command::Get(args) => block_on(kv::get(args, &client()?, printer)),
@@ -171,6 +210,11 @@ fn run(command_line: CommandLine, environment: &[(String, String)]) -> Result<Ex
 /// Runs a command that mostly waits: one thread is plenty.
 fn block_on<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+/// The command line, with its first word. What is no text is shown as one.
+fn words() -> Vec<String> {
+    env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }
 
 /// The environment as texts. A variable that is not a text is none of ours.
@@ -212,6 +256,20 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         CommandLine::command().debug_assert();
+    }
+
+    /// A name other than our own decides, however the program is reached, and the command next.
+    #[test]
+    fn other_programs_are_known_by_name() {
+        let words_for = |line: &str| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            program(&words).map(|(_, words)| words.join(" "))
+        };
+        assert_eq!(words_for("/usr/bin/etcd --name a").as_deref(), Some("--name a"));
+        assert_eq!(words_for("quorate etcd --name a").as_deref(), Some("--name a"));
+        assert_eq!(words_for("etcd etcd").as_deref(), Some("etcd"));
+        assert_eq!(words_for("quorate serve etcd"), None);
+        assert_eq!(words_for("quorate"), None);
     }
 
     /// The forms that etcdctl takes are taken.

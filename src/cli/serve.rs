@@ -8,8 +8,9 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::{Error, Output};
 use crate::{
-    config::{self, Inputs, settings},
-    server, telemetry,
+    config::{self, Config, Inputs, settings},
+    server,
+    telemetry::{self, LogFormat, LogOptions, LogOutput, LogRotation},
 };
 
 /// The arguments of `serve`.
@@ -87,12 +88,42 @@ pub(super) fn run(
         return output.text(loaded.printed.as_bytes());
     }
     loaded.config.exit_with_parent = args.exit_with_parent;
-    telemetry::init(loaded.config.log_level.as_str());
+    start_log(&loaded.config)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    run_member(loaded.config, environment)
+}
+
+/// Runs a member whose log has begun.
+pub(super) fn run_member(config: Config, environment: &[(String, String)]) -> Result<(), Error> {
     if let Some((_, text)) = environment.iter().find(|(name, _)| name == "FAILPOINTS") {
         server::arm_fail_points(text).map_err(Error::failed)?;
     }
-    server::run(loaded.config).map_err(Error::failed)
+    server::run(config).map_err(Error::failed)
+}
+
+/// Begins the log as the settings say.
+pub(super) fn start_log(config: &Config) -> Result<(), Error> {
+    let output = |output: &config::LogOutput| match output {
+        config::LogOutput::Stderr => LogOutput::Stderr,
+        config::LogOutput::Stdout => LogOutput::Stdout,
+        config::LogOutput::File(path) => LogOutput::File(path.clone()),
+    };
+    let rotation = |rotation: &config::LogRotation| LogRotation {
+        bytes_max: rotation.bytes_max,
+        backups_max: rotation.backups_max,
+        kept: rotation.kept,
+    };
+    let options = LogOptions {
+        level: config.log_level.as_str().to_owned(),
+        format: match config.log.format {
+            config::LogFormat::Text => LogFormat::Text,
+            config::LogFormat::Console => LogFormat::Console,
+            config::LogFormat::Json => LogFormat::Json,
+        },
+        outputs: config.log.outputs.iter().map(output).collect(),
+        rotation: config.log.rotation.as_ref().map(rotation),
+    };
+    telemetry::init(&options).map_err(Error::failed)
 }

@@ -6,7 +6,9 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration}
 
 use super::{
     Config, InitialClusterState, InitialMember, ListenPlace, ListenUrl, LogLevel, Problem, Url,
-    UrlError, duration,
+    UrlError,
+    discovery::DiscoverySettings,
+    duration,
     http::HttpSettings,
     layers::Sources,
     log::LogSettings,
@@ -94,6 +96,7 @@ pub(super) fn check(
         strict_reconfig_check: settings.strict_reconfig_check,
         max_learners: check.max_learners(settings.max_learners),
         learner_serves_reads: settings.learner_serves_reads,
+        discovery: groups.discovery.check(&mut check),
         tls: groups.tls.check(&mut check),
         http: groups.http.check(&mut check),
         log: groups.log.check(&mut check),
@@ -108,6 +111,7 @@ pub(super) fn check(
 
 /// The settings of the groups, before anybody has looked at what they mean.
 pub(super) struct Groups {
+    pub(super) discovery: DiscoverySettings,
     pub(super) tls: TlsSettings,
     pub(super) http: HttpSettings,
     pub(super) log: LogSettings,
@@ -129,6 +133,10 @@ impl Check<'_> {
             source,
             reason: reason.to_string(),
         });
+    }
+
+    pub(super) fn is_set(&self, setting: &str) -> bool {
+        self.sources.is_set(setting)
     }
 
     pub(super) fn duration(&mut self, setting: &str, text: &str) -> Duration {

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use super::{
     Config, Error, Problem,
     check::{self, Groups},
+    discovery::DiscoverySettings,
     http::HttpSettings,
     log::LogSettings,
     observe::ObserveSettings,
@@ -74,9 +75,15 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Error> {
         }
         figment = figment.merge(Toml::file_exact(path));
     }
-    let sources = Sources(figment.merge(etcd).merge(own).merge(Layer::of_flags(&inputs.flags)));
+    let flags = Layer::of_flags(&inputs.flags);
+    finish(Sources(figment.merge(etcd).merge(own).merge(flags)), warnings)
+}
+
+/// Checks the values of all layers together.
+pub(super) fn finish(sources: Sources, warnings: Vec<String>) -> Result<Loaded, Error> {
     sources.refuse_unknown()?;
     let groups = Groups {
+        discovery: sources.group()?,
         tls: sources.group()?,
         http: sources.group()?,
         log: sources.group()?,
@@ -90,11 +97,12 @@ pub fn load(inputs: &Inputs) -> Result<Loaded, Error> {
 }
 
 /// What is in force when nobody says anything.
-fn defaults() -> Figment {
+pub(super) fn defaults() -> Figment {
     fn of<G: Group>() -> Serialized<G> {
         Serialized::defaults(G::default())
     }
     Figment::from(Serialized::defaults(Settings::default()))
+        .merge(of::<DiscoverySettings>())
         .merge(of::<TlsSettings>())
         .merge(of::<HttpSettings>())
         .merge(of::<LogSettings>())
@@ -138,6 +146,10 @@ fn refusal(error: figment::Error, sources: &Sources) -> Error {
 pub(super) struct Sources(Figment);
 
 impl Sources {
+    pub(super) fn new(figment: Figment) -> Self {
+        Self(figment)
+    }
+
     /// The settings of one group.
     fn group<T: DeserializeOwned>(&self) -> Result<T, Error> {
         // Lossy, because a variable or a flag is a text, also where a number is meant.
@@ -180,7 +192,7 @@ fn file_of(metadata: &Metadata) -> Option<&Path> {
 }
 
 /// The name by which a layer of ours is known among the providers.
-const LAYER: &str = "layer";
+pub(super) const LAYER: &str = "layer";
 
 /// The variables of one prefix, or the flags.
 struct Layer {

@@ -6,14 +6,17 @@
 //! variable is only reported, since a script written for etcd may set more than we read. Every
 //! refusal names the setting, its value, and where it came from.
 //!
-//! [`load`] is the way in. The environment is handed to it, so this room reads no global state; the
+//! [`load`] is the way in, and [`load_given`] for what follows other rules of layering: start lines of
+//! etcd. The environment is handed to it, so this room reads no global state; the
 //! file is the only thing it opens. Nothing here binds a port or looks at the data directory.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 mod check;
+mod discovery;
 pub mod duration;
 mod error;
+mod given;
 mod http;
 mod layers;
 mod log;
@@ -29,10 +32,12 @@ mod tests;
 #[cfg(test)]
 mod tls_tests;
 
+pub use discovery::Discovery;
 pub use error::{Error, Problem};
+pub use given::{Given, load_given};
 pub use http::Http;
 pub use layers::{Inputs, Loaded, load};
-pub use log::{Log, LogFormat};
+pub use log::{Log, LogFormat, LogOutput, LogRotation};
 pub use observe::{MetricsDetail, Observe};
 pub use settings::{Setting, settings};
 pub use tls::{Tls, TlsSide, notices as tls_notices};
@@ -68,6 +73,8 @@ pub struct Config {
     pub discovery_srv_name: String,
     /// The server that is asked for them; `None`: those of the system.
     pub discovery_srv_resolver: Option<SocketAddr>,
+    /// How founders find each other in another cluster.
+    pub discovery: Discovery,
     /// Whether this member starts as the only one of its cluster, whoever was a member before.
     pub force_new_cluster: bool,
     /// How often a leader tells its followers that it is there; raft's tick.

@@ -3,7 +3,9 @@
 use std::fmt::{Display, Write};
 
 use super::{
-    Config, InitialMember, duration,
+    Config, InitialMember,
+    discovery::DiscoverySettings,
+    duration,
     http::HttpSettings,
     layers::Sources,
     log::LogSettings,
@@ -17,6 +19,7 @@ use super::{
 pub(super) fn print(config: &Config, sources: &Sources) -> String {
     let mut page = Page { text: String::new(), sources };
     page.lines(MEMBER, |setting| value(config, setting));
+    page.group::<DiscoverySettings>(&config.discovery);
     page.group::<TlsSettings>(&config.tls);
     page.group::<HttpSettings>(&config.http);
     page.group::<LogSettings>(&config.log);

@@ -8,8 +8,8 @@ use serde::{
 };
 
 use super::{
-    check::Check, http::HttpSettings, log::LogSettings, observe::ObserveSettings, tls::TlsSettings,
-    upkeep::UpkeepSettings,
+    check::Check, discovery::DiscoverySettings, http::HttpSettings, log::LogSettings,
+    observe::ObserveSettings, tls::TlsSettings, upkeep::UpkeepSettings,
 };
 use crate::types::limits;
 
@@ -44,6 +44,7 @@ pub(super) trait Group: Default + Serialize + DeserializeOwned {
 pub fn settings() -> impl Iterator<Item = &'static Setting> {
     let groups = [
         MEMBER,
+        DiscoverySettings::SETTINGS,
         TlsSettings::SETTINGS,
         HttpSettings::SETTINGS,
         LogSettings::SETTINGS,

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{DiscoveryError, JoinError};
+use super::{DiscoveryError, JoinError, RendezvousError};
 use crate::{
     storage::DataDirError,
     tls,
@@ -56,6 +56,9 @@ pub enum Error {
     /// The DNS names no cluster for this member.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
+    /// Another cluster names no cluster for this member.
+    #[error(transparent)]
+    Rendezvous(#[from] RendezvousError),
     /// A cluster was to be made of data that are not there.
     #[error("force-new-cluster is set, but data directory {0} is empty")]
     NothingToForce(String),

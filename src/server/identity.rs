@@ -11,6 +11,7 @@ use std::{borrow::Cow, sync::Arc};
 use super::{
     Error, discovery, fence,
     join::{self, Place},
+    rendezvous,
 };
 use crate::{
     config::{Config, InitialClusterState},
@@ -42,10 +43,17 @@ pub(super) async fn look_up<'a>(
     dialer: &Dialer,
 ) -> Result<(Cow<'a, Config>, Option<Place>), Error> {
     let started = |it: &IdentityRecord| it.boot > BootNumber(0) && it.life != Life::Joining;
+    let is_new = !dir.identity().as_ref().is_some_and(started);
     let config = match &config.discovery_srv {
-        Some(domain) if !dir.identity().as_ref().is_some_and(started) => Cow::Owned(Config {
+        Some(domain) if is_new => Cow::Owned(Config {
             initial_cluster: discovery::initial_cluster(config, domain).await?,
             initial_cluster_is_set: true,
+            ..config.clone()
+        }),
+        None if is_new && !config.discovery.token.is_empty() => Cow::Owned(Config {
+            initial_cluster: rendezvous::initial_cluster(config).await?,
+            initial_cluster_is_set: true,
+            initial_cluster_token: config.discovery.token.clone(),
             ..config.clone()
         }),
         Some(_) | None => Cow::Borrowed(config),

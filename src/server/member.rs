@@ -17,7 +17,7 @@ use super::{
     face::Face,
     figures::{self, RegistryFigures, StoreFigures, WatchFigures},
     identity::Prepared,
-    listener, node_figures, publish,
+    listener, node_figures, notify, publish,
     stop::Requests,
     tasks::Tasks,
     traces,
@@ -157,6 +157,7 @@ impl Member {
         let announced = async {
             publish::publish(&self.node, config).await;
             announce(config);
+            notify::ready();
             pending::<()>().await;
         };
         let failed = select! {
@@ -200,6 +201,7 @@ impl Member {
     /// The orderly end. Other members are heard until the last call of a client is answered, since
     /// the answers come from the log that they send.
     async fn stop(self) -> Result<(), Error> {
+        notify::stopping();
         self.clients.refuse();
         // Alone there is nobody to hand over to, and no point in waiting for it.
         if self.node.membership().members.len() > 1 && !self.node.hand_over(None).await {

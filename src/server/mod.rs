@@ -36,8 +36,10 @@ mod join;
 mod listener;
 mod member;
 mod node_figures;
+mod notify;
 mod phase;
 mod publish;
+mod rendezvous;
 mod sans;
 mod stop;
 mod tasks;
@@ -48,6 +50,7 @@ mod traces;
 pub use discovery::DiscoveryError;
 pub use error::Error;
 pub use join::JoinError;
+pub use rendezvous::RendezvousError;
 
 use self::{
     bind::{Bound, bind_all},

@@ -1,4 +1,4 @@
-//! What a member tells about itself: its log on standard error, and its metrics.
+//! What a member tells about itself: its log, and its metrics.
 //!
 //! [`init`] starts the log: one line per event, whatever an event contains, with the time in UTC.
 //! [`Metrics`] holds a typed handle for every figure; whoever has one counts without asking anybody
@@ -6,8 +6,8 @@
 //!
 //! [`Spans`] makes the spans of traces, when somebody wants them.
 //!
-//! Nothing here decides anything, and nothing here fails: a log that cannot be written is lost, a
-//! figure that cannot be read is left out. Label values come from closed lists or are member ids,
+//! Nothing here decides anything, and once it has begun nothing here fails: a log that cannot be
+//! written is lost, a figure that cannot be read is left out. Label values come from closed lists or are member ids,
 //! never keys, users or addresses.
 
 mod callers;
@@ -22,7 +22,7 @@ mod text;
 
 pub use callers::Callers;
 pub use grpc::{CallKind, GrpcMethod};
-pub use log::init;
+pub use log::{LogFormat, LogOptions, LogOutput, LogRotation, init};
 pub use metrics::{ListenerMetrics, Metrics};
 pub use probes::{Probes, Scrape};
 pub use prometheus_client::{

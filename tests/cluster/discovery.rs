@@ -7,13 +7,13 @@ use tokio::{net::UdpSocket, task::JoinHandle};
 use crate::harness::{Cluster, READY, Timing, eventually};
 
 /// A server that knows some SRV records, each a port of this machine.
-struct Dns {
-    address: SocketAddr,
+pub(crate) struct Dns {
+    pub(crate) address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl Dns {
-    async fn serve(records: BTreeMap<String, Vec<u16>>) -> Self {
+    pub(crate) async fn serve(records: BTreeMap<String, Vec<u16>>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         let records = Arc::new(records);

@@ -48,6 +48,7 @@ mod rolling;
 mod same_words;
 mod scenario;
 mod service_cli;
+mod start_lines;
 mod startup;
 mod stock_clients;
 mod tls_cases;
