@@ -226,11 +226,11 @@ fn documented() -> String {
 fn the_documents_tell_of_every_flag() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/start-lines.md");
     let text = fs::read_to_string(path).unwrap();
-    let (head, rows) = text.split_once("make check -->\n").expect("a mark before the table");
+    let (head, rows) = text.split_once("the_documents -->\n").expect("a mark before the table");
     #[expect(clippy::disallowed_methods, reason = "it asks for the documents to be written anew")]
     let update = std::env::var_os("UPDATE_GOLDENFILES").is_some_and(|value| value == "1");
     if update {
-        fs::write(path, format!("{head}make check -->\n\n{}", documented())).unwrap();
+        fs::write(path, format!("{head}the_documents -->\n\n{}", documented())).unwrap();
     } else {
         assert_eq!(rows.trim_start(), documented(), "docs/start-lines.md");
     }

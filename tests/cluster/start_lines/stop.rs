@@ -1,8 +1,9 @@
 //! SIGTERM: leadership is handed over, and the process is gone soon.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use etcd_client::WatchOptions;
+use tokio::time::Instant;
 
 use crate::harness::{Cluster, Timing, within};
 

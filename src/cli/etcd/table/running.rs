@@ -20,7 +20,7 @@ pub(super) const MEMBER: &[Flag] = &[
     none(
         "initial-election-tick-advance",
         Kind::Switch,
-        "a member that starts waits for a whole election timeout",
+        "elections at start follow the election timeout as all others do",
     ),
     set("listen-peer-urls", Kind::Urls),
     set("listen-client-urls", Kind::Urls),
