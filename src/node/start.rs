@@ -2,6 +2,8 @@
 //!
 //! Each start has a number, kept in two places: in the log, where it is written first, and in the
 //! identity beside it. A log that was put back from a copy, or begun anew, does not know the last one.
+//! The log also remembers that the identity had counted it, so that an identity which was put back
+//! alone is not taken for one that was never written: a number would be used for two starts.
 
 use crate::types::{BootNumber, Fault};
 
@@ -12,6 +14,8 @@ pub struct LogStart {
     pub boot: BootNumber,
     /// The number of the state: a higher one was installed since.
     pub state: u64,
+    /// The identity has counted it.
+    pub counted: bool,
 }
 
 /// What is kept of a member's starts.
@@ -24,12 +28,14 @@ pub struct Starts {
 }
 
 impl Starts {
-    /// What shows that the log is not the one that was written last, if anything does. A start is
-    /// written to the log first, so that the log may be one ahead.
+    /// What shows that log and identity are not both those that were written last, if anything does. A
+    /// start is written to the log first, so that the log may be one ahead.
     #[must_use]
     pub fn loss(&self) -> Option<Fault> {
         let (written, counted) = (self.boot_written(), self.counted);
-        (written != counted && written.0 != counted.0 + 1).then(|| {
+        let was_counted = self.written.is_some_and(|start| start.counted);
+        let is_ahead = written.0 == counted.0 + 1 && !was_counted;
+        (written != counted && !is_ahead).then(|| {
             Fault::new(format!(
                 "the log was last written in start {written} of this member, but its last start was \
                  {counted}: one of them was put back from a copy"
@@ -65,7 +71,7 @@ mod tests {
     use super::*;
 
     fn starts(counted: u64, written: Option<u64>) -> Starts {
-        let start = |boot| LogStart { boot: BootNumber(boot), state: 3 };
+        let start = |boot| LogStart { boot: BootNumber(boot), state: 3, counted: false };
         Starts { counted: BootNumber(counted), written: written.map(start) }
     }
 
@@ -94,10 +100,20 @@ mod tests {
     fn starts_cut_short_look_like_no_loss() {
         let mut found = starts(4, Some(4));
         for _ in 0..3 {
-            found.written = Some(LogStart { boot: found.next(), state: 3 });
+            found.written = Some(LogStart { boot: found.next(), state: 3, counted: false });
             assert_eq!(found.loss(), None);
         }
         assert_eq!(found.next(), BootNumber(5));
+    }
+
+    /// An identity that was put back alone is one behind, too, but the log knows that it had counted.
+    #[test]
+    fn an_identity_that_was_put_back_is_recognised() {
+        let start = LogStart { boot: BootNumber(5), state: 3, counted: true };
+        let found = |counted| Starts { counted: BootNumber(counted), written: Some(start) };
+        assert_eq!(found(5).loss(), None);
+        assert!(found(4).loss().is_some());
+        assert_eq!((found(4).next(), found(5).next()), (BootNumber(6), BootNumber(6)));
     }
 
     /// A state that is newer than the log's start was installed since.

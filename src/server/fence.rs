@@ -54,9 +54,12 @@ pub(super) fn usable_log(
 pub(super) fn count_start(dir: &DataDir, log: &Log, store: &Store) -> Result<BootNumber, Error> {
     let identity = dir.identity().ok_or_else(|| no_identity(dir))?;
     let boot = starts(&identity, log).next();
-    log.begin_start(LogStart { boot, state: store.number() }).map_err(Error::Start)?;
+    let start = LogStart { boot, state: store.number(), counted: false };
+    log.begin_start(start).map_err(Error::Start)?;
     fail_points::pass("start-in-log").map_err(Error::Start)?;
-    Ok(dir.next_boot_above(BootNumber(boot.0 - 1))?)
+    let boot = dir.next_boot_above(BootNumber(boot.0 - 1))?;
+    log.begin_start(LogStart { counted: true, ..start }).map_err(Error::Start)?;
+    Ok(boot)
 }
 
 fn starts(identity: &IdentityRecord, log: &Log) -> Starts {

@@ -395,4 +395,22 @@ mod tests {
 
         assert!(matches!(error, Error::StateLost(_)), "{error}");
     }
+
+    /// An identity that was put back from a copy, beside the log of a later start, is noticed: the
+    /// number of that start would be used again.
+    #[test]
+    fn an_identity_that_was_put_back_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (identity, copy) = (dir.path().join("identity"), dir.path().join("copy"));
+        start(&config(dir.path(), &[])).unwrap();
+        std::fs::copy(&identity, &copy).unwrap();
+        assert_eq!(start(&config(dir.path(), &[])).unwrap().2, BootNumber(2));
+        std::fs::copy(&copy, &identity).unwrap();
+
+        let third = start(&config(dir.path(), &[])).unwrap();
+
+        assert_eq!(third.2, BootNumber(3));
+        let fenced = DataDir::open(dir.path()).unwrap().identity().unwrap().fenced;
+        assert!(fenced, "it does not know what else it lost");
+    }
 }

@@ -46,8 +46,14 @@ pub fn open_disk(disk: &Disk, starting: Starting, ctx: &Context) -> Result<Opene
 /// Counts a start, in the log and in the identity, unless the process ends in between.
 pub fn count(disk: &Disk, ends_amid: bool) -> Option<BootNumber> {
     let boot = starts(disk).next();
-    disk.log.begin_start(LogStart { boot, state: disk.store.number() });
-    (!ends_amid).then(|| disk.identity.count_start(boot))
+    let start = LogStart { boot, state: disk.store.number(), counted: false };
+    disk.log.begin_start(start);
+    if ends_amid {
+        return None;
+    }
+    let boot = disk.identity.count_start(boot);
+    disk.log.begin_start(LogStart { counted: true, ..start });
+    Some(boot)
 }
 
 fn starts(disk: &Disk) -> Starts {

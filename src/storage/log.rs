@@ -164,15 +164,23 @@ impl Log {
         let bounds = self.bounds();
         let after = *bounds;
         let mut batch = LogBatch::default();
-        Self::put(&mut batch, record::START, record::encode_start(start));
+        Self::put_start(&mut batch, start);
         self.commit(bounds, batch, after)?;
         *self.start.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
         Ok(())
     }
 
+    fn put_start(batch: &mut LogBatch, start: LogStart) {
+        Self::put(batch, record::START, record::encode_start(start));
+        if start.counted {
+            Self::put(batch, record::COUNTED, record::encode_counted(start.boot));
+        }
+    }
+
     fn find_start(&self) -> Result<(), Fault> {
         let Some(bytes) = self.engine.get(REGION, record::START) else { return Ok(()) };
-        let start = record::decode_start(&bytes)
+        let counted = self.engine.get(REGION, record::COUNTED);
+        let start = record::decode_start(&bytes, counted.as_deref())
             .ok_or_else(|| self.damage("its last start cannot be read"))?;
         *self.start.lock().unwrap_or_else(PoisonError::into_inner) = Some(start);
         Ok(())
@@ -393,7 +401,7 @@ impl LogStore for Log {
         Self::put(&mut batch, record::HARD_STATE, record::encode_hard_state(hard_state));
         Self::put(&mut batch, record::TRUNCATED, record::encode_position(to));
         if let Some(start) = self.written_in() {
-            Self::put(&mut batch, record::START, record::encode_start(start));
+            Self::put_start(&mut batch, start);
         }
         fail_points::pass("log-before-reset")?;
         self.commit(bounds, batch, after)?;

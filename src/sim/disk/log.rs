@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn a_copy_of_an_earlier_start_is_put_back() {
         let log = SimLog::new(LogFault::None);
-        let start = |boot| LogStart { boot: BootNumber(boot), state: 0 };
+        let start = |boot| LogStart { boot: BootNumber(boot), state: 0, counted: true };
         log.begin_start(start(1));
         log.write(write(&[entry(1, 2)])).unwrap();
         log.copy();

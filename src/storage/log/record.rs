@@ -15,6 +15,8 @@ pub(super) const TRUNCATED: &[u8] = b"truncated";
 
 /// The key of the start that the log was last written in.
 pub(super) const START: &[u8] = b"start";
+/// The key of the last start that the identity had counted, too. Older programs do not look at it.
+pub(super) const COUNTED: &[u8] = b"start-counted";
 
 const TAG: u8 = 1;
 
@@ -42,9 +44,20 @@ pub(super) fn encode_start(start: LogStart) -> Vec<u8> {
     encode([start.boot.0, start.state])
 }
 
-pub(super) fn decode_start(record: &[u8]) -> Option<LogStart> {
+/// The start in a record, beside that of the last one that was counted, if there is any.
+pub(super) fn decode_start(record: &[u8], counted: Option<&[u8]>) -> Option<LogStart> {
     let [boot, state] = decode(record)?;
-    Some(LogStart { boot: BootNumber(boot), state })
+    let counted = counted.map(|record| decode(record).map(|[boot]| boot));
+    let counted = match counted {
+        Some(None) => return None,
+        Some(counted) => counted == Some(boot),
+        None => false,
+    };
+    Some(LogStart { boot: BootNumber(boot), state, counted })
+}
+
+pub(super) fn encode_counted(boot: BootNumber) -> Vec<u8> {
+    encode([boot.0])
 }
 
 fn encode<const N: usize>(numbers: [u64; N]) -> Vec<u8> {
@@ -63,6 +76,18 @@ fn decode<const N: usize>(record: &[u8]) -> Option<[u64; N]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A start is counted when the other record has its number; without that record it is not.
+    #[test]
+    fn a_start_comes_back_with_whether_it_was_counted() {
+        let start = LogStart { boot: BootNumber(7), state: 3, counted: true };
+        let (record, counted) = (encode_start(start), encode_counted(start.boot));
+        assert_eq!(decode_start(&record, Some(&counted)), Some(start));
+        let not = Some(LogStart { counted: false, ..start });
+        assert_eq!(decode_start(&record, None), not);
+        assert_eq!(decode_start(&record, Some(&encode_counted(BootNumber(6)))), not);
+        assert_eq!(decode_start(&record, Some(&counted[1..])), None);
+    }
 
     /// Both records come back as they were, and a cut one is refused.
     #[test]
