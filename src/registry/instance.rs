@@ -138,6 +138,15 @@ impl Instance {
         }
     }
 
+    /// The same at an address, if that is one: anybody may have written it.
+    fn at(name: InstanceName, address: &str, port: u16) -> Self {
+        let instance = Self::new(name);
+        match foreign::host(address).filter(|_| port > 0) {
+            Some(address) => Self { address, port, ..instance },
+            None => instance,
+        }
+    }
+
     /// Its value in the store.
     #[must_use]
     pub fn encode(&self) -> Bytes {
@@ -168,9 +177,7 @@ impl Instance {
     pub fn of_pair(name: InstanceName, pair: &KeyValue) -> Self {
         let mut instance = match serde_json::from_slice::<Read>(&pair.value) {
             Ok(read) => Self {
-                address: read.address,
-                port: read.port,
-                ports: read.ports,
+                ports: read.ports.into_iter().filter(|(_, port)| *port > 0).collect(),
                 version: read.version,
                 zone: read.zone,
                 weight: read.weight,
@@ -179,7 +186,7 @@ impl Instance {
                 enabled: read.enabled,
                 session: Name::new(&read.session),
                 registered_at: read.registered_at,
-                ..Self::new(name)
+                ..Self::at(name, &read.address, read.port)
             },
             Err(_) => foreign::read(name, &pair.value),
         };
@@ -277,6 +284,20 @@ mod tests {
             ..instance()
         };
         assert_eq!(read, expected);
+    }
+
+    /// A value in our form that somebody else wrote may have no address.
+    #[test]
+    fn what_is_no_address_is_not_called() {
+        for (address, port) in [("a\tb", 80), ("", 80), ("[]", 80), ("h", 0)] {
+            let ports = [("a".to_owned(), 0), ("b".to_owned(), 1)].into();
+            let odd = Instance { address: address.to_owned(), port, ports, ..instance() };
+            let read = Instance::of_pair(name(), &pair(&odd.encode()));
+            assert_eq!((read.target().as_str(), read.port), ("", 0), "{address:?}");
+            assert!(!read.is_callable());
+            assert_eq!(read.ports.into_keys().collect::<Vec<_>>(), ["b"]);
+            assert_eq!(read.zone, "cn-east", "the rest is as it says");
+        }
     }
 
     /// An IPv6 address stands in brackets before a port.

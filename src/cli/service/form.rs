@@ -4,6 +4,8 @@
 //! other commands write lists. `table` has the same fields under a head. `json` is the answer as the
 //! API has it: the JSON form of protobuf with the names of the `.proto`, every field written.
 
+use std::borrow::Cow;
+
 use prost::Message;
 use prost_reflect::{DynamicMessage, SerializeOptions};
 
@@ -57,12 +59,19 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
     ) -> Result<(), Error> {
         match form {
             Form::Simple => {
-                let lines = self.rows.iter().map(|row| row.join(", ") + "\n");
+                let rows = self.printable().rows;
+                let lines = rows.iter().map(|row| row.join(", ") + "\n");
                 output.text(lines.collect::<String>().as_bytes())
             }
-            Form::Table => output.text(self.aligned().as_bytes()),
+            Form::Table => output.text(self.printable().aligned().as_bytes()),
             Form::Json => output.line(json(answer)),
         }
+    }
+
+    fn printable(&self) -> Self {
+        let row = |row: &[String; COLUMNS]| row.each_ref().map(|it| printable(it).into_owned());
+        let rows = self.rows.iter().map(row);
+        Self { head: self.head, rows: rows.collect() }
     }
 
     /// The columns as wide as what is in them, two spaces apart.
@@ -81,6 +90,18 @@ impl<const COLUMNS: usize> Table<COLUMNS> {
         let rows = self.rows.iter().map(|row| line(row.iter().map(String::as_str).collect()));
         std::iter::once(head).chain(rows).collect()
     }
+}
+
+/// A text without characters that move the cursor, end lines or worse: anybody may have written it.
+pub(super) fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return text.into();
+    }
+    let escaped = text.chars().map(|c| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    });
+    escaped.collect()
 }
 
 /// Writes a sentence, or the answer that it tells.
@@ -143,6 +164,15 @@ mod tests {
 
         let expected = "ID      WHAT         ZONE\na       long enough\nlonger  b            c\n";
         assert_eq!(table.aligned(), expected);
+    }
+
+    /// A value does not make lines of its own, nor does it reach the terminal.
+    #[test]
+    fn values_stay_in_their_lines() {
+        assert_eq!(printable("größe 1"), "größe 1");
+        assert_eq!(printable("a\nb\u{1b}[2J\u{9b}c"), "a\\nb\\u{1b}[2J\\u{9b}c");
+        let table = Table { head: ["ID"], rows: vec![["a\r\nb".to_owned()]] };
+        assert_eq!(table.printable().aligned(), "ID\na\\r\\nb\n");
     }
 
     /// The names of the `.proto`, in its order; 64-bit numbers as texts, as in the JSON of protobuf.

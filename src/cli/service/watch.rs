@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tonic::{Status, Streaming, transport::Channel};
 
 use super::{
-    form::{Form, json},
+    form::{Form, json, printable},
     instance::{full_name, namespace_or_default, target},
     stream::is_transient,
 };
@@ -207,7 +207,7 @@ fn line(revision: i64, change: &Change, form: Form) -> String {
         || ("?".to_owned(), "-".to_owned()),
         |instance| (full_name(instance), target(instance)),
     );
-    format!("{revision} {kind} {name} {target}{reason}")
+    printable(&format!("{revision} {kind} {name} {target}{reason}")).into_owned()
 }
 
 #[cfg(test)]

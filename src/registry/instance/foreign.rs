@@ -1,12 +1,18 @@
 //! Values that were not written by this program: what a plain etcd client registered.
 //!
 //! Taken for an address are, in this order: the fields `Addr` or `addr`; `address`, `host` or `ip`
-//! with `port`; a value that is `host:port` itself; the id if it is `host:port`. All other fields of a
-//! JSON object are kept as metadata. Without an address the instance is listed and not resolved.
+//! with `port`; a value that is `host:port` itself; the id if it is `host:port`. What cannot be a host
+//! or a port is no address. All other fields of a JSON object are kept as metadata. Without an address
+//! the instance is listed and not resolved.
+
+use std::net::Ipv6Addr;
 
 use serde_json::{Map, Value};
 
-use crate::registry::{Instance, InstanceName};
+use crate::{
+    registry::{Instance, InstanceName},
+    types::limits::INSTANCE_TEXT_LEN_MAX,
+};
 
 /// The fields that an address may stand in together with a port.
 const HOSTS: [&str; 3] = ["address", "host", "ip"];
@@ -43,10 +49,9 @@ fn address_in(fields: &mut Map<String, Value>) -> Option<(String, u16)> {
         }
     }
     let port = fields.get("port").and_then(port_of)?;
-    for host in HOSTS {
-        let found = fields.get(host).and_then(Value::as_str).filter(|host| !host.is_empty());
-        if let Some(found) = found.map(|found| found.trim_matches(['[', ']']).to_owned()) {
-            fields.remove(host);
+    for field in HOSTS {
+        if let Some(found) = fields.get(field).and_then(Value::as_str).and_then(host) {
+            fields.remove(field);
             fields.remove("port");
             return Some((found, port));
         }
@@ -93,15 +98,32 @@ fn take_known(instance: &mut Instance, fields: &mut Map<String, Value>) {
 
 /// `host:port`, with brackets around an IPv6 address, as its two parts.
 pub(super) fn host_and_port(text: &str) -> Option<(String, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
+    let (name, port) = text.rsplit_once(':')?;
     let port = port.parse().ok().filter(|port| *port > 0)?;
-    let host = match host.strip_prefix('[') {
+    // Without brackets nobody could tell where an IPv6 address ends.
+    let is_clear = name.starts_with('[') || !name.contains(':');
+    host(name).filter(|_| is_clear).map(|host| (host, port))
+}
+
+/// A host name or an IP address, without the brackets that an IPv6 address may have.
+pub(super) fn host(text: &str) -> Option<String> {
+    let host = match text.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']')?,
-        None if host.contains(':') => return None,
-        None => host,
+        None => text,
     };
-    let is_host = |byte: u8| byte.is_ascii_graphic() && !b"/{}\"[]".contains(&byte);
-    (!host.is_empty() && host.bytes().all(is_host)).then(|| (host.to_owned(), port))
+    let is_sound = if host.contains(':') {
+        let (address, zone) = host.split_once('%').unwrap_or((host, "zone"));
+        address.parse::<Ipv6Addr>().is_ok() && is_name(zone)
+    } else {
+        is_name(host)
+    };
+    is_sound.then(|| host.to_owned())
+}
+
+/// Whether this may be a host name; more than DNS has is allowed.
+fn is_name(text: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_graphic() && !b"/{}\"[]".contains(&byte);
+    (1..=INSTANCE_TEXT_LEN_MAX).contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 fn port_of(value: &Value) -> Option<u16> {
@@ -165,6 +187,24 @@ mod tests {
         assert_eq!(target("a", "[::1]:80"), "[::1]:80");
         assert_eq!(target("a", r#"{"address":"::1","port":80}"#), "[::1]:80");
         assert_eq!(target("[::1]:80", ""), "[::1]:80");
+    }
+
+    /// What cannot be a host or a port is no address, whichever field it stands in.
+    #[test]
+    fn what_is_no_address_is_none() {
+        let bad = ["", "[]", "[", "a b", "a\nb", "\u{1b}[2J", "a/b", "1:2", "[1:2]", "é"];
+        for host in bad.into_iter().map(str::to_owned).chain(["x".repeat(254)]) {
+            for field in ["address", "host", "ip"] {
+                let value = serde_json::json!({ field: &host, "port": 80 }).to_string();
+                let instance = read_as("a", &value);
+                assert_eq!((instance.target(), instance.port), (String::new(), 0), "{value}");
+            }
+            assert_eq!(target("a", &format!("{host}:80")), "", "{host:?}");
+        }
+        for value in [r#"{"host":"h","port":0}"#, r#"{"host":"h","port":"0"}"#, "h:0", "[::1]:0"] {
+            assert_eq!(target("a", value), "", "{value}");
+        }
+        assert_eq!(target("a", r#"{"ip":"[fe80::1%eth0]","port":80}"#), "[fe80::1%eth0]:80");
     }
 
     /// What has no place of its own is metadata.
