@@ -4,7 +4,7 @@ use std::{future::poll_fn, task::Poll};
 
 use crate::{
     node::Handle,
-    types::{Event, KeyRange, Revision},
+    types::{Event, Key, KeyRange, Revision},
     watch::{Create, Delivery, Filter, Kind, Polled, Response, Sink, Watchers},
 };
 
@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Changes {
     watchers: Watchers,
+    /// What is told of; all of it lies in the range that is watched.
+    wanted: Vec<KeyRange>,
     over: bool,
 }
 
@@ -44,10 +46,21 @@ impl Handle {
     /// When no key can be in the range, or `start` is not positive: the caller has chosen both.
     #[must_use]
     pub fn changes(&self, range: KeyRange, start: Revision) -> Changes {
+        self.changes_within(vec![range], start)
+    }
+
+    /// The same for several ranges. What lies between them is passed over, and neither copied nor kept:
+    /// one watcher of all that they span tells what happens to them in one order.
+    ///
+    /// # Panics
+    ///
+    /// As [`changes`](Self::changes); and when there is no range.
+    #[must_use]
+    pub fn changes_within(&self, wanted: Vec<KeyRange>, start: Revision) -> Changes {
         assert!(start > Revision(0), "changes begin at a revision, not at {start}");
         let mut watchers = Watchers::within(self.watch_hub());
         let answer = watchers.create(Create {
-            range,
+            range: span(&wanted),
             start,
             filter: Filter::default(),
             prev_kv: false,
@@ -56,7 +69,21 @@ impl Handle {
             id: None,
         });
         assert_eq!(answer.kind, Kind::Created, "keys can be in the range that is followed");
-        Changes { watchers, over: false }
+        Changes { watchers, wanted, over: false }
+    }
+}
+
+/// The smallest range that has all of these in it.
+fn span(ranges: &[KeyRange]) -> KeyRange {
+    if let [one] = ranges {
+        return one.clone();
+    }
+    let start = ranges.iter().map(KeyRange::start).min().expect("there is a range to follow");
+    // Without an end when one of them has none.
+    let ends: Option<Vec<Key>> = ranges.iter().map(KeyRange::end).collect();
+    match ends.and_then(|ends| ends.into_iter().max()) {
+        Some(end) => KeyRange::HalfOpen(start.clone(), end),
+        None => KeyRange::From(start.clone()),
     }
 }
 
@@ -74,9 +101,9 @@ impl Changes {
             return None;
         }
         let told = poll_fn(|context| {
-            let mut one = One(None);
+            let mut one = One { told: None, wanted: &self.wanted };
             let polled = self.watchers.poll(context.waker(), &mut one);
-            match (one.0, polled) {
+            match (one.told, polled) {
                 (Some(told), _) => Poll::Ready(told),
                 (None, Polled::Idle) => Poll::Pending,
                 (None, Polled::More) => {
@@ -102,20 +129,23 @@ enum Told {
     Compacted,
 }
 
-/// Takes one response.
-struct One(Option<Told>);
+/// Takes one response that has something of what is wanted.
+struct One<'a> {
+    told: Option<Told>,
+    wanted: &'a [KeyRange],
+}
 
-impl Sink for One {
+impl Sink for One<'_> {
     fn has_room(&self) -> bool {
-        self.0.is_none()
+        self.told.is_none()
     }
 
     fn say(&mut self, response: Response) {
         match response.kind {
-            Kind::Compacted(_) => self.0 = Some(Told::Compacted),
+            Kind::Compacted(_) => self.told = Some(Told::Compacted),
             Kind::Progress => {
                 let (revision, events) = (response.revision, Vec::new());
-                self.0 = Some(Told::Happened(Happened { revision, events }));
+                self.told = Some(Told::Happened(Happened { revision, events }));
             }
             // Nobody has asked for these.
             Kind::Created | Kind::Refused(_) | Kind::Canceled => {}
@@ -123,11 +153,17 @@ impl Sink for One {
     }
 
     fn deliver(&mut self, delivery: Delivery<'_>) {
-        let events = delivery.events.iter().map(|shown| {
+        let is_wanted = |event: &Event| match self.wanted {
+            [_] => true,
+            several => several.iter().any(|range| range.contains(event.key())),
+        };
+        let events = delivery.events.iter().filter(|shown| is_wanted(shown.event())).map(|shown| {
             let Event { id, kind, prev: _ } = shown.event();
             Event { id: *id, kind: kind.clone(), prev: None }
         });
-        let events = events.collect();
-        self.0 = Some(Told::Happened(Happened { revision: delivery.revision, events }));
+        let events: Vec<Event> = events.collect();
+        if !events.is_empty() {
+            self.told = Some(Told::Happened(Happened { revision: delivery.revision, events }));
+        }
     }
 }

@@ -33,5 +33,5 @@ pub use self::{
     name::{InstanceName, Name, ServiceName},
     registrar::{Deregistered, Opened, Opening, Registered, Registrar, Registration, Target},
     select::Selector,
-    views::{At, Figures, Follow, Listed, Page, Resolved, Told, Views},
+    views::{At, Figures, Follow, Listed, Page, Resolved, Snapshot, Told, Views},
 };

@@ -83,13 +83,11 @@ impl Place {
     }
 }
 
-/// One range with everything that instances are made of in it, and little else: it begins with the
-/// overrides and ends with the instances.
+/// The ranges with everything that instances are made of: overrides, then instances. Others may have
+/// very many keys in between, as Kubernetes has below `/registry/`.
 #[must_use]
-pub fn everything() -> KeyRange {
-    let instances = KeyRange::prefix(key(INSTANCES.to_owned()));
-    let end = instances.end().expect("the prefix does not consist of the highest bytes");
-    KeyRange::HalfOpen(key(OVERRIDES.to_owned()), end)
+pub fn everything() -> [KeyRange; 2] {
+    [overrides(None, None), instances(None, None)]
 }
 
 /// The keys of all instances, or of those of a namespace or a service, without the short form.
@@ -180,12 +178,18 @@ mod tests {
         }
     }
 
-    /// The range that is followed has instances and overrides in it.
+    /// What is followed has instances and overrides in it, and nobody else's keys.
     #[test]
-    fn one_range_covers_what_instances_are_made_of() {
-        let range = everything();
+    fn two_ranges_cover_what_instances_are_made_of() {
+        let is_in = |text: &str| {
+            let key = Key::new(text.to_owned()).unwrap();
+            everything().iter().any(|range| range.contains(&key))
+        };
         for text in ["/services/a/b/c", "/services/a/b", "/quorate/registry/override/a/b/c"] {
-            assert!(range.contains(&Key::new(text.to_owned()).unwrap()), "{text}");
+            assert!(is_in(text), "{text}");
+        }
+        for text in ["/registry/pods/a/b", "/quorate/registry/session/s", "/servicesx", "/r", "a"] {
+            assert!(!is_in(text), "{text}");
         }
     }
 }

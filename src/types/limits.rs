@@ -242,6 +242,11 @@ pub const REGISTRY_RECENT_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const REGISTRY_CATCH_UP_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Followers of the registry that read what history begins with, at once.
 pub const REGISTRY_CATCH_UPS_MAX: usize = 8;
+/// How long a follower may take over the snapshot that it begins with: it keeps what has changed since
+/// as it was.
+pub const REGISTRY_SNAPSHOT_WITHIN: Millis = Millis(300_000);
+/// Instances of services that are read from the store for readers at once: what memory does not have.
+pub const REGISTRY_RESOLVES_MAX: usize = 16;
 /// Revisions behind which the registry's view is loaded again: that is faster than reading what
 /// happened in between.
 pub const REGISTRY_FAR_REVISIONS: i64 = 100_000;

@@ -30,7 +30,7 @@ use crate::{
     proto::registry::{ResolveRequest, ResolveResponse, Selector, registry_client::RegistryClient},
     registry::{At, Error, Resolved, Scope, ServiceName, Views},
     types::{
-        Key, KeyRange, Revision,
+        Revision,
         limits::{BLOCKING_QUERY_WAIT_DEFAULT, BLOCKING_QUERY_WAIT_MAX},
     },
 };
@@ -75,15 +75,11 @@ impl Discovery {
     ) -> Result<Ended, Status> {
         let scope = Scope::Service(service.clone());
         let is_to_come = after > self.views.revision();
-        let reached = async {
-            let everything = KeyRange::From(Key::new("\0").expect("it has a byte"));
-            self.node.changes(everything, after).next().await
-        };
         select! {
             changed = self.views.changed_after(&scope, after, wait) => {
                 changed.map(|_| Ended::AsAsked).map_err(status::of_registry)
             }
-            _ = reached, if is_to_come => Ok(Ended::Reached),
+            () = self.views.reached(after), if is_to_come => Ok(Ended::Reached),
             () = self.node.retiring() => Err(status::of_node(NodeError::Stopped)),
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     },
     node::Handle,
     proto::registry::{ResolveRequest, ResolveResponse},
-    registry::{At, Error, Instance, Resolved, Selector, Views},
+    registry::{At, Error, Instance, Resolved, Selector, Service, Views},
 };
 
 use super::{asked, convert};
@@ -32,7 +32,7 @@ pub(super) async fn resolve(
     let asked = asked::resolve(request).map_err(status::of_registry)?;
     reach(node, asked.at).await.map_err(status::of_registry)?;
     let resolved = views.resolve(&asked.service, asked.at).await.map_err(status::of_registry)?;
-    answer(&resolved, &asked.selector)
+    answer(&resolved, &asked.selector).await
 }
 
 /// Has this member come to the revision that is asked for: another may have shown it already.
@@ -43,10 +43,10 @@ pub(super) async fn reach(node: &Handle, at: At) -> Result<(), Error> {
     }
 }
 
-fn answer(resolved: &Resolved, selector: &Selector) -> Result<Message, Status> {
+async fn answer(resolved: &Resolved, selector: &Selector) -> Result<Message, Status> {
     let Resolved { revision, service } = resolved;
     let instances = if selector.is_plain() {
-        service.encoded(|service| encode(service.instances.values().filter(|it| it.is_callable())))
+        service.encoded(callable).await
     } else {
         encode(selector.of(service))
     };
@@ -62,6 +62,11 @@ fn answer(resolved: &Resolved, selector: &Selector) -> Result<Message, Status> {
     head.encode(&mut front).expect("a vector has room for everything");
     let pieces = [front.into(), instances];
     Ok(Message { pieces: pieces.into(), slot: None })
+}
+
+/// The instances of a service that can be called.
+fn callable(service: &Service) -> Bytes {
+    encode(service.instances.values().filter(|it| it.is_callable()))
 }
 
 /// Instances as they stand in an answer.

@@ -15,7 +15,7 @@ use crate::{
     proto::registry::{
         Bookmark, Changes, Snapshot, WatchRequest, WatchResponse, watch_response::Kind,
     },
-    registry::{Change, Error, Follow, Instance, Told, Views},
+    registry::{Change, Error, Follow, Snapshot as Instances, Told, Views},
     types::{Revision, limits::REGISTRY_ANSWER_BYTES},
 };
 
@@ -46,7 +46,7 @@ async fn next(
         Some(left) => left,
         None => match follow.next().await? {
             Told::Snapshot { revision, reset, instances } => {
-                Left { revision, what: What::Snapshot(reset, instances.into_iter()) }
+                Left { revision, what: What::Snapshot(reset, instances) }
             }
             Told::Changes { revision, changes } => {
                 Left { revision, what: What::Changes(changes.into_iter()) }
@@ -57,7 +57,7 @@ async fn next(
             }
         },
     };
-    Ok(left.answer())
+    left.answer()
 }
 
 /// What of a revision was not told yet.
@@ -68,46 +68,47 @@ struct Left {
 
 enum What {
     /// Whether it is a reset, and the instances.
-    Snapshot(bool, vec::IntoIter<Arc<Instance>>),
+    Snapshot(bool, Instances),
     Changes(vec::IntoIter<Change>),
 }
 
 impl Left {
     /// An answer with as much as it holds, and the rest.
-    fn answer(mut self) -> (WatchResponse, Option<Self>) {
-        let kind = match &mut self.what {
+    fn answer(mut self) -> Result<(WatchResponse, Option<Self>), Error> {
+        let (kind, more) = match &mut self.what {
             What::Snapshot(reset, rest) => {
-                let instances = portion(rest, |it| convert::answer(it));
-                Kind::Snapshot(Snapshot { instances, reset: *reset })
+                let next = || Ok(rest.take()?.map(|it| convert::answer(&it)));
+                let kind = Kind::Snapshot(Snapshot { instances: portion(next)?, reset: *reset });
+                (kind, !rest.is_over())
             }
-            What::Changes(rest) => Kind::Changes(Changes { changes: portion(rest, shown::change) }),
-        };
-        let more = match &self.what {
-            What::Snapshot(_, rest) => rest.len() > 0,
-            What::Changes(rest) => rest.len() > 0,
+            What::Changes(rest) => {
+                let changes = portion(|| Ok(rest.next().map(|it| shown::change(&it))))?;
+                (Kind::Changes(Changes { changes }), rest.len() > 0)
+            }
         };
         let answer = WatchResponse { revision: self.revision.0, more, kind: Some(kind) };
-        (answer, more.then_some(self))
+        Ok((answer, more.then_some(self)))
     }
 }
 
 /// As many as an answer holds, which is one at least.
-fn portion<T, M: Message>(rest: &mut vec::IntoIter<T>, shown: impl Fn(&T) -> M) -> Vec<M> {
+fn portion<M: Message>(
+    mut next: impl FnMut() -> Result<Option<M>, Error>,
+) -> Result<Vec<M>, Error> {
     let (mut portion, mut bytes) = (Vec::new(), 0);
     while bytes < REGISTRY_ANSWER_BYTES
-        && let Some(item) = rest.next()
+        && let Some(item) = next()?
     {
-        let item = shown(&item);
         bytes += item.encoded_len();
         portion.push(item);
     }
-    portion
+    Ok(portion)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::{InstanceName, Name, ServiceName};
+    use crate::registry::{Instance, InstanceName, Name, ServiceName};
 
     fn instances(count: usize, zone_bytes: usize) -> Vec<Arc<Instance>> {
         let [namespace, service] = ["a", "b"].map(|text| Name::new(text).unwrap());
@@ -121,10 +122,14 @@ mod tests {
         (0..count).map(instance).collect()
     }
 
+    fn snapshot(reset: bool, instances: Vec<Arc<Instance>>) -> What {
+        What::Snapshot(reset, Instances::of(instances))
+    }
+
     fn answers(what: What) -> Vec<WatchResponse> {
         let (mut answers, mut left) = (Vec::new(), Some(Left { revision: Revision(7), what }));
         while let Some(more) = left {
-            let (answer, rest) = more.answer();
+            let (answer, rest) = more.answer().unwrap();
             answers.push(answer);
             left = rest;
         }
@@ -132,9 +137,9 @@ mod tests {
     }
 
     /// Everything comes once, in order, in answers of a bounded size; only the last has nothing more.
-    #[test]
-    fn a_large_snapshot_comes_in_pieces() {
-        let answers = answers(What::Snapshot(true, instances(2_000, 1_000).into_iter()));
+    #[tokio::test]
+    async fn a_large_snapshot_comes_in_pieces() {
+        let answers = answers(snapshot(true, instances(2_000, 1_000)));
         let mut ids = Vec::new();
         for (index, answer) in answers.iter().enumerate() {
             assert!(answer.encoded_len() < REGISTRY_ANSWER_BYTES + 2_000);
@@ -148,11 +153,11 @@ mod tests {
     }
 
     /// One that is too large for an answer has one to itself, and an empty snapshot is told, too.
-    #[test]
-    fn each_answer_has_something_unless_there_is_nothing() {
+    #[tokio::test]
+    async fn each_answer_has_something_unless_there_is_nothing() {
         let large = instances(2, 2 * REGISTRY_ANSWER_BYTES);
-        assert_eq!(answers(What::Snapshot(false, large.into_iter())).len(), 2);
-        let empty = answers(What::Snapshot(false, Vec::new().into_iter()));
+        assert_eq!(answers(snapshot(false, large)).len(), 2);
+        let empty = answers(snapshot(false, Vec::new()));
         let [WatchResponse { more: false, kind: Some(Kind::Snapshot(_)), .. }] = empty.as_slice()
         else {
             panic!("{empty:?}");

@@ -96,7 +96,8 @@ struct Touched {
     reason: Option<DownReason>,
 }
 
-/// What an instance takes by itself, and with its encoding, in bytes of memory.
+/// What an instance takes by itself, and in the encoding of its service beside its texts, in bytes of
+/// memory.
 const INSTANCE_BYTES: usize = 640;
 /// What its places in maps take, beside its name.
 const RAW_BYTES: usize = 128;
@@ -372,15 +373,15 @@ fn differ(before: &Instance, after: &Instance) -> bool {
     Instance { modified: after.modified, ..before.clone() } != *after
 }
 
-/// Bytes of memory that an instance takes, about: its own, those of its texts, and of maps with
-/// anything in them.
+/// Bytes of memory that an instance takes, about: its own, those of maps with anything in them, and of
+/// its texts, which stand in the encoding of its service once more.
 pub(super) fn weight(instance: &Instance) -> usize {
     let Instance { address, version, zone, registered_at, ports, tags, metadata, .. } = instance;
     let texts: usize = [address, version, zone, registered_at].map(String::len).iter().sum();
-    let ports: usize = ports.keys().map(|name| name.len() + TEXT_BYTES).sum();
-    let tags: usize = tags.iter().map(|tag| tag.len() + TEXT_BYTES).sum();
+    let ports: usize = ports.keys().map(|name| 2 * name.len() + TEXT_BYTES).sum();
+    let tags: usize = tags.iter().map(|tag| 2 * tag.len() + TEXT_BYTES).sum();
     let metadata: usize =
-        metadata.iter().map(|(name, value)| name.len() + value.len() + 2 * TEXT_BYTES).sum();
+        metadata.iter().map(|(name, value)| 2 * (name.len() + value.len()) + 2 * TEXT_BYTES).sum();
     let maps = [ports, tags, metadata].iter().filter(|bytes| **bytes > 0).count();
-    INSTANCE_BYTES + texts + ports + tags + metadata + maps * MAP_BYTES
+    INSTANCE_BYTES + 2 * texts + ports + tags + metadata + maps * MAP_BYTES
 }

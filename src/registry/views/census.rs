@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     At, Listed, Page, Views,
-    load::{Walk, of_namespace},
+    load::{TRIES, Walk, of_namespace},
 };
 use crate::{
     registry::{
@@ -101,8 +101,23 @@ impl Views {
         self.listings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts the instances in the store.
+    /// Counts the instances in the store. When a compaction overtakes what is counted as of now, it is
+    /// begun again.
     async fn count(&self, page: &Page, at: Option<Revision>) -> Result<(Revision, Listing), Error> {
+        let mut tries = 1;
+        loop {
+            match self.count_once(page, at).await {
+                Err(Error::Compacted(_)) if at.is_none() && tries < TRIES => tries += 1,
+                counted => return counted,
+            }
+        }
+    }
+
+    async fn count_once(
+        &self,
+        page: &Page,
+        at: Option<Revision>,
+    ) -> Result<(Revision, Listing), Error> {
         let namespace = page.namespace.as_ref();
         let scope = namespace.map_or(Scope::All, |name| Scope::Namespace(name.clone()));
         let mut walk = Walk::new(&self.node, of_namespace(namespace), at);

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{
     select,
-    sync::watch,
+    sync::{SemaphorePermit, watch},
     time::{Interval, MissedTickBehavior, interval},
 };
 
@@ -17,10 +17,11 @@ use super::{
     load::{Failed, load},
     no_room,
     present::{Next, Seat},
+    snapshot::{Room, Snapshot},
 };
 use crate::{
     node::{Changes, Happened},
-    registry::{Catalog, Change, Error, Instance, Scope, Service, place},
+    registry::{Catalog, Change, Error, Scope, Service, place},
     types::Revision,
 };
 
@@ -68,7 +69,7 @@ struct Apart {
 }
 
 /// What a follower is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Told {
     /// Everything within the scope, as of a revision.
     Snapshot {
@@ -76,8 +77,8 @@ pub enum Told {
         revision: Revision,
         /// What was known before is void.
         reset: bool,
-        /// All instances, by service and id.
-        instances: Vec<Arc<Instance>>,
+        /// All instances.
+        instances: Snapshot,
     },
     /// What happened at a revision; never empty.
     Changes {
@@ -131,17 +132,23 @@ impl Views {
         Some((revision, services, among))
     }
 
+    /// A place among those who load what history begins with.
+    async fn catch_up_place(&self) -> SemaphorePermit<'_> {
+        self.catch_ups.acquire().await.expect("nobody closes the places")
+    }
+
     /// Makes a follower a catalog of its own, as of a revision or now.
     async fn set_apart(
         self: &Arc<Self>,
         scope: &Scope,
         at: Option<Revision>,
+        place: SemaphorePermit<'_>,
     ) -> Result<Apart, Failed> {
-        let mut room = Room { views: Arc::clone(self), bytes: 0 };
-        let place = self.catch_ups.acquire().await.expect("nobody closes the places");
+        let mut room = Room::new(self);
         let catalog = load(&self.node, scope, at, |bytes| room.take(bytes)).await?;
         drop(place);
-        let changes = self.node.changes(place::everything(), catalog.revision().next());
+        let everything = place::everything().into();
+        let changes = self.node.changes_within(everything, catalog.revision().next());
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Apart { catalog, changes, ready: VecDeque::new(), tick, room })
@@ -198,57 +205,76 @@ impl Follow {
 
     /// Tells everything.
     async fn begin(&mut self, reset: bool) -> Result<Told, Error> {
-        // The store is never behind what was told; the catalog may be.
-        let (revision, services) = match self.views.enter(&self.scope, self.told) {
-            Some((revision, services, among)) => {
-                self.place = Place::Among(among);
-                (revision, services)
-            }
-            None => {
-                let apart = self.views.set_apart(&self.scope, None).await;
-                let apart = apart.map_err(|failed| match failed {
-                    Failed::TooLarge => no_room(),
-                    Failed::Error(error) => error,
-                })?;
-                let (revision, services) =
-                    (apart.catalog.revision(), apart.catalog.within(&self.scope));
-                self.place = Place::Apart(Box::new(apart));
-                (revision, services)
-            }
-        };
+        let (revision, services) = self.everything().await?;
+        let instances = Snapshot::new(&self.views, services)?;
         self.told = revision;
-        let instances = services.iter().flat_map(|service| service.instances.values().cloned());
-        Ok(Told::Snapshot { revision, reset, instances: instances.collect() })
+        Ok(Told::Snapshot { revision, reset, instances })
+    }
+
+    /// Everything there is, and a place to go on from there.
+    async fn everything(&mut self) -> Result<(Revision, Vec<Arc<Service>>), Error> {
+        let views = Arc::clone(&self.views);
+        let mut permit = None;
+        loop {
+            // The store is never behind what was told; the catalog may be.
+            if let Some((revision, services, among)) = views.enter(&self.scope, self.told) {
+                self.place = Place::Among(among);
+                return Ok((revision, services));
+            }
+            let Some(permit) = permit.take() else {
+                // The catalog may come while others have the places.
+                permit = Some(views.catch_up_place().await);
+                continue;
+            };
+            match views.set_apart(&self.scope, None, permit).await {
+                Ok(apart) => {
+                    let (revision, services) =
+                        (apart.catalog.revision(), apart.catalog.within(&self.scope));
+                    self.place = Place::Apart(Box::new(apart));
+                    return Ok((revision, services));
+                }
+                // Who shares the snapshot of all takes no room.
+                Err(Failed::TooLarge) if views.arrives(self.told).await => {}
+                Err(Failed::TooLarge) => return Err(no_room()),
+                Err(Failed::Error(error)) => return Err(error),
+            }
+        }
     }
 
     /// Finds out how to go on after what was told.
     async fn go_on(&mut self) -> Result<(), Error> {
-        let views = &self.views;
-        if let Some(among) = views.join(&self.scope, self.told.next()) {
-            self.place = Place::Among(among);
+        let views = Arc::clone(&self.views);
+        let mut permit = None;
+        loop {
+            if let Some(among) = views.join(&self.scope, self.told.next()) {
+                self.place = Place::Among(among);
+                return Ok(());
+            }
+            let mut published = views.node.watch_hub().subscribe();
+            let mut progressed = views.progressed.subscribe();
+            if *published.borrow_and_update() < self.told {
+                // It is to come: here, or first in the views.
+                select! {
+                    _ = published.changed() => {}
+                    _ = progressed.changed() => {}
+                }
+                continue;
+            }
+            let Some(permit) = permit.take() else {
+                permit = Some(views.catch_up_place().await);
+                continue;
+            };
+            self.place = match views.set_apart(&self.scope, Some(self.told), permit).await {
+                Ok(apart) => Place::Apart(Box::new(apart)),
+                Err(Failed::Error(Error::Compacted(_))) => Place::Anew { reset: true },
+                Err(Failed::TooLarge) if views.arrives(self.told).await => {
+                    Place::Anew { reset: true }
+                }
+                Err(Failed::TooLarge) => return Err(no_room()),
+                Err(Failed::Error(error)) => return Err(error),
+            };
             return Ok(());
         }
-        let mut published = views.node.watch_hub().subscribe();
-        let mut progressed = views.progressed.subscribe();
-        if *published.borrow_and_update() < self.told {
-            // It is to come: here, or first in the views.
-            select! {
-                _ = published.changed() => {}
-                _ = progressed.changed() => {}
-            }
-            return Ok(());
-        }
-        self.place = match views.set_apart(&self.scope, Some(self.told)).await {
-            Ok(apart) => Place::Apart(Box::new(apart)),
-            Err(Failed::Error(Error::Compacted(_))) => Place::Anew { reset: true },
-            // Who shares the snapshot of all takes no room.
-            Err(Failed::TooLarge) if views.shared.read().catalog().is_some() => {
-                Place::Anew { reset: true }
-            }
-            Err(Failed::TooLarge) => return Err(no_room()),
-            Err(Failed::Error(error)) => return Err(error),
-        };
-        Ok(())
     }
 }
 
@@ -340,33 +366,5 @@ impl Apart {
             self.catalog.advance(happened.told());
         }
         self.room.note(self.catalog.bytes());
-    }
-}
-
-/// What a follower's own catalog takes of the room for all of them.
-#[derive(Debug)]
-struct Room {
-    views: Arc<Views>,
-    bytes: usize,
-}
-
-impl Room {
-    /// Takes so many bytes. False when that is more than there is room for.
-    fn take(&mut self, bytes: usize) -> bool {
-        self.note(bytes);
-        self.views.own_bytes.load(Ordering::Relaxed) <= self.views.limits.own
-    }
-
-    /// Notes that it takes so many bytes.
-    fn note(&mut self, bytes: usize) {
-        self.views.own_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.views.own_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.bytes = bytes;
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.note(0);
     }
 }

@@ -76,15 +76,17 @@ impl Views {
             let limit = self.limits.view;
             tracing::warn!(limit, "the registry's view is too large: reading from the store");
         }
+        self.fits.send_replace(false);
         false
     }
 
     /// Keeps a catalog up as long as that is possible.
     async fn keep_up(&self, catalog: Catalog) -> End {
         let revision = catalog.revision();
-        let changes = self.node.changes(place::everything(), revision.next());
+        let changes = self.node.changes_within(place::everything().into(), revision.next());
         let bells = self.shared.write().install(catalog);
         bells.ring();
+        self.fits.send_replace(true);
         self.progressed.send_replace(Some(revision));
         let end = self.follow_changes(changes, revision).await;
         self.progressed.send_replace(None);

@@ -17,7 +17,7 @@ use crate::{
 const PIECE: Bounds = Bounds { keys: SMALL_READ_KEYS_MAX, bytes: SMALL_READ_BYTES_MAX };
 
 /// How often it is begun again when a compaction overtakes what is read as of now.
-const TRIES: usize = 3;
+pub(super) const TRIES: usize = 3;
 
 /// Why something was not loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]

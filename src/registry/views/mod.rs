@@ -13,10 +13,14 @@ mod follow;
 mod keep;
 mod load;
 mod present;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
-pub use self::follow::{Follow, Told};
+pub use self::{
+    follow::{Follow, Told},
+    snapshot::Snapshot,
+};
 
 use std::{
     sync::{
@@ -27,8 +31,9 @@ use std::{
 };
 
 use tokio::{
+    select,
     sync::{Notify, Semaphore, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use self::{
@@ -44,12 +49,19 @@ use crate::{
         limits::{
             REGISTRY_CATCH_UP_BYTES_MAX, REGISTRY_CATCH_UPS_MAX, REGISTRY_CENSUSES_MAX,
             REGISTRY_FAR_REVISIONS, REGISTRY_RECENT_BYTES_MAX, REGISTRY_RECENT_REVISIONS_MAX,
+            REGISTRY_RESOLVES_MAX,
         },
     },
 };
 
 /// How long a linearizable read waits for the catalog before it reads the store.
 const CATCH_UP_WITHIN: Duration = Duration::from_millis(200);
+
+/// Revisions that a wait for one to come may be woken by, each of them.
+const NEAR: i64 = 1_000;
+
+/// How often it is looked whether one that is further away has come near.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The registry as readers of this member see it: one [`Catalog`](crate::registry::Catalog) of everything, kept up by following
 /// the keys, bounded in memory; what it does not have is read from the store.
@@ -62,10 +74,14 @@ pub struct Views {
     progressed: watch::Sender<Option<Revision>>,
     /// The same, rung once a second at most.
     ticked: watch::Sender<Revision>,
+    /// The catalog is there, or to be expected.
+    fits: watch::Sender<bool>,
     /// Somebody waits for the catalog to catch up.
     wanted: Notify,
     /// Places for followers that load what history begins with.
     catch_ups: Semaphore,
+    /// Places for readers of single services who are answered from the store.
+    resolves: Semaphore,
     /// Places for lists of services that are made from the store.
     censuses: Semaphore,
     listings: Mutex<Listings>,
@@ -173,8 +189,10 @@ impl Views {
             shared: Shared::new(limits.recent),
             progressed: watch::Sender::new(None),
             ticked: watch::Sender::default(),
+            fits: watch::Sender::new(limits.view > 0),
             wanted: Notify::new(),
             catch_ups: Semaphore::new(REGISTRY_CATCH_UPS_MAX),
+            resolves: Semaphore::new(REGISTRY_RESOLVES_MAX),
             censuses: Semaphore::new(REGISTRY_CENSUSES_MAX),
             listings: Mutex::default(),
             own_bytes: AtomicUsize::new(0),
@@ -189,8 +207,13 @@ impl Views {
     /// [`Error::Compacted`] for a revision that is gone, or what keeps the member from answering.
     pub async fn resolve(&self, service: &ServiceName, at: At) -> Result<Resolved, Error> {
         let known = self.known(at).await?;
-        let found = known.and_then(|at| self.shared.read().service(service, at));
-        if let Some((revision, service)) = found {
+        let find = || known.and_then(|at| self.shared.read().service(service, at));
+        if let Some((revision, service)) = find() {
+            return Ok(Resolved { revision, service });
+        }
+        let _place = self.resolves.acquire().await.expect("nobody closes the places");
+        // The catalog may have come while others had the places.
+        if let Some((revision, service)) = find() {
             return Ok(Resolved { revision, service });
         }
         let scope = Scope::Service(service.clone());
@@ -233,13 +256,24 @@ impl Views {
             }
         }
         drop(seat);
-        let mut changes = self.node.changes(place::everything(), revision.next());
+        self.reached(revision).await;
+        let mut changes = self.node.changes_within(place::everything().into(), revision.next());
         while let Some(happened) = changes.next().await {
             if happened.events.iter().any(|event| scope.concerns(event.key())) {
                 break;
             }
         }
         self.node.revision()
+    }
+
+    /// Waits until this member has come to a revision. Whoever waits for one that is far away is not
+    /// woken by each that comes before it.
+    pub async fn reached(&self, revision: Revision) {
+        while revision.0.saturating_sub(self.node.revision().0) > NEAR {
+            sleep(LOOK).await;
+        }
+        let mut published = self.node.watch_hub().subscribe();
+        let _ = published.wait_for(|published| *published >= revision).await;
     }
 
     /// What is reflected here now.
@@ -282,6 +316,28 @@ impl Views {
                 self.node.read_barrier().await?;
                 let has_it = self.reach(self.node.revision()).await;
                 Ok(has_it.then_some(Revision(0)))
+            }
+        }
+    }
+
+    /// Waits until the catalog is there and has come to a revision that the store has. False when it
+    /// is not to be expected.
+    async fn arrives(&self, revision: Revision) -> bool {
+        let (mut fits, mut progressed) = (self.fits.subscribe(), self.progressed.subscribe());
+        loop {
+            let known = *progressed.borrow_and_update();
+            if known.is_some_and(|known| known >= revision) {
+                return true;
+            }
+            if !*fits.borrow_and_update() {
+                return false;
+            }
+            if known.is_some() {
+                self.wanted.notify_one();
+            }
+            select! {
+                changed = fits.changed() => changed.expect("the views are there"),
+                changed = progressed.changed() => changed.expect("the views are there"),
             }
         }
     }

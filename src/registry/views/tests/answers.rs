@@ -3,16 +3,20 @@
 use std::{
     future::poll_fn,
     pin::{Pin, pin},
-    task::Poll,
+    sync::atomic::{AtomicU32, Ordering},
+    task::{Context, Poll, Wake, Waker},
 };
+
+use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    registry::{Error, Listed, Page},
+    registry::{Error, Listed, Page, place, views::LOOK},
     state::{
-        Refused,
+        Command, Op, Refused, Txn,
         testing::{compact, delete},
     },
+    types::limits::{REGISTRY_RESOLVES_MAX, SMALL_READ_KEYS_MAX},
 };
 
 const NOTHING: Limits = Limits { view: 0, ..ROOMY };
@@ -165,6 +169,11 @@ async fn a_linearizable_read_shows_what_was_written() {
     }
 }
 
+/// All of these at one revision.
+fn together(success: Vec<Op>) -> Command {
+    Command::Txn(Txn { compares: Vec::new(), success, failure: Vec::new() })
+}
+
 /// Looks at a wait once.
 async fn is_over(mut wait: Pin<&mut impl Future>) -> bool {
     poll_fn(|context| Poll::Ready(wait.as_mut().poll(context).is_ready())).await
@@ -217,6 +226,131 @@ async fn a_view_that_is_too_large_is_given_up() {
     }
     let again = member.views(Limits { view: 5_000, ..ROOMY });
     assert_eq!(resolve(&again, &service("n", "a"), At::Here).await.1.len(), 19);
+}
+
+/// Readers for whom the store must be read do so a few at a time; one that has its place looks first
+/// whether memory has the answer by now.
+#[tokio::test]
+async fn readers_of_the_store_take_turns() {
+    let mut member = Member::start().await;
+    let first = member.put("/services/n/a/1", "h:1").await;
+    let last = member.put("/services/n/a/1", "h:2").await;
+    let views = Views::bounded(member.running.handle.clone(), ROOMY);
+    let all = u32::try_from(REGISTRY_RESOLVES_MAX).unwrap();
+    let places = views.resolves.acquire_many(all).await.unwrap();
+    let named = service("n", "a");
+    let mut then = pin!(views.resolve(&named, At::Revision(first)));
+    let mut now = pin!(views.resolve(&named, At::Here));
+    assert!(!is_over(then.as_mut()).await && !is_over(now.as_mut()).await);
+
+    member.tasks.push(tokio::spawn(Arc::clone(&views).follow_keys()));
+    until(&views, last).await;
+    drop(places);
+    let (then, now) = (soon(then).await.unwrap(), soon(now).await.unwrap());
+    assert_eq!(
+        (then.revision, text(then.service.instances.values())),
+        (first, vec!["1=h:1".into()])
+    );
+    let known = Arc::clone(views.shared.read().catalog().unwrap().service(&named).unwrap());
+    assert!(Arc::ptr_eq(&now.service, &known), "it was not read from the store");
+}
+
+/// A compaction that overtakes the counting of services is not the client's business.
+#[tokio::test]
+async fn services_are_counted_again_after_a_compaction() {
+    let mut member = Member::start().await;
+    let views = member.views(NOTHING);
+    let keys = (0..=SMALL_READ_KEYS_MAX).map(|number| format!("/services/n/a/{number}"));
+    let puts: Vec<_> = keys.map(|key| put(&key).value("h:1").into()).collect();
+    member.running.propose(together(puts)).await;
+
+    let mut counting = pin!(views.list(page(None, "", 9), At::Here));
+    let mut polls = 0;
+    // Two ranges, the second of them in two pieces: it is amid them.
+    while polls < 2 {
+        assert!(!is_over(counting.as_mut()).await);
+        polls += 1;
+    }
+    let last = member.put("/services/n/b/1", "h:1").await;
+    member.running.propose(compact(last.0)).await;
+    let listed = soon(counting).await.unwrap();
+    assert_eq!(listed.revision, last, "it was begun again");
+    assert_eq!(listed.services, [(service("n", "a"), 1_001, 1_001), (service("n", "b"), 1, 1)]);
+}
+
+/// Others may have very many keys between those of the registry, as Kubernetes has: they are neither
+/// told of nor kept.
+#[tokio::test]
+async fn keys_of_others_cost_no_memory() {
+    let mut member = Member::start().await;
+    let views = member.loaded(ROOMY).await;
+    let everything = place::everything().into();
+    let mut changes = member.running.handle.changes_within(everything, Revision(2));
+    let first = member.put("/quorate/registry/override/n/a/1", r#"{"weight":3}"#).await;
+    let value = "v".repeat(100);
+    let mut keys = (0..100_000).map(|number| format!("/registry/pods/default/pod-{number}"));
+    let mut step = async || {
+        let puts: Vec<_> =
+            keys.by_ref().take(10_000).map(|key| put(&key).value(&value).into()).collect();
+        let empty = puts.is_empty();
+        member.running.propose(together(puts)).await;
+        !empty
+    };
+    assert!(step().await);
+    until(&views, first.next()).await;
+    let before = views.figures();
+    while step().await {}
+    let last = member.put("/services/n/a/1", "h:1").await;
+
+    let mut told = Vec::new();
+    while told.last() != Some(&last) {
+        let happened = soon(changes.next()).await.unwrap();
+        told.extend(happened.events.iter().map(|event| event.id.revision));
+    }
+    assert_eq!(told, [first, last], "nothing else is told");
+    until(&views, last).await;
+    let after = views.figures();
+    let instance = after.catalog_bytes - before.catalog_bytes;
+    assert!((1..2_000).contains(&instance), "{after:?} after {before:?}");
+    assert_eq!((after.instances, before.instances), (1, 0));
+}
+
+/// Whoever waits for a revision that is far away is not woken by those that come before it.
+#[tokio::test]
+async fn a_wait_for_what_is_far_away_sleeps() {
+    let mut member = Member::start().await;
+    let views = member.loaded(ROOMY).await;
+    let woken = Arc::new(Wakes(AtomicU32::new(0)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let far = Revision(1_000_000);
+    let mut wait = pin!(views.reached(far));
+    let mut is_over = || wait.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+    assert!(!is_over());
+    let began = Instant::now();
+    for _ in 0..200 {
+        let seen = woken.0.load(Ordering::Relaxed);
+        member.put("other", "v").await;
+        if woken.0.load(Ordering::Relaxed) > seen {
+            assert!(!is_over());
+        }
+    }
+    let looks = began.elapsed().as_millis() / LOOK.as_millis();
+    let woken = woken.0.load(Ordering::Relaxed);
+    assert!(u128::from(woken) <= looks + 1, "{woken} times in {looks} looks");
+    let now = member.running.handle.revision();
+    soon(views.reached(now)).await;
+    let mut next = pin!(views.reached(now.next()));
+    assert!(!self::is_over(next.as_mut()).await);
+    member.put("other", "v").await;
+    soon(next).await;
+}
+
+struct Wakes(AtomicU32);
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Who asks what changed since a time of which nothing is known any more is not kept waiting.

@@ -1,14 +1,17 @@
 //! What followers are told, case by case.
 
+use futures_util::poll;
+use tokio::{spawn, task::yield_now, time::sleep};
+
 use super::*;
 use crate::{
     node,
-    registry::{DownReason, Error, Follow, Told},
+    registry::{DownReason, Error, Follow, Snapshot, Told, views::snapshot::Room},
     state::{
         Command, RevokeCause,
         testing::{compact, delete, grant, revoke},
     },
-    types::{Index, LeaseId},
+    types::{Index, LeaseId, limits::REGISTRY_CATCH_UPS_MAX},
 };
 
 /// What is told next, in words, bookmarks aside.
@@ -17,7 +20,7 @@ async fn next(follow: &mut Follow) -> String {
         match soon(follow.next()).await.unwrap() {
             Told::Snapshot { revision, reset, instances } => {
                 let what = if reset { "reset" } else { "snapshot" };
-                return format!("{what} {revision} {}", text(&instances).join(" "));
+                return format!("{what} {revision} {}", text(&instances.all()).join(" "));
             }
             Told::Changes { revision, changes } => {
                 let words = changes.iter().map(|change| {
@@ -123,7 +126,7 @@ async fn a_follower_waits_for_a_revision_to_come() {
         let mut member = Member::start().await;
         let views = member.views(Limits { view, ..ROOMY });
         let mut follow = views.follow(scope("n", "a"), Some(Revision(3))).await.unwrap();
-        let told = tokio::spawn(async move { follow.next().await });
+        let told = spawn(async move { follow.next().await });
         for port in 1..4 {
             member.put("/services/n/a/1", &format!("h:{port}")).await;
         }
@@ -224,9 +227,105 @@ async fn a_follower_is_overtaken_by_a_compaction() {
         member.put("/services/n/a/1", &format!("h:{port}")).await;
     }
     let mut follow = views.follow(scope("n", "a"), Some(Revision(3))).await.unwrap();
-    let given_up = timeout(Duration::from_millis(300), follow.next()).await;
-    assert!(given_up.is_err(), "{given_up:?}");
+    // Once it has read what there was then, it waits for what came after it.
+    let mut waiting = Box::pin(follow.next());
+    while views.figures().follower_bytes == 0 {
+        assert!(poll!(waiting.as_mut()).is_pending());
+        yield_now().await;
+    }
+    drop(waiting);
     member.running.propose(compact(6)).await;
-    member.tasks.push(tokio::spawn(member.running.handle.clone().fan_out()));
+    member.tasks.push(spawn(member.running.handle.clone().fan_out()));
     assert_eq!(next(&mut follow).await, "reset 6 1=h:5");
+}
+
+/// Followers for whom there is no room while the view is loaded wait for it, and share it.
+#[tokio::test]
+async fn followers_wait_for_a_view_that_is_loaded() {
+    let mut member = Member::start().await;
+    for port in 1..4 {
+        member.put("/services/n/a/1", &format!("h:{port}")).await;
+    }
+    let views = Views::bounded(member.running.handle.clone(), Limits { own: 100, ..ROOMY });
+    let follows = [None, Some(Revision(2))].map(async |after| {
+        let mut follow = views.follow(Scope::All, after).await.unwrap();
+        spawn(async move { next(&mut follow).await })
+    });
+    let [anew, after] = follows;
+    let (anew, after) = (anew.await, after.await);
+    // Each looks for how far the view has come.
+    soon(async {
+        while views.fits.receiver_count() < 2 {
+            yield_now().await;
+        }
+    })
+    .await;
+    assert!(!anew.is_finished() && !after.is_finished());
+
+    member.tasks.push(spawn(Arc::clone(&views).follow_keys()));
+    assert_eq!(soon(anew).await.unwrap(), "snapshot 4 1=h:3");
+    // What happened before the view was there is not in it.
+    assert_eq!(soon(after).await.unwrap(), "reset 4 1=h:3");
+}
+
+/// Followers for whom there is no room are sent away when the view does not fit into memory either.
+#[tokio::test]
+async fn followers_do_not_wait_for_a_view_that_does_not_fit() {
+    let mut member = Member::start().await;
+    member.put("/services/n/a/1", "h:1").await;
+    let views = member.views(Limits { own: 100, view: 100, ..ROOMY });
+    let mut follow = views.follow(Scope::All, None).await.unwrap();
+    let error = soon(follow.next()).await.unwrap_err();
+    assert_eq!(error, Error::Node(node::Error::TooManyRequests));
+}
+
+/// Who waits for a place to read history in finds the view that came meanwhile.
+#[tokio::test]
+async fn followers_look_again_when_they_have_a_place() {
+    let mut member = Member::start().await;
+    member.put("/services/n/a/1", "h:1").await;
+    let views = Views::bounded(member.running.handle.clone(), ROOMY);
+    let all = u32::try_from(REGISTRY_CATCH_UPS_MAX).unwrap();
+    let places = views.catch_ups.acquire_many(all).await.unwrap();
+    let mut follow = views.follow(Scope::All, None).await.unwrap();
+    let mut waiting = Box::pin(follow.next());
+    assert!(poll!(waiting.as_mut()).is_pending());
+
+    member.tasks.push(spawn(Arc::clone(&views).follow_keys()));
+    until(&views, Revision(2)).await;
+    drop(places);
+    let told = soon(waiting).await.unwrap();
+    assert!(matches!(told, Told::Snapshot { revision: Revision(2), .. }), "{told:?}");
+    let bytes = views.figures().follower_bytes;
+    assert!((1..100).contains(&bytes), "it has no catalog of its own: {bytes}");
+}
+
+/// A snapshot that nobody takes is counted, and does not keep what it shows for ever.
+#[tokio::test]
+async fn a_snapshot_is_to_be_taken_in_time() {
+    let mut member = Member::start().await;
+    let views = member.loaded(ROOMY).await;
+    for id in 0..3 {
+        let last = member.put(&format!("/services/n/a/{id}"), "h:1").await;
+        until(&views, last).await;
+    }
+    let services = views.shared.read().catalog().unwrap().within(&Scope::All);
+    let service = Arc::downgrade(&services[0]);
+    let mut room = Room::new(&views);
+    assert!(room.take(8));
+    let mut snapshot = Snapshot::within(Some(room), services, Duration::from_millis(20));
+    assert_eq!(snapshot.take().unwrap().unwrap().name.id.as_str(), "0");
+    assert_eq!(views.figures().follower_bytes, 8);
+
+    // The catalog has another one from now on.
+    member.put("/services/n/a/0", "h:2").await;
+    soon(async {
+        while service.strong_count() > 0 {
+            sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    assert_eq!(views.figures().follower_bytes, 0);
+    assert!(!snapshot.is_over());
+    assert_eq!(snapshot.take().unwrap_err(), Error::Node(node::Error::TooManyRequests));
 }

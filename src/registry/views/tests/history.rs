@@ -46,7 +46,7 @@ impl Truth {
     fn new(member: &Member) -> Self {
         Self {
             catalog: Catalog::load(Scope::All, Revision::FIRST, []),
-            changes: member.running.handle.changes(place::everything(), Revision(2)),
+            changes: member.running.handle.changes_within(place::everything().into(), Revision(2)),
             changed: BTreeMap::new(),
             states: [(Revision::FIRST, BTreeSet::new())].into(),
         }
@@ -81,29 +81,29 @@ impl Truth {
     }
 
     /// Holds what a follower was told against it. Returns how far it was told.
-    fn check(&self, scope: &Scope, after: Revision, told: &Told) -> Revision {
-        let next = self.next(scope, after);
+    fn check(&self, scope: &Scope, after: Revision, told: Told) -> Revision {
+        let (next, through) = (self.next(scope, after), told.revision());
         match told {
             Told::Snapshot { revision, reset: _, instances } => {
-                let (_, expected) = self.states.range(..=*revision).next_back().unwrap();
+                let (_, expected) = self.states.range(..=revision).next_back().unwrap();
                 let of_scope = |it: &&String| match scope {
                     Scope::All => true,
                     Scope::Namespace(name) => it.starts_with(&format!("{name}/")),
                     Scope::Service(name) => it.starts_with(&format!("{name}/")),
                 };
                 let expected: BTreeSet<_> = expected.iter().filter(of_scope).cloned().collect();
-                assert_eq!(instances.iter().map(word).collect::<BTreeSet<_>>(), expected);
-                assert!(*revision >= after, "{revision} after {after}");
+                assert_eq!(instances.all().iter().map(word).collect::<BTreeSet<_>>(), expected);
+                assert!(revision >= after, "{revision} after {after}");
             }
             Told::Changes { revision, changes } => {
-                assert_eq!(Some((*revision, changes.clone())), next, "after {after}");
+                assert_eq!(Some((revision, changes)), next, "after {after}");
             }
             Told::Bookmark(revision) => {
-                assert!(*revision > after, "{revision} after {after}");
-                assert!(next.is_none_or(|(next, _)| next > *revision), "after {after}");
+                assert!(revision > after, "{revision} after {after}");
+                assert!(next.is_none_or(|(next, _)| next > revision), "after {after}");
             }
         }
-        told.revision()
+        through
     }
 }
 
@@ -153,7 +153,7 @@ impl Client {
             self.told.is_empty(),
             "{told:?} after {after}"
         );
-        let through = truth.check(&self.scope, after, &told);
+        let through = truth.check(&self.scope, after, told);
         if is_reset {
             self.told.clear();
         }
