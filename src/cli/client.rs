@@ -20,6 +20,10 @@ use crate::tls::Way;
 
 /// How long a connection may take before the next endpoint has its turn.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often it is asked whether a member is still there on which streams wait, and how long that may
+/// take: a machine that is gone says nothing. etcd allows no shorter interval than five seconds.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause before the endpoints are tried again, which an election may take.
 const ROUND_PAUSE: Duration = Duration::from_millis(100);
 /// Answers are as large as the range that was asked for.
@@ -181,7 +185,13 @@ impl Endpoint {
         let invalid = |reason| Error::input(format!("endpoint {text:?}: {reason}"));
         let way = Way::to(&url, secrets.dialer())
             .map_err(invalid)?
-            .with(|endpoint| endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true));
+            .with(|endpoint| {
+                endpoint
+                    .connect_timeout(CONNECT_TIMEOUT)
+                    .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+                    .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+                    .tcp_nodelay(true)
+            });
         Ok(Self { text: text.to_owned(), way })
     }
 

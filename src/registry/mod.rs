@@ -31,7 +31,9 @@ pub use self::{
     error::{Error, Field, Holder},
     instance::Instance,
     name::{InstanceName, Name, ServiceName},
-    registrar::{Deregistered, Opened, Opening, Registered, Registrar, Registration, Target},
+    registrar::{
+        Deregistered, Opened, Opening, Registered, Registrar, Registration, Target, Whose,
+    },
     select::Selector,
     views::{At, Figures, Follow, Listed, Page, Resolved, Snapshot, Told, Views},
 };

@@ -10,11 +10,11 @@ use crate::{
         RegisterInSession, RegisterRequest, SetOverrideRequest,
     },
     registry::{
-        Error, Instance, InstanceName, Name, Opening, Registration, ServiceName, Target,
+        Error, Instance, InstanceName, Name, Opening, Registration, ServiceName, Target, Whose,
         instance::WEIGHT_DEFAULT, records::Override,
     },
     types::{
-        LeaseId, Seconds,
+        LeaseId, Revision, Seconds,
         limits::{
             INSTANCE_BYTES_MAX, INSTANCE_METADATA_MAX, INSTANCE_METADATA_NAME_LEN_MAX,
             INSTANCE_METADATA_VALUE_BYTES_MAX, INSTANCE_PORTS_MAX, INSTANCE_TAGS_MAX,
@@ -26,8 +26,8 @@ use crate::{
 /// What a Deregister is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// One instance, or only if a session holds it.
-    Instance(InstanceName, Option<Name>),
+    /// One instance, if it is the one that is meant.
+    Instance(InstanceName, Whose),
     /// All of a session.
     Session(Name),
 }
@@ -84,19 +84,45 @@ pub fn opening(
 
 /// What to remove.
 pub fn removal(request: &DeregisterRequest) -> Result<Removal, Error> {
-    let DeregisterRequest { namespace, service, id, session_id } = request;
+    let DeregisterRequest { namespace, service, id, session_id, lease_id, create_revision } =
+        request;
     let session = optional("session_id", session_id)?;
+    let lease = Some(LeaseId(*lease_id)).filter(|lease| *lease != LeaseId(0));
+    let created = created(*create_revision)?;
     match session {
         Some(session) if namespace.is_empty() && service.is_empty() && id.is_empty() => {
-            Ok(Removal::Session(session))
+            let of_an_instance = |field| Err(Error::invalid(field, "it is that of an instance"));
+            match (lease, created) {
+                (None, None) => Ok(Removal::Session(session)),
+                (Some(_), _) => of_an_instance("lease_id"),
+                (None, Some(_)) => of_an_instance("create_revision"),
+            }
         }
-        session => Ok(Removal::Instance(instance_name(namespace, service, id)?, session)),
+        session => {
+            let name = instance_name(namespace, service, id)?;
+            Ok(Removal::Instance(name, Whose { session, lease, created }))
+        }
     }
 }
 
 /// What to remove in a session.
-pub fn removal_in_session(request: &DeregisterInSession) -> Result<InstanceName, Error> {
-    instance_name(&request.namespace, &request.service, &request.id)
+pub fn removal_in_session(
+    request: &DeregisterInSession,
+    session: Name,
+) -> Result<(InstanceName, Whose), Error> {
+    let DeregisterInSession { namespace, service, id, create_revision } = request;
+    let name = instance_name(namespace, service, id)?;
+    let created = created(*create_revision)?;
+    Ok((name, Whose { session: Some(session), lease: None, created }))
+}
+
+/// The revision that created an instance, if it matters.
+fn created(number: i64) -> Result<Option<Revision>, Error> {
+    match number {
+        0 => Ok(None),
+        1.. => Ok(Some(Revision(number))),
+        ..0 => Err(Error::invalid("create_revision", format!("{number} is negative"))),
+    }
 }
 
 /// What an operator says of which instance.

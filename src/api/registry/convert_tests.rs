@@ -190,13 +190,45 @@ fn what_to_remove_is_named() {
             service: service.to_owned(),
             id: id.to_owned(),
             session_id: session.to_owned(),
+            ..DeregisterRequest::default()
         })
     };
     let session = Name::new("s").unwrap();
     assert_eq!(request("", "", "s"), Ok(Removal::Session(session.clone())));
     let u1 = instance_name("", "user", "u-1").unwrap();
-    assert_eq!(request("user", "u-1", ""), Ok(Removal::Instance(u1.clone(), None)));
-    assert_eq!(request("user", "u-1", "s"), Ok(Removal::Instance(u1, Some(session))));
+    assert_eq!(request("user", "u-1", ""), Ok(Removal::Instance(u1.clone(), Whose::default())));
+    let whose = Whose { session: Some(session), ..Whose::default() };
+    assert_eq!(request("user", "u-1", "s"), Ok(Removal::Instance(u1.clone(), whose.clone())));
+    let one = DeregisterRequest {
+        lease_id: 7,
+        create_revision: 9,
+        ..DeregisterRequest { service: "user".into(), id: "u-1".into(), ..Default::default() }
+    };
+    let of_one = Whose { session: None, lease: Some(LeaseId(7)), created: Some(Revision(9)) };
+    assert_eq!(removal(&one), Ok(Removal::Instance(u1.clone(), of_one)));
+    let in_session = DeregisterInSession {
+        service: "user".into(),
+        id: "u-1".into(),
+        create_revision: 9,
+        ..Default::default()
+    };
+    let created = Whose { created: Some(Revision(9)), ..whose };
+    let removed = removal_in_session(&in_session, Name::new("s").unwrap());
+    assert_eq!(removed, Ok((u1, created)));
+    let all = |lease_id, create_revision| DeregisterRequest {
+        session_id: "s".to_owned(),
+        lease_id,
+        create_revision,
+        ..DeregisterRequest::default()
+    };
+    for (request, field) in [
+        (all(7, 0), "lease_id"),
+        (all(0, 9), "create_revision"),
+        (DeregisterRequest { create_revision: -1, ..one }, "create_revision"),
+    ] {
+        let error = removal(&request).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{field}: ")), "{error}");
+    }
     for (service, id, session, field) in
         [("", "", "", "service"), ("user", "", "s", "id"), ("", "u-1", "s", "service")]
     {

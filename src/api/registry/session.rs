@@ -151,7 +151,9 @@ impl<R: Stream<Item = Result<SessionRequest, Status>> + Unpin> Course<R> {
             };
             return Ok(self.opened(opened));
         }
-        Ok(ack(done.revision, done.changed, id, done.ttl))
+        let (changed, ttl, create_revision) = (done.changed, done.ttl.0, done.created.0);
+        let ack = SessionAck { changed, instance_id: id, ttl, create_revision };
+        Ok((done.revision, Response::Ack(ack)))
     }
 
     async fn deregister(
@@ -159,11 +161,11 @@ impl<R: Stream<Item = Result<SessionRequest, Status>> + Unpin> Course<R> {
         open: &Open,
         request: &DeregisterInSession,
     ) -> Result<Answer, Error> {
-        let name = convert::removal_in_session(request)?;
+        let (name, whose) = convert::removal_in_session(request, open.session.clone())?;
         let registrar = &self.service.registrar;
-        let done = registrar.deregister(&Identity::anonymous(), &name, Some(&open.session)).await?;
+        let done = registrar.deregister(&Identity::anonymous(), &name, &whose).await?;
         match registrar.heartbeat(open.lease).await? {
-            Some(ttl) => Ok(ack(done.revision, done.removed > 0, String::new(), ttl)),
+            Some(ttl) => Ok(ack(done.revision, done.removed > 0, ttl)),
             None => self.reopen(open).await,
         }
     }
@@ -172,7 +174,7 @@ impl<R: Stream<Item = Result<SessionRequest, Status>> + Unpin> Course<R> {
         // From before: it must not be above one at which the lease ends.
         let revision = self.service.node.revision();
         match self.service.registrar.heartbeat(open.lease).await? {
-            Some(ttl) => Ok(ack(revision, false, String::new(), ttl)),
+            Some(ttl) => Ok(ack(revision, false, ttl)),
             None => self.reopen(open).await,
         }
     }
@@ -181,12 +183,14 @@ impl<R: Stream<Item = Result<SessionRequest, Status>> + Unpin> Course<R> {
         let (by, registrar) = (Identity::anonymous(), &self.service.registrar);
         let done = registrar.close(&by, &open.session, Some(open.lease)).await?;
         self.ended = true;
-        Ok(ack(done.revision, done.removed > 0, String::new(), Seconds(0)))
+        Ok(ack(done.revision, done.removed > 0, Seconds(0)))
     }
 }
 
-fn ack(revision: Revision, changed: bool, instance_id: String, ttl: Seconds) -> Answer {
-    (revision, Response::Ack(SessionAck { changed, instance_id, ttl: ttl.0 }))
+/// The answer to anything but a register.
+fn ack(revision: Revision, changed: bool, ttl: Seconds) -> Answer {
+    let (instance_id, create_revision) = (String::new(), 0);
+    (revision, Response::Ack(SessionAck { changed, instance_id, ttl: ttl.0, create_revision }))
 }
 
 /// What a client is told whose request was declined. A member that ends does not go on with the

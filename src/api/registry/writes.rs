@@ -39,6 +39,7 @@ pub(super) async fn register(
         instance_id: id.to_string(),
         session_id: done.session.as_ref().map(Name::to_string).unwrap_or_default(),
         changed: done.changed,
+        create_revision: done.created.0,
     }))
 }
 
@@ -48,9 +49,7 @@ pub(super) async fn deregister(
 ) -> Result<Response<DeregisterResponse>, Error> {
     let (by, registrar) = (Identity::anonymous(), &service.registrar);
     let done = match convert::removal(&request)? {
-        Removal::Instance(name, session) => {
-            registrar.deregister(&by, &name, session.as_ref()).await?
-        }
+        Removal::Instance(name, whose) => registrar.deregister(&by, &name, &whose).await?,
         Removal::Session(session) => registrar.close(&by, &session, None).await?,
     };
     let removed = done.removed.into();

@@ -2,10 +2,11 @@
 //! and members.
 //!
 //! Promised: the first registration is tried at all endpoints until the time of a command is over,
-//! unless the registry declines it. Once it stands, it is renewed a third of the way to its end. When
-//! the stream breaks, or a member does not answer, the same session is opened elsewhere, and watchers
-//! see nothing. When the session was lost meanwhile, the instance is registered again, but never
-//! taken from somebody who has registered it since.
+//! unless the registry declines it. Once it stands, it is registered again a third of the way to its
+//! end, which renews it and changes nothing as long as it is there. When the stream breaks, or a member
+//! does not answer, the same session is opened elsewhere, and watchers see nothing. When the instance
+//! or its session was lost meanwhile, it is put again, but never taken from somebody who has registered
+//! it since. In the end only the instance that was put here is removed.
 //!
 //! The session's id is made up here, not by the registry: an answer that is lost would leave a
 //! session behind that holds the instance against its own owner.
@@ -22,14 +23,15 @@ use super::{
 use crate::{
     cli::{Client, Error},
     proto::registry::{
-        CloseSession, DeregisterInSession, DeregisterRequest, Heartbeat, Instance, OpenSession,
-        RegisterInSession, RegisterResponse, SessionOpened, registry_client::RegistryClient,
-        session_request::Request,
+        CloseSession, DeregisterInSession, DeregisterRequest, Instance, OpenSession,
+        RegisterInSession, RegisterResponse, SessionAck, SessionOpened,
+        registry_client::RegistryClient, session_request::Request,
     },
 };
 
-/// The shortest time that a member is given for an answer.
-const PATIENCE_MIN: Duration = Duration::from_secs(1);
+/// The shortest time that a member is given for an answer: of the shortest TTL, which is a second, so
+/// much is left after the first member for the next one.
+const PATIENCE_MIN: Duration = Duration::from_millis(300);
 /// The pause after all endpoints have failed, which an election may take. It doubles each time.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -67,10 +69,9 @@ pub(super) struct Keeper {
     /// Of the session, as last heard; 0 before.
     lease_id: i64,
     ttl: Duration,
-    /// The instance stands, as far as we know.
-    registered: Option<RegisterResponse>,
-    /// It has stood at some time.
-    stood: bool,
+    /// The revision that created the instance, as long as it stands as far as we know; 0 of a member
+    /// that does not tell.
+    created: Option<i64>,
 }
 
 impl Keeper {
@@ -83,8 +84,7 @@ impl Keeper {
             failures: 0,
             stream: None,
             lease_id: 0,
-            registered: None,
-            stood: false,
+            created: None,
         }
     }
 
@@ -116,29 +116,47 @@ impl Keeper {
     pub(super) async fn keep(&mut self, mut say: impl FnMut(&str)) -> Infallible {
         let mut said = false;
         loop {
+            let in_peace = self.rest().await;
             let trouble = match self.establish().await {
-                Ok(_) => {
+                Ok(registered) => {
                     if said {
                         say("registered again");
+                    } else if registered.changed {
+                        say("was gone, and is registered again");
                     }
                     said = false;
-                    self.renew().await;
-                    sleep(self.pause()).await;
+                    if in_peace {
+                        self.failures = 0;
+                    }
                     continue;
                 }
                 Err(trouble) => trouble,
             };
-            let pause = match trouble {
-                Trouble::Declined(_) => self.ttl / 3,
-                Trouble::Broken(_) => self.pause(),
+            // What was declined is tried again after the next rest.
+            let (is_serious, pause) = match trouble {
+                Trouble::Declined(_) => (true, Duration::ZERO),
+                Trouble::Broken(_) => (!self.pause().is_zero(), self.pause()),
             };
             // A single member that is gone is nothing to worry about.
-            if !said && !pause.is_zero() {
+            if !said && is_serious {
                 say(&format!("cannot be renewed, and is tried again: {}", Error::from(trouble)));
                 said = true;
             }
             sleep(pause).await;
         }
+    }
+
+    /// Waits until it is time to register again: a third of the way to the end, or at once when there
+    /// is no stream. False when the stream ended.
+    async fn rest(&mut self) -> bool {
+        let Some(stream) = &mut self.stream else { return false };
+        tokio::select! {
+            () = sleep(self.ttl / 3) => return true,
+            _ = stream.ended() => {}
+        }
+        self.next_endpoint();
+        sleep(self.pause()).await;
+        false
     }
 
     /// Sees to it that the session is open and the instance registered.
@@ -147,14 +165,25 @@ impl Keeper {
             self.open().await?;
         }
         for _ in 0..TRIES_MAX {
-            if let Some(registered) = &self.registered {
-                return Ok(registered.clone());
-            }
             let request = RegisterInSession {
                 instance: Some(self.wanted.instance.clone()),
                 takeover: self.wanted.takeover,
             };
-            self.ask(Request::Register(request)).await?;
+            let Some((revision, ack)) = self.ask(Request::Register(request)).await? else {
+                // The session was lost, and is another one now.
+                continue;
+            };
+            self.created = Some(ack.create_revision);
+            self.wanted.instance.id.clone_from(&ack.instance_id);
+            return Ok(RegisterResponse {
+                revision,
+                lease_id: self.lease_id,
+                ttl: ack.ttl,
+                instance_id: ack.instance_id,
+                session_id: self.wanted.session.id().to_owned(),
+                changed: ack.changed,
+                create_revision: ack.create_revision,
+            });
         }
         self.next_endpoint();
         Err(Trouble::broken("the session is lost again and again"))
@@ -167,7 +196,7 @@ impl Keeper {
             ttl: self.wanted.ttl,
             lease_id: self.lease_id,
         };
-        let patience = (self.ttl / 3).min(self.client.timeout()).max(PATIENCE_MIN);
+        let patience = patience(self.ttl, self.client.timeout());
         let endpoint = self.client.endpoints().iter().cycle().nth(self.turn);
         let endpoint = endpoint.expect("a client has at least one endpoint");
         match Stream::open(endpoint, open, patience).await {
@@ -183,60 +212,32 @@ impl Keeper {
         }
     }
 
-    /// Renews again and again, until the session needs attention.
-    async fn renew(&mut self) {
-        while self.registered.is_some() {
-            let Some(stream) = &mut self.stream else { return };
-            tokio::select! {
-                () = sleep(self.ttl / 3) => {}
-                _ = stream.ended() => {
-                    self.next_endpoint();
-                    return;
-                }
-            }
-            if self.ask(Request::Heartbeat(Heartbeat {})).await.is_err() {
-                return;
-            }
-            self.failures = 0;
-        }
-    }
-
-    async fn ask(&mut self, request: Request) -> Result<(), Trouble> {
+    /// Asks for something. None: the session was lost, and is another one now.
+    async fn ask(&mut self, request: Request) -> Result<Option<(i64, SessionAck)>, Trouble> {
         let Some(stream) = &mut self.stream else {
             return Err(Trouble::broken("the session has no stream"));
         };
-        let registers = matches!(request, Request::Register(_));
         match stream.ask(request).await {
-            Ok(Answer::Opened(opened)) => self.opened(&opened),
-            Ok(Answer::Done(revision, ack)) if registers => {
-                self.wanted.instance.id.clone_from(&ack.instance_id);
-                let registered = RegisterResponse {
-                    revision,
-                    lease_id: self.lease_id,
-                    ttl: ack.ttl,
-                    instance_id: ack.instance_id,
-                    session_id: self.wanted.session.id().to_owned(),
-                    changed: ack.changed,
-                };
-                self.registered = Some(registered);
-                self.stood = true;
+            Ok(Answer::Opened(opened)) => {
+                self.opened(&opened);
+                Ok(None)
             }
-            Ok(Answer::Done(..)) => {}
-            Err(Trouble::Declined(status)) => return Err(Trouble::Declined(status)),
+            Ok(Answer::Done(revision, ack)) => Ok(Some((revision, ack))),
+            Err(Trouble::Declined(status)) => Err(Trouble::Declined(status)),
             Err(broken) => {
                 self.next_endpoint();
-                return Err(broken);
+                Err(broken)
             }
         }
-        Ok(())
     }
 
     /// Takes in how the session stands.
     fn opened(&mut self, opened: &SessionOpened) {
         self.lease_id = opened.lease_id;
-        self.ttl = u64::try_from(opened.ttl).map_or(PATIENCE_MIN, Duration::from_secs);
+        self.ttl = Duration::from_secs(u64::try_from(opened.ttl).unwrap_or_default().max(1));
         if !opened.resumed {
-            self.registered = None;
+            // What was registered is gone.
+            self.created = None;
         }
     }
 
@@ -265,20 +266,28 @@ impl Keeper {
             return Ok(());
         }
         let Instance { namespace, service, id, .. } = self.wanted.instance.clone();
-        let (in_session, by_itself) = match &self.wanted.session {
-            Session::Own(session) => (
+        let (in_session, by_itself) = match (&self.wanted.session, self.created) {
+            (Session::Own(session), _) => (
                 Request::Close(CloseSession {}),
                 DeregisterRequest { session_id: session.clone(), ..DeregisterRequest::default() },
             ),
             // Whatever has the id there now, it is not ours.
-            Session::Shared(_) if !self.stood => return Ok(()),
-            Session::Shared(session) => (
+            (Session::Shared(_), None) => return Ok(()),
+            (Session::Shared(session), Some(create_revision)) => (
                 Request::Deregister(DeregisterInSession {
                     namespace: namespace.clone(),
                     service: service.clone(),
                     id: id.clone(),
+                    create_revision,
                 }),
-                DeregisterRequest { namespace, service, id, session_id: session.clone() },
+                DeregisterRequest {
+                    namespace,
+                    service,
+                    id,
+                    session_id: session.clone(),
+                    lease_id: 0,
+                    create_revision,
+                },
             ),
         };
         // On the stream it comes after whatever is still under way there.
@@ -306,6 +315,12 @@ impl Keeper {
     pub(super) fn ttl(&self) -> Duration {
         self.ttl
     }
+}
+
+/// How long a member is given for an answer. A third of the time passes before it is asked, so when it
+/// says nothing there is as much left for another one.
+fn patience(ttl: Duration, of_command: Duration) -> Duration {
+    (ttl / 3).min(of_command).max(PATIENCE_MIN)
 }
 
 impl Session {

@@ -46,6 +46,7 @@ pub(super) async fn deregister(
         service: args.instance.service.name,
         id: args.instance.id,
         session_id: args.session,
+        ..DeregisterRequest::default()
     };
     let call = async |channel| RegistryClient::new(channel).deregister(request.clone()).await;
     let answer = client.write(call).await?.into_inner();

@@ -2,7 +2,7 @@
 
 use crate::{
     registry::{
-        Error, Holder, Instance, InstanceName, Name, Target,
+        Error, Holder, Instance, InstanceName, Name, Target, Whose,
         place::Place,
         records::{self, Override, SessionRecord},
         registrar::{
@@ -66,10 +66,7 @@ pub(super) fn registration(
     let mut draft = Draft::default();
     let mut wanted = Instance { session: lease.session.clone(), ..wanted.clone() };
     let key = instance_key(name);
-    draft.based_on(key.clone(), standing.long.as_ref());
-    if let Some(short) = &standing.short {
-        draft.based_on(short.key.clone(), Some(short));
-    }
+    based_on_both(&mut draft, name, standing);
     let before = standing.long.as_ref().map(|pair| (pair, Instance::of_pair(name.clone(), pair)));
     if let Some((_, before)) = &before
         && before.session == wanted.session
@@ -112,22 +109,15 @@ pub(super) fn new_owner(session: &Name, found: &KeyValue, living: &Living, owner
     draft
 }
 
-/// Takes an instance away, or does so only if a session holds it. Returns whether it is there.
-pub(super) fn removal(
-    name: &InstanceName,
-    standing: &Standing,
-    session: Option<&Name>,
-) -> (Draft, bool) {
+/// Takes an instance away, if it is the one that is meant. Returns whether that is there.
+pub(super) fn removal(name: &InstanceName, standing: &Standing, whose: &Whose) -> (Draft, bool) {
     let mut draft = Draft::default();
-    let is_meant = match (holder(name, standing), session) {
-        (None, _) => false,
-        (Some(_), None) => true,
-        (Some(Holder::Session(holder)), Some(session)) => holder == *session,
-        (Some(Holder::Lease(_) | Holder::Nobody), Some(_)) => false,
-    };
+    let pair = standing.long.as_ref().or(standing.short.as_ref());
+    let found = pair.map(|pair| Instance::of_pair(name.clone(), pair));
+    let is_meant = found.as_ref().is_some_and(|found| whose.is_about(found));
+    based_on_both(&mut draft, name, standing);
     if is_meant {
         for pair in standing.long.iter().chain(&standing.short) {
-            draft.based_on(pair.key.clone(), Some(pair));
             draft.delete(pair.key.clone());
         }
         if let Some((session, pair)) = &standing.other {
@@ -135,11 +125,29 @@ pub(super) fn removal(
         }
     }
     // Somebody else may have deleted the key, and left the record as it was.
-    if let (Some(session), Some(pair)) = (session, &standing.session) {
-        draft.based_on(instance_key(name), standing.long.as_ref());
+    let held = found.filter(|_| !is_meant).and_then(|found| found.session);
+    if let (Some(session), Some(pair)) = (&whose.session, &standing.session)
+        && held.as_ref() != Some(session)
+    {
         unlist(&mut draft, session, pair, name);
     }
     (draft, is_meant)
+}
+
+impl Whose {
+    fn is_about(&self, instance: &Instance) -> bool {
+        self.session.as_ref().is_none_or(|session| instance.session.as_ref() == Some(session))
+            && self.lease.is_none_or(|lease| instance.lease == Some(lease))
+            && self.created.is_none_or(|created| instance.created == created)
+    }
+}
+
+/// What is decided is based on what stands under both forms of the key, or does not.
+fn based_on_both(draft: &mut Draft, name: &InstanceName, standing: &Standing) {
+    draft.based_on(instance_key(name), standing.long.as_ref());
+    if name.service.namespace.is_default_namespace() {
+        draft.based_on(Place::ShortInstance(name.clone()).key(), standing.short.as_ref());
+    }
 }
 
 /// What an operator says, in addition to what was said before.

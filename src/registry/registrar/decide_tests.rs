@@ -69,6 +69,18 @@ fn u1_key() -> Key {
     instance_key(&u1())
 }
 
+/// A draft that is based on what stands under both forms of the instance's key.
+fn based_on(standing: &Standing) -> Draft {
+    let mut draft = Draft::default();
+    draft.based_on(u1_key(), standing.long.as_ref());
+    draft.based_on(Place::ShortInstance(u1()).key(), standing.short.as_ref());
+    draft
+}
+
+fn of_session(session: &str) -> Whose {
+    Whose { session: Some(name(session)), ..Whose::default() }
+}
+
 fn key_of(session: &str) -> Key {
     session_key(&name(session))
 }
@@ -129,8 +141,7 @@ fn a_new_session_and_its_instance_are_one_transaction() {
     let lease = Lease { owner: "10.0.0.9".to_owned(), ..lease_of(Some(SESSION), LEASE) };
     let draft = registration(&nothing(), &instance(), &lease).unwrap();
 
-    let mut expected = Draft::default();
-    expected.based_on(u1_key(), None);
+    let mut expected = based_on(&nothing());
     expected.based_on(key_of(SESSION), None);
     put(&mut expected, &Instance { session: Some(name(SESSION)), ..instance() }, LEASE);
     let instances = vec!["default/user/u-1".to_owned()];
@@ -164,8 +175,7 @@ fn other_content_is_put() {
     let wanted = Instance { version: "v2".to_owned(), ..instance() };
     let draft = registration(&standing, &wanted, &lease_of(Some(SESSION), LEASE)).unwrap();
 
-    let mut expected = Draft::default();
-    expected.based_on(u1_key(), standing.long.as_ref());
+    let mut expected = based_on(&standing);
     expected.based_on(key_of(SESSION), standing.session.as_ref());
     let after = Instance { version: "v2".to_owned(), ..held_by(Some(SESSION)) };
     put(&mut expected, &after, LEASE);
@@ -193,8 +203,7 @@ fn a_takeover_changes_both_records() {
     };
     let draft = registration(&standing, &instance(), &lease_of(Some(SESSION), LEASE)).unwrap();
 
-    let mut expected = Draft::default();
-    expected.based_on(u1_key(), standing.long.as_ref());
+    let mut expected = based_on(&standing);
     expected.based_on(key_of(SESSION), standing.session.as_ref());
     expected.based_on(key_of("t"), Some(&before));
     put(&mut expected, &Instance { session: Some(name(SESSION)), ..instance() }, LEASE);
@@ -232,12 +241,10 @@ fn whatever_is_there_is_removed() {
         other: Some((name(SESSION), listed.clone())),
         ..nothing()
     };
-    let (draft, is_there) = removal(&u1(), &standing, None);
+    let (draft, is_there) = removal(&u1(), &standing, &Whose::default());
     assert!(is_there);
 
-    let mut expected = Draft::default();
-    expected.based_on(u1_key(), standing.long.as_ref());
-    expected.based_on(short.key.clone(), Some(&short));
+    let mut expected = based_on(&standing);
     expected.based_on(key_of(SESSION), Some(&listed));
     expected.delete(u1_key());
     expected.delete(short.key);
@@ -245,7 +252,7 @@ fn whatever_is_there_is_removed() {
     assert_eq!(draft, expected);
     assert!(!draft.without_puts().is_empty());
 
-    let (draft, is_there) = removal(&u1(), &nothing(), None);
+    let (draft, is_there) = removal(&u1(), &nothing(), &Whose::default());
     assert!(draft.is_empty() && !is_there);
 }
 
@@ -258,18 +265,40 @@ fn a_session_removes_its_own() {
         session: Some(listed.clone()),
         ..nothing()
     };
-    let (draft, is_there) = removal(&u1(), &own, Some(&name(SESSION)));
+    let (draft, is_there) = removal(&u1(), &own, &of_session(SESSION));
     assert!(is_there && draft.writes(&u1_key()) && draft.writes(&key_of(SESSION)));
 
     for long in [long(&held_by(Some("t")), Some(OTHER_LEASE)), long(&held_by(None), Some(LEASE))] {
         let others = Standing { long, session: Some(record(SESSION, LEASE, &[])), ..nothing() };
-        let (draft, is_there) = removal(&u1(), &others, Some(&name(SESSION)));
+        let (draft, is_there) = removal(&u1(), &others, &of_session(SESSION));
         assert!(draft.is_empty() && !is_there, "{draft:?}");
     }
 
     let deleted = Standing { session: Some(listed), ..nothing() };
-    let (draft, is_there) = removal(&u1(), &deleted, Some(&name(SESSION)));
+    let (draft, is_there) = removal(&u1(), &deleted, &of_session(SESSION));
     assert!(!is_there && draft.writes(&key_of(SESSION)), "the record tells the truth again");
+}
+
+/// What is said of the instance that is meant must be true of it; else it stays, and in the record
+/// of its session.
+#[test]
+fn only_the_instance_that_is_meant_is_removed() {
+    let standing = Standing {
+        long: long(&held_by(Some(SESSION)), Some(LEASE)),
+        session: Some(record(SESSION, LEASE, &["default/user/u-1"])),
+        ..nothing()
+    };
+    let right = Whose { lease: Some(LEASE), created: Some(Revision(3)), ..of_session(SESSION) };
+    let (draft, is_there) = removal(&u1(), &standing, &right);
+    assert!(is_there && draft.writes(&u1_key()) && draft.writes(&key_of(SESSION)));
+    for wrong in [
+        Whose { lease: Some(OTHER_LEASE), ..right.clone() },
+        Whose { created: Some(Revision(4)), ..right },
+        Whose { lease: Some(OTHER_LEASE), ..Whose::default() },
+    ] {
+        let (draft, is_there) = removal(&u1(), &standing, &wrong);
+        assert!(draft.is_empty() && !is_there, "{wrong:?}: {draft:?}");
+    }
 }
 
 /// What an operator says adds to what was said before.

@@ -17,6 +17,7 @@ mod session;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::time::Duration;
 
@@ -31,12 +32,16 @@ use crate::{
     },
 };
 
-use self::draft::Draft;
+use self::{
+    draft::Draft,
+    turns::{Turns, pause},
+};
 
 /// Registers, deregisters, overrides: with leases and transactions, through any member.
 #[derive(Clone, Debug)]
 pub struct Registrar {
     node: Handle,
+    turns: Turns,
 }
 
 /// What an instance is registered on.
@@ -76,6 +81,8 @@ pub struct Registered {
     pub ttl: Seconds,
     /// The session, if it is on one.
     pub session: Option<Name>,
+    /// The revision that created its key.
+    pub created: Revision,
     /// False when it stood there already.
     pub changed: bool,
 }
@@ -110,6 +117,17 @@ pub struct Opened {
     pub lost: bool,
 }
 
+/// Which instance of a name is meant; whatever is not said does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Whose {
+    /// The one that this session holds.
+    pub session: Option<Name>,
+    /// The one on this lease.
+    pub lease: Option<LeaseId>,
+    /// The one whose key this revision created.
+    pub created: Option<Revision>,
+}
+
 /// What was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deregistered {
@@ -123,7 +141,7 @@ impl Registrar {
     /// The registry as this member writes it.
     #[must_use]
     pub fn new(node: Handle) -> Self {
-        Self { node }
+        Self { node, turns: Turns::default() }
     }
 
     /// Registers an instance, and lets the time of its lease begin anew.
@@ -162,7 +180,7 @@ impl Registrar {
         Ok(self.node.keep_alive(lease).await?)
     }
 
-    /// Removes an instance; or only if a session holds it.
+    /// Removes an instance, if it is the one that is meant.
     ///
     /// # Errors
     ///
@@ -171,11 +189,15 @@ impl Registrar {
         &self,
         by: &Identity,
         name: &InstanceName,
-        session: Option<&Name>,
+        whose: &Whose,
     ) -> Result<Deregistered, Error> {
-        for _ in 0..REGISTRY_TRIES_MAX {
-            let standing = self.standing(name, session).await?;
-            let (draft, is_there) = decide::removal(name, &standing, session);
+        let _turn = match &whose.session {
+            Some(session) => Some(self.turns.take(session).await),
+            None => None,
+        };
+        for tried in 0..REGISTRY_TRIES_MAX {
+            let standing = self.standing(name, whose.session.as_ref()).await?;
+            let (draft, is_there) = decide::removal(name, &standing, whose);
             let removed = u32::from(is_there);
             if draft.is_empty() {
                 return Ok(Deregistered { revision: standing.revision, removed });
@@ -190,6 +212,7 @@ impl Registrar {
             if let Some(revision) = committed? {
                 return Ok(Deregistered { revision, removed });
             }
+            pause(&name.to_string(), tried).await;
         }
         Err(Error::Contended(name.clone()))
     }
@@ -221,7 +244,7 @@ impl Registrar {
         name: InstanceName,
         what: Override,
     ) -> Result<(Revision, bool), Error> {
-        for _ in 0..REGISTRY_TRIES_MAX {
+        for tried in 0..REGISTRY_TRIES_MAX {
             let look = self.look().await?;
             let (revision, found) = (look.revision, look.pair(&Place::Override(name.clone()))?);
             drop(look);
@@ -232,6 +255,7 @@ impl Registrar {
             if let Some(revision) = self.commit(by, draft).await? {
                 return Ok((revision, true));
             }
+            pause(&name.to_string(), tried).await;
         }
         Err(Error::Contended(name))
     }
@@ -248,7 +272,7 @@ impl Registrar {
         name: InstanceName,
     ) -> Result<(Revision, bool), Error> {
         let place = Place::Override(name.clone());
-        for _ in 0..REGISTRY_TRIES_MAX {
+        for tried in 0..REGISTRY_TRIES_MAX {
             let look = self.look().await?;
             let (revision, found) = (look.revision, look.pair(&place)?);
             drop(look);
@@ -259,6 +283,7 @@ impl Registrar {
             if let Some(revision) = self.commit(by, draft).await? {
                 return Ok((revision, true));
             }
+            pause(&name.to_string(), tried).await;
         }
         Err(Error::Contended(name))
     }

@@ -9,6 +9,7 @@ use crate::{
         registrar::{
             decide::{self, Lease},
             standing::{Living, Standing},
+            turns::pause,
         },
     },
     state::Refused,
@@ -55,10 +56,14 @@ impl Registrar {
         what: &Registration,
         granted: &mut Option<CallLease>,
     ) -> Result<Registered, Error> {
-        for _ in 0..REGISTRY_TRIES_MAX {
+        let _turn = match &what.target {
+            Target::Session(session) => Some(self.turns.take(session).await),
+            Target::Granted | Target::Lease(_) => None,
+        };
+        for tried in 0..REGISTRY_TRIES_MAX {
             match self.register_once(by, what, granted).await? {
                 Tried::Done(registered) => return Ok(registered),
-                Tried::Again => {}
+                Tried::Again => pause(&what.instance.name.to_string(), tried).await,
             }
         }
         Err(Error::Contended(what.instance.name.clone()))
@@ -83,9 +88,11 @@ impl Registrar {
 
         let draft = decide::registration(&standing, instance, &lease)?;
         let changed = draft.writes(&decide::instance_key(&instance.name));
+        let created = standing.long.as_ref().map(|pair| pair.create_revision);
         let registered = |revision| {
             let Lease { id: lease, ttl, session, .. } = lease.clone();
-            Tried::Done(Registered { revision, lease, ttl, session, changed })
+            let created = created.unwrap_or(revision);
+            Tried::Done(Registered { revision, lease, ttl, session, created, changed })
         };
         if draft.is_empty() {
             return Ok(registered(standing.revision));

@@ -9,6 +9,7 @@ use crate::{
             decide::{self, Lease},
             register::give_up,
             standing::Living,
+            turns::pause,
         },
     },
     state::{Command, Refused, RevokeCause},
@@ -36,19 +37,20 @@ impl Registrar {
         what: &Opening,
         granted: &mut Option<CallLease>,
     ) -> Result<Opened, Error> {
-        for _ in 0..REGISTRY_TRIES_MAX {
+        for tried in 0..REGISTRY_TRIES_MAX {
             let look = self.look().await?;
             let (revision, found) = (look.revision, look.session(&what.session)?);
             drop(look);
-            let tried = match (&found, Living::of(found.as_ref())) {
+            let done = match (&found, Living::of(found.as_ref())) {
                 (Some(pair), Some(living)) => {
                     self.resume(by, what, revision, pair, &living).await?
                 }
                 (None | Some(_), _) => self.make(by, what, found.as_ref(), granted).await?,
             };
-            if let Some(opened) = tried {
+            if let Some(opened) = done {
                 return Ok(opened);
             }
+            pause(what.session.as_str(), tried).await;
         }
         Err(Error::SessionContended(what.session.clone()))
     }

@@ -43,9 +43,12 @@ impl Member {
     }
 
     async fn deregister(&self, id: &str, session: Option<&str>) -> Deregistered {
-        let session = session.map(name);
-        let instance = instance(id).name;
-        soon(self.registrar.deregister(&nobody(), &instance, session.as_ref())).await.unwrap()
+        let whose = Whose { session: session.map(name), ..Whose::default() };
+        self.deregister_if(id, whose).await
+    }
+
+    async fn deregister_if(&self, id: &str, whose: Whose) -> Deregistered {
+        soon(self.registrar.deregister(&nobody(), &instance(id).name, &whose)).await.unwrap()
     }
 
     async fn close(&self, lease: Option<LeaseId>) -> Deregistered {
@@ -197,8 +200,13 @@ async fn settings_say_how_long_instances_live() {
 #[tokio::test]
 async fn a_session_is_filled_by_many_at_once() {
     let member = Member::start().await;
-    let ids: Vec<String> = (0..32).map(|number| format!("u-{number:02}")).collect();
-    let done = join_all(ids.iter().map(|id| member.register(in_session(id)))).await;
+    let ids: Vec<String> = (0..300).map(|number| format!("u-{number:03}")).collect();
+    // A registrar each for three members: they know nothing of each other's turns.
+    let registrars = [(); 3].map(|()| Registrar::new(member.running.handle.clone()));
+    let by = nobody();
+    let calls = ids.iter().zip(registrars.iter().cycle());
+    let calls = calls.map(|(id, registrar)| soon(registrar.register(&by, in_session(id))));
+    let done = join_all(calls).await;
     let leases: BTreeSet<LeaseId> = done.into_iter().map(|done| done.unwrap().lease).collect();
     assert_eq!(leases.len(), 1);
     let listed: Vec<String> = ids.iter().map(|id| format!("default/user/{id}")).collect();
@@ -269,6 +277,28 @@ async fn an_instance_is_removed_once() {
     assert_eq!(member.deregister("u-1", Some("s")).await, Deregistered { removed: 0, ..removed });
     assert_eq!(member.deregister("u-2", None).await.removed, 1);
     assert_eq!(member.listed(), Vec::<String>::new());
+}
+
+/// Who says which instance is meant removes no other one of that name.
+#[tokio::test]
+async fn another_instance_of_the_name_stays() {
+    let member = Member::start().await;
+    let first = member.register(wanted("u-1", Target::Granted)).await.unwrap();
+    assert_eq!(first.created, first.revision);
+    let again = member.register(wanted("u-1", Target::Lease(first.lease))).await.unwrap();
+    assert_eq!(again.created, first.created);
+    let lease = |lease| Whose { lease: Some(lease), ..Whose::default() };
+    let created = |created| Whose { created: Some(created), ..Whose::default() };
+    member.revoke(first.lease).await;
+    let second = member.register(wanted("u-1", Target::Granted)).await.unwrap();
+
+    for whose in [lease(first.lease), created(first.created)] {
+        assert_eq!(member.deregister_if("u-1", whose).await.removed, 0);
+    }
+    assert!(member.pair(KEY).is_some());
+    let both = Whose { lease: Some(second.lease), ..created(second.created) };
+    assert_eq!(member.deregister_if("u-1", both).await.removed, 1);
+    assert_eq!(member.pair(KEY), None);
 }
 
 /// In a store that is full nothing is registered, and what is there can be removed.

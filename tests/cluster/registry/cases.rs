@@ -135,6 +135,7 @@ async fn instances_are_removed() {
         service: "user".to_owned(),
         id: "u-1".to_owned(),
         session_id: session.to_owned(),
+        ..DeregisterRequest::default()
     };
     let nothing = DeregisterResponse { revision: made.revision, removed: 0 };
     assert_eq!(deregister(&mut registry, removal("s")).await.unwrap(), nothing);
@@ -144,6 +145,43 @@ async fn instances_are_removed() {
     assert_eq!(left.count(), 0);
     let nothing = DeregisterResponse { removed: 0, ..gone };
     assert_eq!(deregister(&mut registry, removal("")).await.unwrap(), nothing);
+}
+
+/// Who says on which lease an instance is, or when it was created, removes no other one.
+#[tokio::test]
+async fn another_instance_of_the_name_stays() {
+    let cluster = Cluster::start(1).await;
+    let mut registry = client(&cluster, 0);
+    let mut etcd = cluster.client(0).await;
+    let first = register(&mut registry, registering("u-1")).await.unwrap();
+    assert_eq!(first.create_revision, first.revision);
+    etcd.lease_revoke(first.lease_id).await.unwrap();
+    let second = register(&mut registry, registering("u-1")).await.unwrap();
+
+    let removal = |lease_id, create_revision| DeregisterRequest {
+        service: "user".to_owned(),
+        id: "u-1".to_owned(),
+        lease_id,
+        create_revision,
+        ..DeregisterRequest::default()
+    };
+    let nothing = DeregisterResponse { revision: second.revision, removed: 0 };
+    for other in [removal(first.lease_id, 0), removal(0, first.create_revision)] {
+        assert_eq!(deregister(&mut registry, other).await.unwrap(), nothing);
+    }
+    let own = removal(second.lease_id, second.create_revision);
+    assert_eq!(deregister(&mut registry, own).await.unwrap().removed, 1);
+
+    // The same on the stream of a session.
+    let (mut session, _) = Session::open(&cluster, 0, 0).await;
+    let created = session.register("u-1").await.create_revision;
+    let in_session = |create_revision| {
+        let (namespace, service, id) = (String::new(), "user".to_owned(), "u-1".to_owned());
+        Request::Deregister(DeregisterInSession { namespace, service, id, create_revision })
+    };
+    assert!(!session.ack(in_session(first.create_revision)).await.changed);
+    assert_eq!(session.register("u-1").await.create_revision, created);
+    assert!(session.ack(in_session(created)).await.changed);
 }
 
 /// An override has a key without a lease, which outlives the instance.

@@ -73,6 +73,7 @@ async fn bad_requests_are_refused_by_their_field() {
         service: service.to_owned(),
         id: id.to_owned(),
         session_id: session.to_owned(),
+        ..DeregisterRequest::default()
     };
     for (request, field) in [
         (removal("", "", ""), "service"),

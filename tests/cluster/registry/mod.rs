@@ -193,7 +193,8 @@ fn register_request(id: &str) -> Request {
 
 fn deregister_request(id: &str) -> Request {
     let (namespace, service) = (String::new(), "user".to_owned());
-    Request::Deregister(DeregisterInSession { namespace, service, id: id.to_owned() })
+    let (id, create_revision) = (id.to_owned(), 0);
+    Request::Deregister(DeregisterInSession { namespace, service, id, create_revision })
 }
 
 fn heartbeat() -> Request {

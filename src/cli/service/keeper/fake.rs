@@ -27,8 +27,9 @@ use crate::proto::registry::{
     session_response::Response as Answer,
 };
 
-/// The TTL of all sessions, in seconds: the shortest there is.
-pub(super) const TTL: i64 = 1;
+/// The TTL of all sessions, in seconds. A member has a second for an answer then, on a machine that
+/// does many other things.
+pub(super) const TTL: i64 = 3;
 /// How long a test waits for what is to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -42,6 +43,11 @@ pub(super) struct Facts {
     pub(super) sessions: BTreeMap<String, i64>,
     /// Instances' ids, and the sessions that hold them.
     pub(super) instances: BTreeMap<String, String>,
+    /// The revisions that created them.
+    pub(super) created: BTreeMap<String, i64>,
+    /// What renewals are answered with, if they are declined.
+    pub(super) declining: Option<&'static str>,
+    revision: i64,
     /// What was asked, and how it went.
     pub(super) log: Vec<String>,
     /// Members that take requests and do not answer.
@@ -95,11 +101,15 @@ impl Facts {
             let lost = OpenSession { session_id: session.to_owned(), ttl: TTL, lease_id: 1 };
             return Answer::Opened(self.open(&lost));
         }
-        let done = |changed| SessionAck { changed, instance_id: String::new(), ttl: TTL };
+        let done = |changed| SessionAck { changed, ttl: TTL, ..SessionAck::default() };
         match ask {
             Ask::Open(_) => panic!("a session is opened once on a stream"),
             Ask::Register(register) => {
                 let id = register.instance.unwrap().id;
+                if let Some(why) = self.declining {
+                    self.log.push(format!("register {id}: declined"));
+                    return Answer::Error(SessionError { code: 9, message: why.to_owned() });
+                }
                 let holder = self.instances.get(&id).filter(|holder| *holder != session);
                 if let Some(holder) = holder.filter(|_| !register.takeover) {
                     self.log.push(format!("register {id}: held"));
@@ -111,11 +121,17 @@ impl Facts {
                     .insert(id.clone(), session.to_owned())
                     .is_none_or(|h| h != session);
                 self.log.push(format!("register {id}: {changed}"));
-                Answer::Ack(SessionAck { instance_id: id, ..done(changed) })
+                self.revision += 1;
+                if changed {
+                    self.created.insert(id.clone(), self.revision);
+                }
+                let create_revision = self.created[&id];
+                Answer::Ack(SessionAck { instance_id: id, create_revision, ..done(changed) })
             }
             Ask::Deregister(deregister) => {
-                self.log.push(format!("deregister {}", deregister.id));
-                Answer::Ack(done(self.instances.remove(&deregister.id).is_some()))
+                let is_it = self.created.get(&deregister.id) == Some(&deregister.create_revision);
+                self.log.push(format!("deregister {}: {is_it}", deregister.id));
+                Answer::Ack(done(is_it && self.instances.remove(&deregister.id).is_some()))
             }
             Ask::Heartbeat(_) => {
                 self.log.push("heartbeat".to_owned());

@@ -51,9 +51,12 @@ async fn keep_during(keeper: &mut Keeper, work: impl Future<Output = ()>) {
     Said::default().during(keeper, work).await;
 }
 
+/// A renewal, as the registry sees it.
+const RENEWAL: &str = "register a: false";
+
 /// The last thing that happened is a renewal.
 fn is_renewed(facts: &Facts) -> bool {
-    facts.log.last().is_some_and(|line| line == "heartbeat")
+    facts.log.last().is_some_and(|line| line == RENEWAL)
 }
 
 /// From its registration to its end, with renewals in between.
@@ -65,8 +68,7 @@ async fn an_instance_is_registered_renewed_and_removed() {
 
     let registered = keeper.register().await.unwrap();
     assert_eq!((registered.ttl, registered.changed), (TTL, true));
-    keep_during(&mut keeper, world.until("it is renewed", |facts| facts.count("heartbeat") >= 3))
-        .await;
+    keep_during(&mut keeper, world.until("it is renewed", |facts| facts.count(RENEWAL) >= 3)).await;
     keeper.close().await.unwrap();
 
     let facts = world.facts();
@@ -90,8 +92,8 @@ async fn a_session_moves_to_another_member() {
     first.stop();
     said.during(&mut keeper, async {
         world.until("it is opened elsewhere", |facts| facts.count("open s: resumed") == 1).await;
-        let before = world.facts().count("heartbeat");
-        world.until("it is renewed there", |facts| facts.count("heartbeat") > before).await;
+        let before = world.facts().count(RENEWAL);
+        world.until("it is renewed there", |facts| facts.count(RENEWAL) > before).await;
     })
     .await;
 
@@ -113,7 +115,7 @@ async fn a_member_that_does_not_answer_is_left() {
 
     keeper.register().await.unwrap();
     keep_during(&mut keeper, async {
-        world.until("it is renewed", |facts| facts.count("heartbeat") >= 1).await;
+        world.until("it is renewed", |facts| facts.count(RENEWAL) >= 1).await;
         world.facts().silent = [1].into();
         world.until("it is back at the first", |facts| facts.count("open s: resumed") >= 1).await;
     })
@@ -202,7 +204,7 @@ async fn an_outage_is_told_once() {
         world.until("it says so", |_| !said.lines().is_empty()).await;
         restarted = Some(Member::start_at(&world, 0, address).await);
         world.until("it is opened again", |facts| facts.count("open s: resumed") == 1).await;
-        world.until("it is renewed", is_renewed).await;
+        world.until("it says so, too", |_| said.lines().len() >= 2).await;
     })
     .await;
 
@@ -277,4 +279,81 @@ async fn a_shared_session_is_not_closed() {
     assert!(facts.sessions.contains_key("s"));
     drop(facts);
     member.stop();
+}
+
+/// An instance that somebody removed is registered again, and that is said.
+#[tokio::test]
+async fn an_instance_that_is_gone_is_registered_again() {
+    let world = World::default();
+    let member = Member::start(&world, 0).await;
+    let mut keeper = keeper(&[member.address()], wanted("a", own()));
+    keeper.register().await.unwrap();
+    let said = Said::default();
+
+    world.facts().instances.clear();
+    let again = world.until("it stands again", |facts| facts.count("register a: true") == 2);
+    said.during(&mut keeper, async {
+        again.await;
+        world.until("it is renewed", is_renewed).await;
+    })
+    .await;
+
+    assert_eq!(said.lines(), ["was gone, and is registered again"]);
+    assert_eq!(world.facts().count("open s: resumed"), 0);
+    member.stop();
+}
+
+/// A renewal that is declined is told with its reason, once.
+#[tokio::test]
+async fn a_declined_renewal_is_told() {
+    let world = World::default();
+    let member = Member::start(&world, 0).await;
+    let mut keeper = keeper(&[member.address()], wanted("a", own()));
+    keeper.register().await.unwrap();
+    let said = Said::default();
+
+    world.facts().declining = Some("the store is full");
+    said.during(&mut keeper, async {
+        let twice = |facts: &Facts| facts.count("register a: declined") >= 2;
+        world.until("it is declined twice", twice).await;
+        world.facts().declining = None;
+        world.until("it is renewed", is_renewed).await;
+        let renewed = world.facts().count(RENEWAL);
+        world.until("it goes on", |facts| facts.count(RENEWAL) > renewed).await;
+    })
+    .await;
+
+    let refusal = "cannot be renewed, and is tried again: the store is full";
+    assert_eq!(said.lines(), [refusal, "registered again"]);
+    member.stop();
+}
+
+/// An instance that another process has registered since, in the same session, stays.
+#[tokio::test]
+async fn only_what_was_put_here_is_removed() {
+    let world = World::default();
+    let member = Member::start(&world, 0).await;
+    let shared = || Session::Shared("s".to_owned());
+    let mut one = keeper(&[member.address()], wanted("a", shared()));
+    one.register().await.unwrap();
+    world.facts().instances.clear();
+    let mut other = keeper(&[member.address()], wanted("a", shared()));
+    other.register().await.unwrap();
+
+    one.close().await.unwrap();
+    assert_eq!(world.facts().instances.keys().collect::<Vec<_>>(), ["a"]);
+    other.close().await.unwrap();
+    assert!(world.facts().instances.is_empty());
+    member.stop();
+}
+
+/// Whatever the TTL, a member that says nothing leaves as much time for another as it had itself.
+#[test]
+fn there_is_time_for_another_member() {
+    for seconds in 1..=60 {
+        let ttl = Duration::from_secs(seconds);
+        let asked_at = ttl / 3;
+        assert!(asked_at + 2 * patience(ttl, TIMEOUT) <= ttl, "{ttl:?}");
+    }
+    assert_eq!(patience(Duration::from_secs(1), TIMEOUT), Duration::from_secs(1) / 3);
 }
