@@ -6,7 +6,6 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     process::Command,
-    time::Instant,
 };
 
 use crate::harness::{Cluster, Finished, Following, Port, eventually, finish, quorate, within};
@@ -255,10 +254,10 @@ async fn a_web_server_is_found_by_its_name() {
     assert_eq!(run(&cluster, "resolve web --linearizable").await, "");
 }
 
-/// When the supervisor is killed its instance expires, and whoever watches is told within a second.
+/// When the supervisor is killed its instance expires within its TTL and a second. That is measured
+/// with what is registered for so long once it is dead: however slow the machine, that expires later.
 #[tokio::test]
 async fn a_killed_supervisor_leaves_its_instance_to_its_ttl() {
-    let ttl = Duration::from_secs(2);
     let cluster = Cluster::start(3).await;
     let watch = watch(&cluster).await;
     let line = "register web --addr h:1 --ttl 2";
@@ -268,12 +267,13 @@ async fn a_killed_supervisor_leaves_its_instance_to_its_ttl() {
     let stray = Stray(told.trim_start_matches("pid ").parse().unwrap());
     seen(&watch, "UP default/web/h:1 h:1").await;
 
-    let killed = Instant::now();
     supervisor.child.kill().await.unwrap();
-    seen(&watch, "DOWN default/web/h:1 h:1 EXPIRED").await;
-    let took = killed.elapsed();
-
-    assert!(took <= ttl + Duration::from_secs(1), "it took {took:?}");
+    run(&cluster, "register mark --addr h:2 --once --ttl 3").await;
+    seen(&watch, "DOWN default/mark/h:2 h:2 EXPIRED").await;
+    let output = watch.output();
+    let [web, mark] = ["web/h:1 h:1", "mark/h:2 h:2"]
+        .map(|name| output.find(&format!(" DOWN default/{name} EXPIRED")).unwrap_or(usize::MAX));
+    assert!(web < mark, "{output}");
     // The program is left alone.
     assert!(Path::new(&format!("/proc/{}", stray.0)).exists());
 }
