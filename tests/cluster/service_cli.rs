@@ -278,6 +278,28 @@ async fn a_killed_supervisor_leaves_its_instance_to_its_ttl() {
     assert!(Path::new(&format!("/proc/{}", stray.0)).exists());
 }
 
+/// An instance that somebody removes comes back as long as its supervisor lives, who says so.
+#[tokio::test]
+async fn a_removed_instance_comes_back() {
+    let cluster = Cluster::start(1).await;
+    let watch = watch(&cluster).await;
+    let line = "register web --addr h:1 --ttl 3";
+    let mut supervisor =
+        cluster.follow(supervised(&cluster, line, "exec sleep 1000"), "supervisor");
+    seen(&watch, "UP default/web/h:1 h:1").await;
+
+    run(&cluster, "deregister web --id h:1").await;
+    seen(&watch, "DOWN default/web/h:1 h:1 DEREGISTERED").await;
+    let told = " default/web/h:1 was gone, and is registered again";
+    supervisor.line(SOON, |line| line.ends_with(told)).await;
+    assert_eq!(run(&cluster, "resolve web --linearizable").await, "h:1\n");
+
+    send("TERM", supervisor.child.id().unwrap()).await;
+    assert_eq!(ended(&mut supervisor).await, Some(143));
+    assert_eq!(run(&cluster, "resolve web --linearizable").await, "");
+    assert_eq!(watch.output().matches(" UP default/web/").count(), 2, "{}", watch.output());
+}
+
 /// A process that comes back under its session finds its instance, and nobody notices.
 #[tokio::test]
 async fn a_session_outlives_its_process() {

@@ -102,7 +102,7 @@ mod tests {
     use std::{
         pin::pin,
         sync::{
-            Mutex,
+            Barrier,
             atomic::{AtomicUsize, Ordering},
         },
     };
@@ -154,9 +154,9 @@ mod tests {
     #[tokio::test]
     async fn a_large_service_is_encoded_aside() {
         static MADE: AtomicUsize = AtomicUsize::new(0);
-        static GO: Mutex<()> = Mutex::new(());
+        static GO: Barrier = Barrier::new(2);
         let encode = |service: &Service| {
-            drop(GO.lock().unwrap());
+            GO.wait();
             MADE.fetch_add(1, Ordering::Relaxed);
             count(service)
         };
@@ -164,12 +164,11 @@ mod tests {
         let instances = ids.map(|id| (id.clone(), instance(&id).unwrap())).collect();
         let service = Arc::new(Service::new(instances, Revision(2)));
 
-        let held = GO.lock().unwrap();
         let asking = join_all([service.encoded(encode), service.encoded(encode)]);
         let mut asking = pin!(asking);
         // It would hang here if the encoding were made on this thread.
         assert!(poll!(asking.as_mut()).is_pending());
-        drop(held);
+        GO.wait();
         assert_eq!(asking.await, ["1001", "1001"]);
         assert_eq!(MADE.load(Ordering::Relaxed), 1);
     }

@@ -247,12 +247,14 @@ async fn followers_wait_for_a_view_that_is_loaded() {
         member.put("/services/n/a/1", &format!("h:{port}")).await;
     }
     let views = Views::bounded(member.running.handle.clone(), Limits { own: 100, ..ROOMY });
-    let follows = [None, Some(Revision(2))].map(async |after| {
-        let mut follow = views.follow(Scope::All, after).await.unwrap();
-        spawn(async move { next(&mut follow).await })
-    });
-    let [anew, after] = follows;
-    let (anew, after) = (anew.await, after.await);
+    let follow = |after| {
+        let views = Arc::clone(&views);
+        spawn(async move {
+            let mut follow = views.follow(Scope::All, after).await.unwrap();
+            next(&mut follow).await
+        })
+    };
+    let (anew, after) = (follow(None), follow(Some(Revision(2))));
     // Each looks for how far the view has come.
     soon(async {
         while views.fits.receiver_count() < 2 {
