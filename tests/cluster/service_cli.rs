@@ -110,6 +110,10 @@ async fn instances_are_listed_resolved_and_drained() {
     let json = run("resolve web --version v2 -w json").await;
     assert!(json.starts_with(r#"{"revision":""#) && json.contains(r#""weight":100"#), "{json}");
 
+    assert_eq!(
+        run("deregister web --id six --lease 7").await,
+        "default/web/six was not registered\n"
+    );
     let told = run("deregister web --id six").await;
     assert!(told.starts_with("default/web/six deregistered at revision "), "{told}");
     assert_eq!(run("deregister web --id six").await, "default/web/six was not registered\n");

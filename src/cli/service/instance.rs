@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::proto::registry::Instance;
+use crate::{cli::lease::parse_id, proto::registry::Instance};
 
 /// The namespace of those who name none.
 const DEFAULT_NAMESPACE: &str = "default";
@@ -57,6 +57,14 @@ pub(super) fn parse_port(text: &str) -> Result<(String, u32), String> {
     Ok((name.to_owned(), port.into()))
 }
 
+/// Reads a lease's id, as it is shown.
+pub(super) fn parse_lease(text: &str) -> Result<i64, String> {
+    match parse_id(text)? {
+        0 => Err("no lease has the id 0".to_owned()),
+        id => Ok(id),
+    }
+}
+
 /// Pairs as a map; a name that is given twice is a mistake.
 pub(super) fn to_map<V: Clone>(pairs: &[(String, V)]) -> Result<BTreeMap<String, V>, String> {
     let mut map = BTreeMap::new();
@@ -84,6 +92,17 @@ mod tests {
             assert!(parse_address(text).is_err(), "{text:?}");
         }
         assert_eq!(target(&Instance::default()), "-");
+    }
+
+    /// A lease is given as it is shown; 0 would stand for any.
+    #[test]
+    fn leases_are_given_as_they_are_shown() {
+        for lease in [1, i64::MAX, -2] {
+            assert_eq!(parse_lease(&format!("{lease:016x}")), Ok(lease));
+        }
+        for text in ["", "0", "0x1", "g", "-1"] {
+            assert!(parse_lease(text).is_err(), "{text:?}");
+        }
     }
 
     /// Names are unique; values may have anything in them.

@@ -5,6 +5,7 @@ use clap::Args;
 use super::{
     InstanceArgs,
     form::{Form, tell},
+    instance::parse_lease,
 };
 use crate::{
     cli::{Client, Error, Output},
@@ -21,6 +22,9 @@ pub(super) struct DeregisterArgs {
     /// Only if this session holds it
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     session: String,
+    /// Only if it is on this lease, as `show` names it
+    #[arg(long, value_name = "HEX", value_parser = parse_lease)]
+    lease: Option<i64>,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -46,7 +50,8 @@ pub(super) async fn deregister(
         service: args.instance.service.name,
         id: args.instance.id,
         session_id: args.session,
-        ..DeregisterRequest::default()
+        lease_id: args.lease.unwrap_or_default(),
+        create_revision: 0,
     };
     let call = async |channel| RegistryClient::new(channel).deregister(request.clone()).await;
     let answer = client.write(call).await?.into_inner();

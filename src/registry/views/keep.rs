@@ -37,7 +37,8 @@ enum End {
 }
 
 impl Views {
-    /// Keeps the views up, until this is dropped. Without it everything is read from the store.
+    /// Keeps the views up, until this is dropped. Without it everything is read from the store, and
+    /// followers for whom there is no room there wait.
     pub async fn follow_keys(self: Arc<Self>) {
         if self.limits.view == 0 {
             return pending().await;
