@@ -6,6 +6,7 @@
 //! together from a [`config`]; [`cli`] is the command line. `ARCHITECTURE.md` walks through them.
 
 pub mod api;
+pub mod backup;
 pub mod cli;
 pub mod config;
 pub mod lease;

@@ -29,12 +29,16 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("transport", &["types", "raft", "node", "proto", "tls"]),
     ("recipes", &["types", "state", "node"]),
     ("registry", &["types", "state", "node", "recipes"]),
-    ("api", &["types", "state", "node", "watch", "recipes", "registry", "proto", "telemetry"]),
+    (
+        "api",
+        &["types", "state", "node", "watch", "recipes", "registry", "proto", "telemetry", "backup"],
+    ),
     ("dns", &["types", "state", "node", "recipes"]),
     ("console", &["types", "state", "node", "recipes"]),
+    ("backup", &["types", "state"]),
     ("config", &["types"]),
     ("server", &["*"]),
-    ("cli", &["config", "server", "telemetry", "proto", "types", "tls"]),
+    ("cli", &["config", "server", "telemetry", "proto", "types", "tls", "backup"]),
     ("sim", &["types", "raft", "state", "lease", "watch", "node", "recipes"]),
 ];
 

@@ -39,21 +39,56 @@ pub fn since(view: &dyn View, floor: Revision, revision: Revision) -> Result<u32
         return Err(Refused::FutureRevision(revision).into());
     }
 
-    let mut sum = 0_u32;
+    let mut pairs = OfPairs::new(floor, revision);
     view.scan(Family::Current, &[], None, Direction::Forward, &mut |_, record| {
-        if PairRef::parse(record)?.mod_revision <= revision {
-            sum = sum.wrapping_add(of_pair(record, None));
-        }
+        pairs.take_current(record)?;
         Ok(ControlFlow::Continue(()))
     })?;
     view.scan(Family::Versions, &[], None, Direction::Forward, &mut |key, value| {
-        let (end, record) = ver::split(value)?;
-        if end > floor && ver::modified(key)? <= revision {
-            sum = sum.wrapping_add(of_pair(record, Some(end).filter(|end| *end <= revision)));
-        }
+        pairs.take_version(key, value)?;
         Ok(ControlFlow::Continue(()))
     })?;
-    Ok(sum)
+    Ok(pairs.finish())
+}
+
+/// The checksum of [`since`] while records are taken in, in whatever order.
+#[derive(Debug)]
+pub struct OfPairs {
+    floor: Revision,
+    revision: Revision,
+    sum: u32,
+}
+
+impl OfPairs {
+    /// Of no pairs yet: for the state as of `revision` with the history from `floor` on.
+    #[must_use]
+    pub fn new(floor: Revision, revision: Revision) -> Self {
+        Self { floor, revision, sum: 0 }
+    }
+
+    /// Takes a pair that lives.
+    pub fn take_current(&mut self, record: &[u8]) -> Result<(), Fault> {
+        if PairRef::parse(record)?.mod_revision <= self.revision {
+            self.sum = self.sum.wrapping_add(of_pair(record, None));
+        }
+        Ok(())
+    }
+
+    /// Takes a pair that was replaced or deleted.
+    pub fn take_version(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+        let (end, record) = ver::split(value)?;
+        if end > self.floor && ver::modified(key)? <= self.revision {
+            let end = Some(end).filter(|end| *end <= self.revision);
+            self.sum = self.sum.wrapping_add(of_pair(record, end));
+        }
+        Ok(())
+    }
+
+    /// The checksum of what was taken.
+    #[must_use]
+    pub fn finish(self) -> u32 {
+        self.sum
+    }
 }
 
 /// A checksum of every record, the same on members that have applied the same log.
@@ -61,23 +96,66 @@ pub fn since(view: &dyn View, floor: Revision, revision: Revision) -> Result<u32
 /// Left out are the applied index, which also counts entries that change nothing, old versions that
 /// are garbage, which members drop at different times, and the counts, which follow from the keys.
 pub fn whole(view: &dyn View) -> Result<u32, Fault> {
-    let compacted = meta::compacted(view)?;
-    let mut hasher = crc32fast::Hasher::new();
-    for family in Family::ALL.into_iter().filter(|family| *family != Family::Counts) {
-        hasher.update(family.name().as_bytes());
+    let mut all = OfAll::new(meta::compacted(view)?);
+    for family in Family::ALL {
         view.scan(family, &[], None, Direction::Forward, &mut |key, value| {
-            let applied = family == Family::Meta && key == meta::APPLIED_KEY;
-            let garbage = family == Family::Versions && versioned::is_garbage(value, compacted);
-            if !applied && !garbage {
-                for part in [key, value] {
-                    hasher.update(&(part.len() as u64).to_be_bytes());
-                    hasher.update(part);
-                }
-            }
+            all.take(family, key, value);
             Ok(ControlFlow::Continue(()))
         })?;
     }
-    Ok(hasher.finalize())
+    Ok(all.finish())
+}
+
+/// The checksum of [`whole`] while records are taken in: family by family in the order of
+/// [`Family::ALL`], each in the order of its keys.
+#[derive(Debug)]
+pub struct OfAll {
+    hasher: crc32fast::Hasher,
+    compacted: Revision,
+    /// The families whose names were taken in.
+    named: usize,
+}
+
+impl OfAll {
+    /// Of no records yet, of a state that was compacted up to here.
+    #[must_use]
+    pub fn new(compacted: Revision) -> Self {
+        Self { hasher: crc32fast::Hasher::new(), compacted, named: 0 }
+    }
+
+    /// Takes the next record.
+    pub fn take(&mut self, family: Family, key: &[u8], value: &[u8]) {
+        self.name_up_to(Some(family));
+        let applied = family == Family::Meta && key == meta::APPLIED_KEY;
+        let garbage = family == Family::Versions && versioned::is_garbage(value, self.compacted);
+        if family == Family::Counts || applied || garbage {
+            return;
+        }
+        for part in [key, value] {
+            self.hasher.update(&(part.len() as u64).to_be_bytes());
+            self.hasher.update(part);
+        }
+    }
+
+    /// The checksum of what was taken.
+    #[must_use]
+    pub fn finish(mut self) -> u32 {
+        self.name_up_to(None);
+        self.hasher.finalize()
+    }
+
+    /// Takes in the names of the families up to this one, those without records too.
+    fn name_up_to(&mut self, last: Option<Family>) {
+        for family in Family::ALL.into_iter().skip(self.named) {
+            if last.is_some_and(|last| family > last) {
+                break;
+            }
+            if family != Family::Counts {
+                self.hasher.update(family.name().as_bytes());
+            }
+            self.named += 1;
+        }
+    }
 }
 
 /// `end` is the revision that ended the pair, if it is part of what is covered.

@@ -16,6 +16,7 @@
 
 pub mod codec;
 pub mod hash;
+pub mod image;
 pub mod lease;
 pub mod member;
 pub mod meta;

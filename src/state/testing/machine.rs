@@ -42,6 +42,11 @@ impl Machine {
     pub(crate) fn on(first: Writes) -> Self {
         let mut state = MapView::default();
         state.commit(first);
+        Self::of_view(state)
+    }
+
+    /// On this state.
+    pub(crate) fn of_view(state: MapView) -> Self {
         Self { state, index: Index(10) }
     }
 
