@@ -1,10 +1,7 @@
 //! `etcdserverpb.Maintenance`: what operators need of a single member.
-//!
-//! Snapshots are not there yet.
 
 use std::sync::Arc;
 
-use futures_util::stream::Empty;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 use tonic::{Request, Response, Status};
 
@@ -13,16 +10,18 @@ use crate::{
         convert::{self, maintenance::AlarmRequest as Alarms},
         downgrade,
         header::header,
+        snapshot::{Pieces, Snapshots},
         status, version,
     },
     node::{Error, Handle, HashAt},
     proto::etcdserverpb::{
         AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeInfo,
         DowngradeRequest, DowngradeResponse, HashKvRequest, HashKvResponse, HashRequest,
-        HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, SnapshotResponse,
-        StatusRequest, StatusResponse, maintenance_server::Maintenance,
+        HashResponse, MoveLeaderRequest, MoveLeaderResponse, SnapshotRequest, StatusRequest,
+        StatusResponse, maintenance_server::Maintenance,
     },
     state::{self, Alarm, Answer, Command, View, meta},
+    telemetry::Metrics,
     types::{Fault, Identity, MemberId, Revision},
 };
 
@@ -32,13 +31,15 @@ pub struct MaintenanceService {
     node: Handle,
     /// Held by the one checksum that is being made: each reads the whole state.
     hashing: Arc<Semaphore>,
+    snapshots: Snapshots,
 }
 
 impl MaintenanceService {
     /// The service of this member.
     #[must_use]
-    pub fn new(node: Handle) -> Self {
-        Self { node, hashing: Arc::new(Semaphore::new(1)) }
+    pub fn new(node: Handle, metrics: &Metrics) -> Self {
+        let snapshots = Snapshots::new(node.clone(), metrics);
+        Self { node, hashing: Arc::new(Semaphore::new(1)), snapshots }
     }
 
     async fn alarms(&self, request: Alarms) -> Result<(Revision, Vec<Alarm>), Status> {
@@ -166,13 +167,13 @@ impl Maintenance for MaintenanceService {
         }))
     }
 
-    type SnapshotStream = Empty<Result<SnapshotResponse, Status>>;
+    type SnapshotStream = Pieces;
 
     async fn snapshot(
         &self,
         _: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(status::unimplemented("etcdserverpb.Maintenance/Snapshot"))
+        self.snapshots.send().await.map(Response::new)
     }
 
     /// Makes another voter the leader, when this member is it. No header, as in etcd.

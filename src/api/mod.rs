@@ -31,6 +31,7 @@ pub mod reflection;
 pub mod registry;
 mod sips;
 pub mod slow;
+mod snapshot;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -133,7 +134,6 @@ pub const UNIMPLEMENTED: &[&str] = &[
     "etcdserverpb.Auth/UserGrantRole",
     "etcdserverpb.Auth/UserList",
     "etcdserverpb.Auth/UserRevokeRole",
-    "etcdserverpb.Maintenance/Snapshot",
 ];
 
 /// Everything that clients reach. Readers of the registry are answered from these views.
@@ -194,6 +194,7 @@ fn services(node: Handle, metrics: Arc<Metrics>, config: Config, registry: Arc<V
 
     let (kv, library) =
         both!(KvServer, kv::KvService::new(node.clone(), config.clone(), slow.clone()));
+    let maintenance = maintenance::MaintenanceService::new(node.clone(), &metrics);
     let kv = Ranges::new(node.clone(), config.clone(), slow, kv, library);
     let (leases, library) = both!(LeaseServer, lease::LeaseService::new(node.clone()));
     let leases = KeepAlives::new(node.clone(), received, leases, library);
@@ -203,7 +204,7 @@ fn services(node: Handle, metrics: Arc<Metrics>, config: Config, registry: Arc<V
     let guard = services.guard.clone();
     let others = services
         .add(limited!(ClusterServer, new, cluster::ClusterService::new(node.clone())))
-        .add(limited!(MaintenanceServer, new, maintenance::MaintenanceService::new(node.clone())))
+        .add(limited!(MaintenanceServer, new, maintenance))
         .add(limited!(AuthServer, new, auth::AuthService::new(node.clone())))
         .add(limited!(LockServer, new, lock::LockService::new(node.clone())))
         .add(limited!(ElectionServer, new, election::ElectionService::new(node.clone())))

@@ -228,7 +228,7 @@ impl Handle {
         self.guarded(|store| store.bulk_view())
     }
 
-    fn guarded(
+    pub(super) fn guarded(
         &self,
         view: impl FnOnce(&dyn StateStore) -> Result<OwnedView, Fault>,
     ) -> Result<OwnedView, Error> {

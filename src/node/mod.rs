@@ -42,6 +42,7 @@ mod forward;
 mod handle;
 mod hash;
 mod housekeeper;
+mod image;
 mod lease_clock;
 mod leash;
 mod log_writer;

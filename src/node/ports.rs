@@ -123,6 +123,12 @@ pub trait StateStore: Send + Sync {
         0
     }
 
+    /// The same for a reader that takes long: history that is given up meanwhile stays in it, and the
+    /// engine is not kept from dropping it elsewhere. Slow; for a thread that may wait.
+    fn frozen_view(&self) -> Result<OwnedView, Fault> {
+        self.bulk_view()
+    }
+
     /// Commits the writes as one unit. It need not survive a crash by itself: the log replays it.
     fn commit(&self, writes: Writes) -> Result<(), Fault>;
 

@@ -6,6 +6,7 @@
 mod checkpoint;
 mod database;
 mod filter;
+mod frozen;
 mod options;
 mod pace;
 mod pointer;
@@ -40,6 +41,7 @@ use crate::{
         store::{
             checkpoint::{Checkpoints, Staging},
             database::Database,
+            frozen::FrozenView,
             options::Shared,
             reclaim::Reclaimed,
             view::{Caching, Direct, StoredView},
@@ -115,6 +117,11 @@ impl StateStore for Store {
 
     fn open_views(&self) -> u64 {
         self.current().snapshots()
+    }
+
+    fn frozen_view(&self) -> Result<OwnedView, Fault> {
+        let view = FrozenView::take(&self.checkpoints, &self.current(), &self.shared, &self.dir);
+        Ok(Box::new(view?))
     }
 
     fn commit(&self, writes: Writes) -> Result<(), Fault> {

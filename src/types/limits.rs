@@ -34,6 +34,10 @@ pub const LARGE_READS_MAX: usize = 16;
 /// Reads with small answers that may take long, and parts of streamed ones, which are under way at
 /// once on one member.
 pub const SLOW_READS_MAX: usize = 64;
+/// Snapshots that a member sends to clients at once: each reads the whole state.
+pub const SNAPSHOTS_MAX: usize = 2;
+/// For so long a client may take nothing of its snapshot before its place is given away.
+pub const SNAPSHOT_STALL_MAX: Millis = Millis(120_000);
 /// Entries committed but not applied beyond which new proposals are refused; etcd's figure.
 pub const APPLY_LAG_ENTRIES_MAX: u64 = 5_000;
 

@@ -112,7 +112,8 @@ impl Checkpoints {
         let _ = files::remove_dir(&self.path(id));
     }
 
-    fn path(&self, id: CheckpointId) -> PathBuf {
+    /// Where it lies.
+    pub(super) fn path(&self, id: CheckpointId) -> PathBuf {
         self.root.join(id.0.to_string())
     }
 }

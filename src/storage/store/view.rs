@@ -97,6 +97,19 @@ impl View for Direct<'_> {
     }
 }
 
+/// A cursor over what is stored, whose blocks are not kept in the block cache.
+pub(super) fn bulk_cursor<'a>(
+    db: &'a DB,
+    family: Family,
+    start: &[u8],
+    end: Option<&[u8]>,
+) -> Box<dyn Cursor + 'a> {
+    let mut options = within(start, end);
+    options.fill_cache(false);
+    let records = db.raw_iterator_cf_opt(handle(db, family), options);
+    Box::new(Records { records, direction: Direction::Forward, db, family })
+}
+
 /// A cursor: the engine's iterator, and which way it goes.
 struct Records<'a, D: DBAccess> {
     records: DBRawIteratorWithThreadMode<'a, D>,
