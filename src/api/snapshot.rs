@@ -72,6 +72,9 @@ impl Snapshots {
 
     /// Begins to send one, once there is a place for it.
     pub(super) async fn send(&self) -> Result<Pieces, Status> {
+        if self.node.is_fenced() {
+            return Err(status::of_node(Error::Fenced)); // what it holds is older than what it served
+        }
         let wait = Duration::from_millis(self.node.settings().request_timeout().0);
         let place = timeout(wait, Arc::clone(&self.places).acquire_owned())
             .await

@@ -107,7 +107,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next record. `None`: all were read, and the file is whole up to its last byte.
-    pub fn next(&mut self) -> Result<Option<Record>, Error> {
+    pub fn next_record(&mut self) -> Result<Option<Record>, Error> {
         self.fill(1)?;
         let tag = self.take_byte()?;
         if tag == END {

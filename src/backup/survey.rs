@@ -37,7 +37,7 @@ pub struct KvHash {
 pub fn survey(path: &Path) -> Result<Survey, Error> {
     let mut reader = Reader::open(path, HashCheck::IfThere)?;
     let mut hash = OfAll::new(reader.head().compacted);
-    while let Some(record) = reader.next()? {
+    while let Some(record) = reader.next_record()? {
         hash.take(record.family, &record.key, &record.value);
     }
     let head = reader.head().clone();
@@ -59,7 +59,7 @@ fn kv_hash_of(mut reader: Reader<impl Read>, revision: Revision) -> Result<KvHas
         return Err(Error::Revision("mvcc: required revision is a future revision"));
     }
     let mut hash = OfPairs::new(compacted, revision);
-    while let Some(record) = reader.next()? {
+    while let Some(record) = reader.next_record()? {
         match record.family {
             Family::Current => hash.take_current(&record.value)?,
             Family::Versions => hash.take_version(&record.key, &record.value)?,

@@ -41,7 +41,7 @@ fn file_of(view: &MapView) -> Vec<u8> {
 fn read_all(file: &[u8], check: HashCheck) -> Result<(Head, Vec<Record>), Error> {
     let mut reader = Reader::new(file, file.len() as u64, check)?;
     let mut records = Vec::new();
-    while let Some(record) = reader.next()? {
+    while let Some(record) = reader.next_record()? {
         records.push(record);
     }
     Ok((reader.head().clone(), records))

@@ -19,9 +19,9 @@ pub(super) enum Exit {
     Connection,
     /// An argument has no meaning.
     Input,
-    /// A flag has a value that there is no support for.
+    /// What was asked for is not there, or a flag has a value that there is no support for.
     Feature,
-    /// The cluster ended what was to go on.
+    /// What was to go on, or to come to its end, was cut off.
     Interrupted,
     /// Reading or writing a local stream failed.
     Io,

@@ -25,6 +25,7 @@ mod elect;
 mod endpoint;
 mod error;
 mod etcd;
+mod etcdutl;
 mod kv;
 mod lease;
 mod lock;
@@ -36,6 +37,7 @@ mod secrets;
 mod serve;
 mod service;
 mod session;
+mod snapshot;
 mod txn;
 mod watch;
 mod words;
@@ -113,11 +115,20 @@ enum Command {
     /// Ask about a downgrade of the cluster
     #[command(subcommand)]
     Downgrade(maintenance::DowngradeCommand),
+    /// Save the state of a member, and make new members of it
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
     /// Register services, and show who serves what
     Service(service::ServiceArgs),
     /// Put load on a cluster and report rates and latencies
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// What etcdutl does, in its words
+    Etcdutl {
+        /// Its command and flags
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<String>,
+    },
     /// Show the version
     Version,
 }
@@ -126,7 +137,7 @@ enum Command {
 type Program = fn(&[String], &[(String, String)]) -> ExitCode;
 
 /// What this program is under other names, which are also commands of it.
-const PROGRAMS: &[(&str, Program)] = &[("etcd", etcd::main)];
+const PROGRAMS: &[(&str, Program)] = &[("etcd", etcd::main), ("etcdutl", etcdutl::main)];
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
@@ -197,6 +208,10 @@ fn run(command_line: CommandLine, environment: &[(String, String)]) -> Result<Ex
         Command::Service(args) => {
             return block_on(service::run(args, &client()?, environment, printer));
         }
+        Command::Snapshot(command) => {
+            block_on(snapshot::run(command, client, environment, printer))
+        }
+        Command::Etcdutl { arguments } => return Ok(etcdutl::main(&arguments, environment)),
         Command::Bench(command) => bench::run(&command, &client()?, &mut printer.output),
         Command::Version => {
             let output = &mut printer.output;
@@ -291,6 +306,10 @@ mod tests {
             "quorate member promote 8e9e05c52164694d",
             "quorate member remove 8e9e05c52164694d",
             "quorate endpoint status --cluster",
+            "quorate snapshot save s.db --endpoints a:1",
+            "quorate snapshot status s.db -w json",
+            "quorate snapshot restore s.db --name=m1 --data-dir=d --skip-hash-check --wal-dir w",
+            "quorate snapshot restore s.db --bump-revision 10 --mark-compacted=true",
             "quorate serve --name n1 --name n2 --initial-cluster=n2=http://a:1",
             "quorate serve --strict-reconfig-check=false --learner-serves-reads --max-learners 2",
             "quorate cluster --nodes 3",

@@ -60,6 +60,11 @@ pub const PLACES: &[&str] = &[
     "state-pointed",
     "state-retired",
     "state-installed",
+    // A state restored from a file.
+    "restore-begun",
+    "restore-stored",
+    "restore-filled",
+    "restore-moved",
 ];
 
 /// Bounds that a test makes small, so that a member soon comes by the places of maintenance; and the

@@ -209,7 +209,7 @@ fn stored_removal(store: &dyn StateStore, member: MemberId) -> Result<bool, Erro
 
 /// The cluster that the settings describe. Names and client URLs are left out: members publish
 /// their own, and the first state must be the same on all of them.
-fn founders(config: &Config) -> (ClusterId, Vec<Member>) {
+pub(super) fn founders(config: &Config) -> (ClusterId, Vec<Member>) {
     let mut members: Vec<Member> = config
         .initial_cluster
         .iter()
@@ -229,7 +229,7 @@ fn founders(config: &Config) -> (ClusterId, Vec<Member>) {
 }
 
 /// The id that the initial cluster gives this member.
-fn own_id(config: &Config) -> MemberId {
+pub(super) fn own_id(config: &Config) -> MemberId {
     let founder = config.initial_cluster.iter().find(|founder| founder.name == config.name);
     let urls = founder.map_or(&config.initial_advertise_peer_urls, |founder| &founder.peer_urls);
     let urls: Vec<String> = urls.iter().map(ToString::to_string).collect();

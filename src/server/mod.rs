@@ -40,6 +40,7 @@ mod notify;
 mod phase;
 mod publish;
 mod rendezvous;
+mod restore;
 mod sans;
 mod stop;
 mod tasks;
@@ -47,10 +48,13 @@ mod tasks;
 mod tests;
 mod traces;
 
+pub use crate::api::version::SERVER as ETCD_VERSION;
+
 pub use discovery::DiscoveryError;
 pub use error::Error;
 pub use join::JoinError;
 pub use rendezvous::RendezvousError;
+pub use restore::{Restoration, RestoreError, Restored, restore};
 
 use self::{
     bind::{Bound, bind_all},

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::{
     state::{
-        Direction, FORMAT_VERSION, Family, Member, View, Writes, bootstrap, meta,
+        Alarm, AlarmKind, Direction, FORMAT_VERSION, Family, Member, View, Writes, bootstrap, meta,
         schema::{
             cnt, evt, lease,
             meta::{
@@ -24,7 +24,7 @@ use crate::{
             versioned,
         },
     },
-    types::{ClusterId, Fault, Index, Revision},
+    types::{ClusterId, Fault, Index, MemberId, Revision},
 };
 
 /// The entry that everything in a first state is the work of: the origin of the log.
@@ -89,6 +89,13 @@ impl Founding {
     #[must_use]
     pub fn new(cluster: ClusterId, members: Vec<Member>, bump: u64) -> Self {
         Self { cluster, members, bump, store: None }
+    }
+
+    /// Whether the saved state tells that a member's data were known to be wrong.
+    #[must_use]
+    pub fn is_corrupt(&self, member: MemberId) -> bool {
+        let corrupt = Alarm { member, kind: AlarmKind::Corrupt };
+        self.store.as_ref().is_some_and(|store| store.alarms.contains(&corrupt))
     }
 
     /// What becomes of a saved record; `None`: nothing, or it comes with [`Founding::finish`].

@@ -202,8 +202,12 @@ fn make(path: &Path) -> io::Result<()> {
     }
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fail_points::pass_io("dir-made")?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    files::sync_dir(parent.unwrap_or(Path::new(".")))
+    files::sync_dir(parent_of(path))
+}
+
+/// The directory that a path lies in.
+pub(super) fn parent_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn identity_path(path: &Path) -> PathBuf {

@@ -84,6 +84,12 @@ pub enum DataDirError {
         /// What is wrong with it.
         what: String,
     },
+    /// Something is there where a new one is to be made.
+    #[error("data-dir {path:?} not empty or could not be read")]
+    NotFree {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It belongs to somebody already.
     #[error("data directory {} already belongs to member {member}", path.display())]
     Taken {

@@ -25,6 +25,7 @@
 //! ```
 
 mod data_dir;
+mod draft_dir;
 mod error;
 mod fence;
 mod files;
@@ -36,6 +37,7 @@ mod store;
 mod testing;
 
 pub use data_dir::DataDir;
+pub use draft_dir::DraftDir;
 pub use error::DataDirError;
 pub use fence::random;
 pub use identity::{IdentityRecord, Life};

@@ -13,6 +13,7 @@
     reason = "a test may panic, and what it says is for whoever reads its output"
 )]
 
+mod backup;
 mod behind;
 mod cli;
 mod clients;

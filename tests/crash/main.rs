@@ -25,6 +25,7 @@ mod kills;
 mod load;
 mod points;
 mod replay;
+mod restore;
 
 use tempfile::TempDir;
 

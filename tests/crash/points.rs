@@ -189,6 +189,7 @@ fn every_place_is_visited() {
     let tables = [START, WRITE, MAINTENANCE, RECLAIM, TRUNCATION].concat();
     let mut visited: Vec<&str> = tables.iter().map(|(place, _)| *place).collect();
     visited.extend(crate::install::PLACES.iter().map(|(place, _)| *place));
+    visited.extend(crate::restore::PLACES.iter().map(|(place, _)| *place));
     visited.sort_unstable();
     let mut places = quorate::node::fail_points::PLACES.to_vec();
     places.sort_unstable();

@@ -212,8 +212,8 @@ fn hashes(all: &[EndpointHash]) -> Table {
     table
 }
 
-/// A size in thousands, with a decimal while the number is small: `20 kB`, `1.5 MB`.
-fn size(bytes: i64) -> String {
+/// A size in thousands, with a decimal while the number is small: `20 kB`, `1.6 MB`.
+pub(in crate::cli) fn size(bytes: i64) -> String {
     let bytes = u64::try_from(bytes).unwrap_or(0);
     let mut unit: u64 = 1;
     let mut names = ["B", "kB", "MB", "GB", "TB", "PB"].into_iter();
@@ -222,14 +222,17 @@ fn size(bytes: i64) -> String {
         if bytes / unit < 1000 {
             break;
         }
-        (unit, name) = (unit.saturating_mul(1000), next);
+        (unit, name) = (unit * 1000, next);
     }
-    let tenths = u128::from(bytes).saturating_mul(10) / u128::from(unit);
+    // etcdctl rounds to tenths, half up, and then, where those are not shown, halves to even.
+    let unit = u128::from(unit);
+    let tenths = (u128::from(bytes) * 10 + unit / 2) / unit;
     if unit > 1 && tenths < 100 {
-        format!("{}.{} {name}", tenths / 10, tenths % 10)
-    } else {
-        format!("{} {name}", tenths / 10)
+        return format!("{}.{} {name}", tenths / 10, tenths % 10);
     }
+    let (whole, rest) = (tenths / 10, tenths % 10);
+    let up = rest > 5 || (rest == 5 && whole % 2 == 1);
+    format!("{} {name}", whole + u128::from(up))
 }
 
 #[cfg(test)]
@@ -249,7 +252,9 @@ mod tests {
             (999, "999 B"),
             (1000, "1.0 kB"),
             (20_480, "20 kB"),
-            (1_572_864, "1.5 MB"),
+            (21_504, "22 kB"),
+            (78_613_536, "79 MB"),
+            (1_572_864, "1.6 MB"),
             (2_147_483_648, "2.1 GB"),
         ] {
             assert_eq!(size(bytes), text);

@@ -24,7 +24,7 @@ use super::{
 use crate::proto::etcdserverpb::ResponseHeader;
 
 pub(super) use self::{
-    endpoint::{EndpointHash, EndpointHealth, EndpointStatus, Endpoints},
+    endpoint::{EndpointHash, EndpointHealth, EndpointStatus, Endpoints, size},
     json::{Json, descriptors},
     kv::{Pairs, Values, Watched},
     lease::{Revoked, TimeToLive},

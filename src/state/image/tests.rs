@@ -73,6 +73,17 @@ fn a_new_cluster_begins_with_what_was_saved() {
     assert_eq!(leases.iter().map(|it| (it.id.0, it.granted_at)).collect::<Vec<_>>(), [(7, ORIGIN)]);
 }
 
+/// Who restores what a member saved whose data were known to be wrong can be told so.
+#[test]
+fn a_corrupt_sender_is_known() {
+    let mut machine = eventful();
+    machine.apply(alarm(true, Alarm { member: MemberId(1), kind: AlarmKind::Corrupt }));
+    let mut founding = Founding::new(ClusterId(1), members(), 0);
+    let store = encode_store(&meta::store(machine.view()).unwrap());
+    founding.take(Family::Meta, STORE_KEY.into(), store).unwrap();
+    assert!(founding.is_corrupt(MemberId(1)) && !founding.is_corrupt(MemberId(2)));
+}
+
 /// A lease that was granted by a late entry ends in a cluster whose entries begin anew.
 #[test]
 fn a_lease_of_the_past_can_run_out() {

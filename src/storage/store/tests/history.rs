@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     node::ports::OwnedView,
     state::{
-        Command, Member, Overlay, SortOrder, SortTarget, apply, bootstrap, mvcc,
+        Command, Member, Overlay, SortOrder, SortTarget, apply, bootstrap, image, mvcc,
         testing::{self, GetWords, MapView, get, put, request},
     },
     types::{ClusterId, MemberId, Position},
@@ -169,6 +169,41 @@ fn a_view_does_not_keep_garbage() {
 
     assert!(records(&*before, &asked).is_empty());
     assert_eq!(records(&*before, &get("a").0).len(), 1, "what lives is no garbage");
+}
+
+/// A frozen view keeps its history, whatever is written, compacted and rewritten meanwhile. Its copy
+/// goes with it; what a crash leaves goes at the next start.
+#[test]
+fn a_frozen_view_keeps_its_history() {
+    let dir = temporary();
+    let mut twins = Twins::new(&dir);
+    twins.apply_all(story(0));
+    let frozen = twins.store.frozen_view().unwrap();
+    let saved = |view: &dyn View| {
+        let mut found = Vec::new();
+        image::records(view, &mut |family, key, value| {
+            found.push((family, key.to_vec(), value.to_vec()));
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        found
+    };
+    let then = saved(&twins.memory);
+    assert_eq!(saved(&*frozen), then);
+
+    twins.apply_all([put("a").value("later").into()]);
+    twins.compact(twins.revision());
+
+    assert_eq!(saved(&*frozen), then);
+    assert_ne!(saved(&*twins.store.view().unwrap()), then);
+    let copies = |dir: &TempDir| fs::read_dir(dir.path().join("checkpoints")).unwrap().count();
+    assert_eq!(copies(&dir), 1);
+    let crashed = crash(&dir);
+    assert_eq!(copies(&crashed), 1);
+    drop(frozen);
+    assert_eq!(copies(&dir), 0);
+    drop(open(&crashed));
+    assert_eq!(copies(&crashed), 0);
 }
 
 /// Events at the compacted revision and later find their values after everything was compacted.
