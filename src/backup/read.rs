@@ -72,9 +72,9 @@ impl<R: Read> Reader<R> {
     /// Begins to read `len` bytes.
     pub fn new(mut source: R, len: u64, hash_check: HashCheck) -> Result<Self, Error> {
         let mut encoded = [0; HEAD_BYTES];
-        source.read_exact(&mut encoded).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => Error::NoSnapshot,
-            _ => Error::Io(error),
+        source.read_exact(&mut encoded).map_err(|error| {
+            let is_short = error.kind() == io::ErrorKind::UnexpectedEof;
+            if is_short { Error::NoSnapshot } else { Error::Io(error) }
         })?;
         let head = Head::decode(&encoded)?;
         let has_hash = len != head.data_bytes();

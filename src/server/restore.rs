@@ -76,10 +76,10 @@ pub enum RestoreError {
 
 /// etcd's words for a missing or wrong hash stand alone.
 fn of_file(path: &std::path::Path, error: &backup::Error) -> String {
-    match error {
-        backup::Error::NoHash | backup::Error::Hash { .. } => error.to_string(),
-        other => format!("{}: {other}", path.display()),
+    if matches!(error, backup::Error::NoHash | backup::Error::Hash { .. }) {
+        return error.to_string();
     }
+    format!("{}: {error}", path.display())
 }
 
 /// Makes a member's data directory of a saved state. A crash leaves none, or a whole one.

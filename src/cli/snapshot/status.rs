@@ -83,10 +83,10 @@ pub(in crate::cli) fn hash_kv(
 }
 
 fn of(file: &Path, error: &backup::Error) -> Error {
-    match error {
-        backup::Error::Revision(_) => Error::failed(error),
-        other => Error::failed(format!("{}: {other}", file.display())),
+    if matches!(error, backup::Error::Revision(_)) {
+        return Error::failed(error);
     }
+    Error::failed(format!("{}: {error}", file.display()))
 }
 
 fn json(of: &impl Serialize) -> String {
