@@ -63,7 +63,8 @@ impl KvService {
         request: DeleteRangeRequest,
     ) -> Result<DeleteRangeResponse, Status> {
         let delete = convert::kv::delete_range(request).map_err(status::of_invalid)?;
-        let Answer { revision, response } = self.propose(parent, Command::DeleteRange(delete)).await?;
+        let Answer { revision, response } =
+            self.propose(parent, Command::DeleteRange(delete)).await?;
         let state::Response::DeleteRange(delete) = response else {
             unreachable!("a delete got the answer of another command");
         };

@@ -183,15 +183,13 @@ impl Endpoint {
             format!("{}://{text}", secrets.scheme())
         };
         let invalid = |reason| Error::input(format!("endpoint {text:?}: {reason}"));
-        let way = Way::to(&url, secrets.dialer())
-            .map_err(invalid)?
-            .with(|endpoint| {
-                endpoint
-                    .connect_timeout(CONNECT_TIMEOUT)
-                    .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-                    .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-                    .tcp_nodelay(true)
-            });
+        let way = Way::to(&url, secrets.dialer()).map_err(invalid)?.with(|endpoint| {
+            endpoint
+                .connect_timeout(CONNECT_TIMEOUT)
+                .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+                .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+                .tcp_nodelay(true)
+        });
         Ok(Self { text: text.to_owned(), way })
     }
 

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use crate::{
-    cli::{Client, Error, Output, client::RESPONSE_BYTES_MAX, print::size, error::Exit},
+    cli::{Client, Error, Output, client::RESPONSE_BYTES_MAX, error::Exit, print::size},
     proto::etcdserverpb::{SnapshotRequest, maintenance_client::MaintenanceClient},
 };
 
