@@ -14,7 +14,9 @@ use std::{
 use crate::{
     node::fail_points,
     storage::{
-        DataDirError, IdentityRecord, files,
+        DataDirError, IdentityRecord,
+        ballast::Ballast,
+        files,
         identity::{FORMAT, Life, Unreadable},
         random,
     },
@@ -30,6 +32,7 @@ use crate::{
 pub struct DataDir {
     path: PathBuf,
     identity: Mutex<Option<IdentityRecord>>,
+    ballast: Ballast,
     /// Holds the lock while it is open.
     _lock: File,
 }
@@ -44,13 +47,19 @@ impl DataDir {
         if identity.is_none() && has_data(&path)? {
             return Err(DataDirError::NoIdentity { path });
         }
-        Ok(Self { path, identity: Mutex::new(identity), _lock: lock })
+        let ballast = Ballast::open(&path);
+        Ok(Self { path, identity: Mutex::new(identity), ballast, _lock: lock })
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// What is set aside on its disk.
+    pub(super) fn ballast(&self) -> &Ballast {
+        &self.ballast
     }
 
     /// To whom it belongs, or `None` when it is new.

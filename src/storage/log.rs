@@ -70,7 +70,7 @@ pub struct Log {
     /// The start of the member that wrote to it last.
     start: Mutex<Option<LogStart>>,
     /// Keeps other processes out until the engine is closed.
-    _dir: Arc<DataDir>,
+    dir: Arc<DataDir>,
 }
 
 /// Where the log begins and ends, as told to the engine last.
@@ -133,7 +133,7 @@ impl Log {
         };
         let unknown = Bounds { truncated: Position::default(), last: Index(0), failed: false };
         let (bounds, start) = (Mutex::new(unknown), Mutex::default());
-        let log = Self { engine, files, path, bounds, start, _dir: Arc::clone(dir) };
+        let log = Self { engine, files, path, bounds, start, dir: Arc::clone(dir) };
         log.find_bounds()?;
         log.find_start()?;
         log.files.written().counts.store(true, Ordering::Relaxed);
@@ -253,6 +253,8 @@ impl Log {
         if bounds.failed {
             return Err(self.fault("write: an earlier write failed"));
         }
+        let bytes = u64::try_from(batch.approximate_size()).unwrap_or(u64::MAX);
+        self.dir.ballast().make_room(bytes);
         bounds.failed = true;
         self.call("write", || self.engine.write(&mut batch, true))?;
         *bounds = after;

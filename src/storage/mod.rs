@@ -24,6 +24,7 @@
 //! staging/<id>/      copies of another member's state on their way in; emptied at start
 //! ```
 
+mod ballast;
 mod data_dir;
 mod draft_dir;
 mod error;

@@ -150,6 +150,7 @@ impl StateStore for Store {
         let (free, total) = files::room(&self.root).map_err(|error| {
             Fault::new(format!("{}: ask for room: {error}", self.root.display()))
         })?;
+        self.dir.ballast().grow(free, total);
         Ok(DiskSpace { used, free, total })
     }
 

@@ -107,7 +107,7 @@ async fn write_on(mut kv: KvClient<Channel>, stop: Arc<AtomicBool>) -> BTreeMap<
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let key = format!("written/{}", number % KEYS);
-        let mut value = vec![b'.'; 4_000];
+        let mut value = vec![b'.'; 16_000];
         value.extend(number.to_string().bytes());
         match put(&mut kv, &key, value).await {
             Ok(()) => drop(acknowledged.insert(key, number)),
