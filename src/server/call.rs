@@ -25,7 +25,10 @@ use tonic::{Status, transport::server::TcpConnectInfo};
 use tower::{BoxError, Service, ServiceExt, util::Oneshot};
 
 use super::phase::{Phase, Phases};
-use crate::{api::layers::Ending, telemetry::Counter};
+use crate::{
+    api::{layers::Ending, slow},
+    telemetry::Counter,
+};
 
 /// Streams that end only when one side wants it. All others end by themselves.
 const LASTING: [&str; 9] = [
@@ -99,7 +102,8 @@ where
             .traffic
             .takes(is_grpc)
             .then(|| AssertUnwindSafe(self.service.clone().oneshot(request)).catch_unwind());
-        Calling { running, is_grpc, draining, panics: self.panics.clone() }
+        let remote = self.remote;
+        Calling { running, is_grpc, draining, panics: self.panics.clone(), remote }
     }
 }
 
@@ -110,6 +114,7 @@ pub(super) struct Calling<S: Service<Request<Incoming>>> {
     is_grpc: bool,
     draining: Option<Ending>,
     panics: Counter,
+    remote: Option<SocketAddr>,
 }
 
 impl<S, B> Future for Calling<S>
@@ -124,7 +129,8 @@ where
         let Some(running) = &mut this.running else {
             return Poll::Ready(Ok(elsewhere(this.is_grpc)));
         };
-        Poll::Ready(match ready!(Pin::new(running).poll(context)) {
+        let running = Pin::new(running);
+        Poll::Ready(match ready!(slow::on_behalf_of(this.remote, || running.poll(context))) {
             Ok(response) => response.map(|response| {
                 response.map(|body| Lasting { body: Some(body), draining: this.draining.take() })
             }),

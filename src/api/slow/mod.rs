@@ -9,7 +9,7 @@
 
 mod shape;
 
-use std::sync::Arc;
+use std::{cell::Cell, net::SocketAddr, sync::Arc};
 
 use prost::Message;
 use tonic::{Code, Status};
@@ -25,6 +25,20 @@ use crate::{
 const WAITING: [&str; 2] = ["/v3lockpb.Lock/Lock", "/v3electionpb.Election/Campaign"];
 /// The service whose calls are told with their requests.
 const KV: &str = "/etcdserverpb.KV/";
+
+thread_local! {
+    /// Who has opened the connection of the call that is polled.
+    static REMOTE: Cell<Option<SocketAddr>> = const { Cell::new(None) };
+}
+
+/// Polls a call for somebody, whom slow calls are told with. Not with the request, where each call would
+/// have to allocate for it.
+pub fn on_behalf_of<T>(remote: Option<SocketAddr>, poll: impl FnOnce() -> T) -> T {
+    let before = REMOTE.replace(remote);
+    let polled = poll();
+    REMOTE.set(before);
+    polled
+}
 
 /// Tells which calls took too long. Clones share how much they may tell.
 #[derive(Clone, Debug)]
@@ -94,6 +108,7 @@ impl SlowCalls {
             (told.asked, told.answered);
         tracing::warn!(
             "time spent" = duration_text(told.took.0.saturating_mul(1_000)),
+            remote = REMOTE.get().map(tracing::field::display),
             "response type" = told.method,
             "request count" = request_count,
             "request size" = request_size,
