@@ -61,11 +61,7 @@ pub(super) type Pieces = ReceiverStream<Result<SnapshotResponse, Status>>;
 
 impl Snapshots {
     pub(super) fn new(node: Handle, metrics: &Metrics) -> Self {
-        let figures = Figures {
-            // etcd's buckets: 10 ms to eleven minutes.
-            seconds: Histogram::new(exponential_buckets(0.01, 2.0, 17)),
-            sent_bytes: Counter::default(),
-        };
+        let figures = Figures::new();
         metrics.register(|registry| figures.register(registry));
         Self { node, places: Arc::new(Semaphore::new(limits::SNAPSHOTS_MAX)), figures }
     }
@@ -85,8 +81,9 @@ impl Snapshots {
         let runtime = RuntimeHandle::current();
         spawn_blocking(move || {
             let begun = Instant::now();
-            let mut sending =
-                Sending { client: Client { sender, runtime, figures }, passed: 0, since: begun };
+            let stall = Duration::from_millis(limits::SNAPSHOT_STALL_MAX.0);
+            let client = Client { sender, runtime, figures, stall };
+            let mut sending = Sending { client, passed: 0, since: begun };
             if let Err(error) = sending.run(&node) {
                 sending.client.refuse(status::of_node(error));
             }
@@ -98,6 +95,12 @@ impl Snapshots {
 }
 
 impl Figures {
+    fn new() -> Self {
+        // etcd's buckets: 10 ms to eleven minutes.
+        let seconds = Histogram::new(exponential_buckets(0.01, 2.0, 17));
+        Self { seconds, sent_bytes: Counter::default() }
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "etcd_disk_backend_snapshot_duration_seconds",
@@ -117,6 +120,8 @@ struct Client {
     sender: mpsc::Sender<Result<SnapshotResponse, Status>>,
     runtime: RuntimeHandle,
     figures: Figures,
+    /// For so long it may take nothing.
+    stall: Duration,
 }
 
 impl Client {
@@ -124,8 +129,7 @@ impl Client {
     /// use for it any more.
     fn take(&self, message: Result<SnapshotResponse, Status>) -> ControlFlow<()> {
         let bytes = message.as_ref().map_or(0, |message| message.blob.len() as u64);
-        let stall = Duration::from_millis(limits::SNAPSHOT_STALL_MAX.0);
-        let sent = self.runtime.block_on(self.sender.send_timeout(message, stall));
+        let sent = self.runtime.block_on(self.sender.send_timeout(message, self.stall));
         if sent.is_err() {
             return ControlFlow::Break(());
         }
@@ -202,5 +206,32 @@ impl Sending {
             self.since = Instant::now();
         }
         ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that takes nothing for too long is given up, and one that has left at once.
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (sender, mut pieces) = mpsc::channel(1);
+        let (runtime, figures) = (RuntimeHandle::current(), Figures::new());
+        let mut client = Client { sender, runtime, figures, stall: Duration::from_millis(50) };
+        let piece = || Ok(SnapshotResponse { blob: "abc".into(), ..SnapshotResponse::default() });
+        let given_up = spawn_blocking(move || {
+            let flows = [client.take(piece()), client.take(piece())];
+            client.stall = Duration::from_secs(3_600);
+            (flows, client)
+        });
+        let (flows, client) = given_up.await.unwrap();
+        assert_eq!(flows, [ControlFlow::Continue(()), ControlFlow::Break(())]);
+        assert_eq!(client.figures.sent_bytes.get(), 3);
+
+        pieces.recv().await.unwrap().unwrap();
+        drop(pieces);
+        let left = spawn_blocking(move || client.take(piece())).await.unwrap();
+        assert_eq!(left, ControlFlow::Break(()));
     }
 }

@@ -6,7 +6,7 @@
 //! pipe into an error instead of a panic. Everything that a command reads from outside, the
 //! environment above all, is taken once in [`main`] and passed down.
 //!
-//! Absent on purpose: output formats other than the plain one, but for `service`; auth.
+//! Absent on purpose: auth.
 
 use std::{
     env,

@@ -64,6 +64,7 @@ pub const PLACES: &[&str] = &[
     "restore-begun",
     "restore-stored",
     "restore-filled",
+    "restore-half-moved",
     "restore-moved",
 ];
 

@@ -107,10 +107,13 @@ where
     }
 }
 
+/// The handler of a call, whose panic is its own.
+type Running<S> = CatchUnwind<AssertUnwindSafe<Oneshot<S, Request<Incoming>>>>;
+
 /// A call that runs.
 pub(super) struct Calling<S: Service<Request<Incoming>>> {
     /// None: it is not served here.
-    running: Option<CatchUnwind<AssertUnwindSafe<Oneshot<S, Request<Incoming>>>>>,
+    running: Option<Running<S>>,
     is_grpc: bool,
     draining: Option<Ending>,
     panics: Counter,

@@ -57,10 +57,10 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let sent = match gathered.poll_drain(context) {
-            Poll::Ready(Ok(())) => gathered.poll_flush(context),
-            other => other,
-        };
+        let mut sent = gathered.poll_drain(context);
+        if matches!(sent, Poll::Ready(Ok(()))) {
+            sent = gathered.poll_flush(context);
+        }
         match sent {
             Poll::Ready(Err(error)) => Poll::Ready(error),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
@@ -229,5 +229,58 @@ mod tests {
         .await;
         assert!(written >= GATHERED_BYTES_MAX - 1_000);
         assert!(gathered(&gather) <= GATHERED_BYTES_MAX);
+    }
+
+    /// What encrypts a connection: it holds what it takes until it is told to let it go, and lets it go
+    /// at the second attempt.
+    #[derive(Default)]
+    struct Holding {
+        held: Vec<u8>,
+        sent: Vec<u8>,
+        attempts: usize,
+    }
+
+    impl AsyncWrite for Holding {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held.extend_from_slice(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.attempts += 1;
+            if self.attempts.is_multiple_of(2) {
+                let held = std::mem::take(&mut self.held);
+                self.sent.extend(held);
+                return Poll::Ready(Ok(()));
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    /// What encrypts a connection is told to let go of what it was given, small or large, until it has.
+    #[tokio::test]
+    async fn nothing_is_held_back_by_what_encrypts() {
+        let (mut gather, sender) = gather(Holding::default());
+        for len in [10, LARGE_BYTES] {
+            gather.write_all(&vec![7; len]).await.unwrap();
+            poll_fn(|context| {
+                assert!(sender.poll_send(context).is_pending());
+                let gathered = lock(&gather.0);
+                let is_idle = gathered.bytes.is_empty() && !gathered.flushing;
+                if is_idle { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            let mut gathered = lock(&gather.0);
+            assert_eq!(std::mem::take(&mut gathered.socket.sent).len(), len);
+        }
     }
 }

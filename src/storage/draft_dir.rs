@@ -1,9 +1,12 @@
-//! A data directory that is filled beside its place, and moved there as a whole.
+//! A data directory that is filled aside, and moved to its place once it is whole.
 //!
-//! So nobody ever finds half of one: a crash leaves the place as it was, or with all of it. What it
-//! leaves beside the place the next attempt removes, by a mark that shows whose it is.
+//! A place that is not there yet appears by one step. One that is there, and empty, may be a file system
+//! of its own that nothing can be moved over: there the directory is filled in a folder of it, and what
+//! says whose it is moves up last. Before that no member starts with what is there. What a crash leaves the next
+//! attempt removes, by a mark that shows whose it is.
 
 use std::{
+    ffi::OsString,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -15,11 +18,14 @@ use crate::{
     storage::{DataDir, DataDirError, data_dir, files},
 };
 
-/// Added to the name of the place.
+/// Added to the name of a place that is not there.
 const SUFFIX: &str = ".restoring";
+/// The folder in a place that is there.
+const INSIDE: &str = "unfinished";
 /// The mark: in a directory that is not in its place yet it says that all of it may be removed.
 const MARK: &str = "restoring";
 const LOCK: &str = "lock";
+const IDENTITY: &str = "identity";
 
 /// A data directory that is not finished. It goes when it is dropped before that.
 #[derive(Debug)]
@@ -32,12 +38,31 @@ pub struct DraftDir {
 impl DraftDir {
     /// Begins one for `place`, which must be empty or not be there.
     pub fn begin(place: &Path) -> Result<Self, DataDirError> {
-        require_free(place)?;
-        let name = place.file_name().ok_or_else(|| not_free(place))?;
-        let mut beside = name.to_os_string();
-        beside.push(SUFFIX);
-        let path = place.with_file_name(beside);
-        remove_left_over(&path)?;
+        let path = match names_in(place)? {
+            None => {
+                let mut beside = place.file_name().ok_or_else(|| not_free(place))?.to_os_string();
+                beside.push(SUFFIX);
+                let path = place.with_file_name(beside);
+                if let Some(names) = names_in(&path)? {
+                    let is_ours = names.iter().any(|name| name == MARK)
+                        || names.iter().all(|name| name == LOCK);
+                    require(is_ours, &path)?;
+                    remove_left_over(&path, [&path])?;
+                }
+                path
+            }
+            Some(names) => {
+                let path = place.join(INSIDE);
+                if !names.is_empty() {
+                    // With an identity a member may have started since.
+                    let has = |wanted: &str| names.iter().any(|name| name == wanted);
+                    require(has(INSIDE) && !has(IDENTITY), place)?;
+                    let all: Vec<_> = names.iter().map(|name| place.join(name)).collect();
+                    remove_left_over(&path, &all)?;
+                }
+                path
+            }
+        };
         let dir = Arc::new(DataDir::open(&path)?);
         let draft = Self { place: place.to_path_buf(), path, dir: Some(dir) };
         let mark = draft.path.join(MARK);
@@ -59,19 +84,39 @@ impl DraftDir {
 
     /// Moves it to its place. Durable when it returns.
     pub fn finish(mut self) -> Result<(), DataDirError> {
-        let moved = || -> io::Result<()> {
-            files::sync_dir(&self.path)?;
-            fail_points::pass_io("restore-filled")?;
-            fs::rename(&self.path, &self.place)?;
-            files::sync_dir(data_dir::parent_of(&self.place))?;
-            fail_points::pass_io("restore-moved")?;
-            // In its place it means nothing, so a crash before this does no harm.
-            fs::remove_file(self.place.join(MARK))
-        };
+        let inside = self.path.starts_with(&self.place);
+        let moved = if inside { self.move_up() } else { self.move_beside() };
         let path = self.place.clone();
-        moved().map_err(|source| DataDirError::Io { action: "make", path, source })?;
+        moved.map_err(|source| DataDirError::Io { action: "make", path, source })?;
         self.path = PathBuf::new();
         Ok(())
+    }
+
+    fn move_beside(&self) -> io::Result<()> {
+        files::sync_dir(&self.path)?;
+        fail_points::pass_io("restore-filled")?;
+        fs::rename(&self.path, &self.place)?;
+        files::sync_dir(data_dir::parent_of(&self.place))?;
+        fail_points::pass_io("restore-moved")?;
+        // In its place it means nothing, so a crash before this does no harm.
+        fs::remove_file(self.place.join(MARK))
+    }
+
+    fn move_up(&self) -> io::Result<()> {
+        let move_up = |name: &Path| fs::rename(self.path.join(name), self.place.join(name));
+        fail_points::pass_io("restore-filled")?;
+        let entries = fs::read_dir(&self.path)?.collect::<io::Result<Vec<_>>>()?;
+        for name in entries.into_iter().map(|entry| entry.file_name()) {
+            if name != MARK && name != LOCK && name != IDENTITY {
+                move_up(Path::new(&name))?;
+                fail_points::pass_io("restore-half-moved")?;
+            }
+        }
+        files::sync_dir(&self.place)?;
+        move_up(Path::new(IDENTITY))?;
+        files::sync_dir(&self.place)?;
+        fail_points::pass_io("restore-moved")?;
+        files::remove_dir(&self.path)
     }
 }
 
@@ -85,36 +130,44 @@ impl Drop for DraftDir {
     }
 }
 
-fn require_free(place: &Path) -> Result<(), DataDirError> {
-    match fs::read_dir(place).map(|mut entries| entries.next().is_none()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Ok(true) => Ok(()),
-        Ok(false) | Err(_) => Err(not_free(place)),
-    }
-}
-
-fn not_free(place: &Path) -> DataDirError {
-    DataDirError::NotFree { path: place.to_path_buf() }
-}
-
-/// Removes what an attempt has left that did not get to its end.
-fn remove_left_over(path: &Path) -> Result<(), DataDirError> {
-    let names = match fs::read_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(_) => return Err(not_free(path)),
-        Ok(entries) => entries.flatten().map(|entry| entry.file_name()).collect::<Vec<_>>(),
+/// What lies in a directory; `None`: it is not there.
+fn names_in(path: &Path) -> Result<Option<Vec<OsString>>, DataDirError> {
+    let list = |entries: fs::ReadDir| -> io::Result<Vec<OsString>> {
+        entries.map(|entry| Ok(entry?.file_name())).collect()
     };
-    if !names.iter().any(|name| name == MARK) && !names.iter().all(|name| name == LOCK) {
-        return Err(not_free(path));
+    match fs::read_dir(path).and_then(list) {
+        Ok(names) => Ok(Some(names)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(_) => Err(not_free(path)),
     }
-    if let Err(error @ DataDirError::InUse { .. }) = DataDir::open(path) {
+}
+
+fn require(free: bool, path: &Path) -> Result<(), DataDirError> {
+    if free { Ok(()) } else { Err(not_free(path)) }
+}
+
+fn not_free(path: &Path) -> DataDirError {
+    DataDirError::NotFree { path: path.to_path_buf() }
+}
+
+/// Removes what an attempt has left that did not get to its end, unless it is still under way.
+fn remove_left_over<P: AsRef<Path>>(
+    draft: &Path,
+    paths: impl IntoIterator<Item = P>,
+) -> Result<(), DataDirError> {
+    if let Err(error @ DataDirError::InUse { .. }) = DataDir::open(draft) {
         return Err(error);
     }
-    files::remove_dir(path).map_err(|source| DataDirError::Io {
-        action: "remove",
-        path: path.to_path_buf(),
-        source,
-    })
+    for path in paths {
+        let path = path.as_ref();
+        let removed = if path.is_dir() { files::remove_dir(path) } else { fs::remove_file(path) };
+        removed.map_err(|source| DataDirError::Io {
+            action: "remove",
+            path: path.to_path_buf(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -172,6 +225,29 @@ mod tests {
         fs::write(beside.join(MARK), "").unwrap();
         DraftDir::begin(&place).unwrap().finish().unwrap();
         assert!(!place.join("data").exists());
+    }
+
+    /// In a place that is there, what an attempt left is removed; but not once it is a member's.
+    #[test]
+    fn a_member_is_not_taken_for_what_was_left() {
+        let folder = temporary();
+        let place = folder.path();
+        fs::create_dir(place.join(INSIDE)).unwrap();
+        fs::create_dir(place.join("state-1")).unwrap();
+        fs::write(place.join("state"), "state-1").unwrap();
+
+        let mut draft = DraftDir::begin(place).unwrap();
+        assert_eq!(names_in(place).unwrap().unwrap(), [INSIDE]);
+        draft.open().unwrap().begin(ClusterId(1), MemberId(2), "one").unwrap();
+        fs::create_dir(draft.path.join("state-7")).unwrap();
+        draft.finish().unwrap();
+        let mut names = names_in(place).unwrap().unwrap();
+        names.sort();
+        assert_eq!(names, ["identity", "state-7"]);
+
+        fs::create_dir(place.join(INSIDE)).unwrap();
+        assert!(matches!(DraftDir::begin(place), Err(DataDirError::NotFree { .. })));
+        assert!(place.join("state-7").exists());
     }
 
     /// A place that holds something is left alone.

@@ -24,13 +24,13 @@ pub(super) fn pair(
     files: &mut Files,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
     let certs = certificates(&pair.cert, files)?;
-    let key =
-        PrivateKeyDer::from_pem_slice(&files.read(&pair.key)?).map_err(|error| match error {
-            pem::Error::NoItemsFound => {
-                Error::content(&pair.key, "holds no private key in pem form")
-            }
-            error => Error::content(&pair.key, error),
-        })?;
+    let key = PrivateKeyDer::from_pem_slice(&files.read(&pair.key)?).map_err(|error| {
+        if matches!(error, pem::Error::NoItemsFound) {
+            Error::content(&pair.key, "holds no private key in pem form")
+        } else {
+            Error::content(&pair.key, error)
+        }
+    })?;
     if let Some(reason) = certs.first().and_then(|cert| out_of_date(cert, UnixTime::now())) {
         let (setting, file) = (pair.cert.setting, pair.cert.path.display());
         warn!(setting, %file, reason, "certificate is not valid at this time");

@@ -55,8 +55,8 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let cert = params.signed_by(&key, &self.issuer).unwrap();
         Pair {
-            cert: write(dir, &format!("{name}.crt"), &cert.pem()),
-            key: write(dir, &format!("{name}.key"), &key.serialize_pem()),
+            cert: write(dir, &format!("{name}.crt"), cert.pem()),
+            key: write(dir, &format!("{name}.key"), key.serialize_pem()),
         }
     }
 

@@ -11,8 +11,15 @@ use crate::{
 };
 
 /// The steps, and at which time each is the last.
-pub(crate) const PLACES: &[(&str, usize)] =
-    &[("restore-begun", 1), ("restore-stored", 1), ("restore-filled", 1), ("restore-moved", 1)];
+pub(crate) const PLACES: &[(&str, usize)] = &[
+    ("restore-begun", 1),
+    ("restore-stored", 1),
+    ("restore-filled", 1),
+    ("restore-half-moved", 2),
+    ("restore-moved", 1),
+];
+/// The step that only a restore into a directory comes by which is there.
+const INSIDE_ONLY: &str = "restore-half-moved";
 /// Steps of a start that a restore comes by as well.
 const SHARED: &[(&str, usize)] = &[
     ("dir-made", 1),
@@ -36,7 +43,7 @@ fn restoring(cluster: &mut Cluster, file: &Path) -> Command {
     command
 }
 
-async fn crash_at(place: &str, nth: usize) {
+async fn crash_at(place: &str, nth: usize, is_there: bool) {
     let mut cluster = Cluster::prepare(folder(), 1, Timing::Alone);
     cluster.member(0).fail_points(WHOLE_LOG);
     cluster.member(0).restart().await;
@@ -51,6 +58,9 @@ async fn crash_at(place: &str, nth: usize) {
     cluster.kill_all().await;
     let dir = cluster.member(0).data_dir().to_owned();
     std::fs::remove_dir_all(&dir).unwrap();
+    if is_there {
+        std::fs::create_dir(&dir).unwrap();
+    }
 
     let mut command = restoring(&mut cluster, &file);
     command.env("FAILPOINTS", end_at(place, nth, WHOLE_LOG)).kill_on_drop(true);
@@ -61,7 +71,11 @@ async fn crash_at(place: &str, nth: usize) {
     if place == "restore-moved" {
         assert!(dir.join("identity").exists());
     } else {
-        assert!(!dir.exists(), "{place}");
+        assert!(!dir.join("identity").exists() && dir.exists() == is_there, "{place}");
+        if place == INSIDE_ONLY {
+            let refused = cluster.member(0).refuses_to_start(&[]).await;
+            assert!(refused.stderr.contains("but no identity file"), "{refused:?}");
+        }
         finish(restoring(&mut cluster, &file)).await.ok();
     }
     cluster.member(0).restart().await;
@@ -75,7 +89,15 @@ async fn crash_at(place: &str, nth: usize) {
 /// A restore that is cut off anywhere leaves a whole directory or none, and can be repeated.
 #[tokio::test]
 async fn a_restore_may_end_anywhere() {
-    for (place, nth) in PLACES.iter().chain(SHARED) {
-        crash_at(place, *nth).await;
+    for (place, nth) in PLACES.iter().chain(SHARED).filter(|(place, _)| *place != INSIDE_ONLY) {
+        crash_at(place, *nth, false).await;
+    }
+}
+
+/// The same in a directory that is there, which may be a file system of its own.
+#[tokio::test]
+async fn a_restore_into_a_directory_may_end_anywhere() {
+    for (place, nth) in PLACES {
+        crash_at(place, *nth, true).await;
     }
 }
