@@ -100,7 +100,7 @@ where
             Err(refusal) => Box::pin(async {
                 let (head, body) = request.into_parts();
                 pass_over(&head.headers, body).await;
-                Ok(refusal.map(unguarded))
+                Ok((*refusal).map(unguarded))
             }),
         }
     }

@@ -48,17 +48,20 @@ impl Access {
 
     /// Looks at a request that is not gRPC, and makes its path that of today. Says who may read the
     /// answer, or is the answer.
-    pub(in crate::api) fn admit<B>(&self, request: &mut Request<B>) -> Result<Reader, Response> {
+    pub(in crate::api) fn admit<B>(
+        &self,
+        request: &mut Request<B>,
+    ) -> Result<Reader, Box<Response>> {
         let is_encrypted = request.extensions().get::<Encrypted>().is_some();
-        let Some(host) = host(request) else { return Err(no_host()) };
+        let Some(host) = host(request) else { return Err(Box::new(no_host())) };
         if !is_encrypted && !self.hosts.has(host) {
-            return Err(unrecognized(host));
+            return Err(Box::new(unrecognized(host)));
         }
         let reader = Reader(self.reader(request.headers()));
         if request.method() == Method::OPTIONS {
             let mut answer = StatusCode::OK.into_response();
             reader.mark(answer.headers_mut());
-            return Err(answer);
+            return Err(Box::new(answer));
         }
         if let Some(uri) = renamed(request.uri()) {
             *request.uri_mut() = uri;

@@ -253,9 +253,9 @@ fn sizes() -> Vec<Case> {
         "/v3/kv/range",
         format!(r#"{{"key":"Zm9v","nope":{}1{}}}"#, "[".repeat(500), "]".repeat(500)),
     ));
-    cases.push(Case::post(
-        "/v3/kv/range",
-        format!(r#"{{"key":"Zm9v","nope":{}1{}}}"#, "[".repeat(10_001), "]".repeat(10_001)),
-    ));
+    // It ends where it becomes too deep: etcd reads no further, and what it has not read has its
+    // connection fail.
+    let deep = format!(r#"{{"key":"Zm9v","nope":{}"#, "[".repeat(10_000));
+    cases.push(Case::post("/v3/kv/range", deep));
     cases
 }
