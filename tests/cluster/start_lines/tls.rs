@@ -45,7 +45,6 @@ async fn serves(home: &Home, url: &str, ca: &str, more: &[&str]) {
 
 /// The security guide's line: clients need certificates of an authority, and so do members.
 #[tokio::test]
-#[ignore = "needs tls on both listeners"]
 async fn certificates_guard_both_ports() {
     let home = Home::new();
     certificates(&home);
@@ -100,7 +99,6 @@ async fn certificates_guard_both_ports() {
 
 /// Certificates that members make for themselves, in the folder where etcd has them.
 #[tokio::test]
-#[ignore = "needs tls on both listeners"]
 async fn auto_tls_makes_certificates() {
     let home = Home::new();
     let ports = Ports::free();
