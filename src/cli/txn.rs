@@ -108,7 +108,6 @@ fn comparison(line: &str) -> Result<Compare, String> {
 }
 
 /// What is compared and with what; nothing when the value is no text of digits.
-#[expect(clippy::type_complexity, reason = "a value that is read in one place")]
 fn compared(target: &str, value: Bytes) -> Option<Result<(CompareTarget, TargetUnion), String>> {
     let number = || str::from_utf8(&value).ok()?.parse::<i64>().ok();
     Some(Ok(match target.trim() {

@@ -26,7 +26,7 @@ use tower::{BoxError, Service, ServiceExt, util::Oneshot};
 
 use super::phase::{Phase, Phases};
 use crate::{
-    api::{layers::Ending, slow},
+    api::{http::Encrypted, layers::Ending, slow},
     telemetry::Counter,
 };
 
@@ -72,6 +72,8 @@ pub(super) struct Caller<S> {
     pub(super) traffic: Traffic,
     /// Who has opened the connection, if it has an address.
     pub(super) remote: Option<SocketAddr>,
+    /// Whether nobody else can read or change what goes over it.
+    pub(super) is_encrypted: bool,
 }
 
 impl<S, B> HyperService<Request<Incoming>> for Caller<S>
@@ -97,6 +99,9 @@ where
         if !request.uri().path().starts_with("/etcdserverpb.") {
             let remote_addr = self.remote;
             request.extensions_mut().insert(TcpConnectInfo { local_addr: None, remote_addr });
+            if self.is_encrypted {
+                request.extensions_mut().insert(Encrypted);
+            }
         }
         let running = self
             .traffic

@@ -152,7 +152,7 @@ pub(super) async fn serve<K, S, B>(
     stream.send_at_once();
     if matches!(*door, Door::Plain) {
         let (receiving, sending) = stream.halves();
-        return talk(receiving, sending, remote, shared, phases).await;
+        return talk(receiving, sending, remote, false, shared, phases).await;
     }
     // On the heap, so that plain connections do not have to be as large.
     let entering = Box::pin(timeout(shared.profile.hello_within, door.enter(stream, remote)));
@@ -163,11 +163,11 @@ pub(super) async fn serve<K, S, B>(
     match entered {
         Ok(Some(Entered::Plain(stream))) => {
             let (receiving, sending) = stream.halves();
-            talk(receiving, sending, remote, shared, phases).await;
+            talk(receiving, sending, remote, false, shared, phases).await;
         }
         Ok(Some(Entered::Secured(stream))) => {
             let (receiving, sending): (AnyRead, AnyWrite) = split(stream);
-            Box::pin(talk(receiving, sending, remote, shared, phases)).await;
+            Box::pin(talk(receiving, sending, remote, true, shared, phases)).await;
         }
         Ok(None) => {}
         Err(_) => {
@@ -182,6 +182,7 @@ async fn talk<R, W, S, B>(
     receiving: R,
     sending: W,
     remote: Remote,
+    is_encrypted: bool,
     shared: Arc<Shared<S>>,
     mut phases: Phases,
 ) where
@@ -204,6 +205,7 @@ async fn talk<R, W, S, B>(
         panics: shared.metrics.panics.clone(),
         traffic: shared.profile.traffic,
         remote: remote.address(),
+        is_encrypted,
     };
     let (gather, sender) = gather::gather(sending);
     let stream = Metered {
@@ -221,8 +223,13 @@ async fn talk<R, W, S, B>(
     loop {
         select! {
             result = poll_fn(|context| poll_both(connection.as_mut(), &sender, context)) => {
-                if let Err(error) = result {
-                    debug!(%remote, error, "connection ended");
+                match result {
+                    Ok(()) => {
+                        // An end without a shutdown leaves what was written last.
+                        let parting = poll_fn(|context| sender.poll_finish(context));
+                        let _ = timeout(shared.profile.hello_within, parting).await;
+                    }
+                    Err(error) => debug!(%remote, error, "connection ended"),
                 }
                 return;
             }

@@ -66,6 +66,13 @@ impl<W: AsyncWrite + Unpin> Sender<W> {
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
+
+    /// Sends what is left of a connection that has ended.
+    pub(crate) fn poll_finish(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut gathered = lock(&self.0);
+        ready!(gathered.poll_drain(context))?;
+        gathered.poll_flush(context)
+    }
 }
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for Gather<W> {

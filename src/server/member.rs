@@ -92,20 +92,7 @@ impl Member {
         };
         let (dialer, on) = (encryption.dialer.clone(), peer_runtime.clone());
         let out = GrpcPeers::new(identity, dialer, on, store.clone(), peer_metrics);
-        let settings = Settings {
-            heartbeat: millis(config.heartbeat_interval),
-            election_timeout: millis(config.election_timeout),
-            request_bytes_max: config.max_request_bytes,
-            quota_backend_bytes: config.quota_backend_bytes,
-            strict_reconfig_check: config.strict_reconfig_check,
-            learners_max: config.max_learners,
-            compare_states_every: Some(config.corrupt_check_time)
-                .filter(|period| !period.is_zero())
-                .map(millis),
-            auto_compaction: auto_compaction(config.upkeep.auto_compaction),
-            slow_apply: Some(millis(config.upkeep.slow_apply)).filter(|limit| limit.0 > 0),
-            ..Settings::new(cluster, member, boot)
-        };
+        let settings = settings(config, Settings::new(cluster, member, boot));
         let (figures, clock) = (figures::of_node(&metrics), Arc::new(MonotonicClock::default()));
         let (node, threads) =
             node::start(settings, figures, clock, &opened, log.clone(), store, out.clone())
@@ -241,6 +228,24 @@ impl Member {
         let _ = timeout(PEERS_END_WITHIN, spawn_blocking(|| self.threads.join())).await;
         self.links.out.close();
         traces::end(self.spans).await;
+    }
+}
+
+/// What the node is told of the configuration.
+fn settings(config: &Config, of_member: Settings) -> Settings {
+    Settings {
+        heartbeat: millis(config.heartbeat_interval),
+        election_timeout: millis(config.election_timeout),
+        request_bytes_max: config.max_request_bytes,
+        quota_backend_bytes: config.quota_backend_bytes,
+        strict_reconfig_check: config.strict_reconfig_check,
+        learners_max: config.max_learners,
+        compare_states_every: Some(config.corrupt_check_time)
+            .filter(|period| !period.is_zero())
+            .map(millis),
+        auto_compaction: auto_compaction(config.upkeep.auto_compaction),
+        slow_apply: Some(millis(config.upkeep.slow_apply)).filter(|limit| limit.0 > 0),
+        ..of_member
     }
 }
 

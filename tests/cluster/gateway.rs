@@ -10,12 +10,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use self::http::{Answer, ask, open};
-use crate::harness::{Cluster, Timing, eventually, within};
-
-#[allow(dead_code, reason = "other tests use what this one does not")]
-#[path = "registry_http/http.rs"]
-mod http;
+use crate::{
+    harness::{Cluster, Timing, eventually, within},
+    registry_http::http::{Answer, ask, open},
+};
 
 /// How long things may take on a busy machine.
 const SOON: Duration = Duration::from_secs(30);

@@ -13,43 +13,43 @@ use crate::harness::within;
 
 /// A whole answer.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// By their names in small letters.
-    pub(super) headers: BTreeMap<String, String>,
-    pub(super) body: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub(super) fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         self.body.parse().unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// The JSON of an answer that must be a success.
     #[track_caller]
-    pub(super) fn ok(&self) -> Value {
+    pub(crate) fn ok(&self) -> Value {
         assert_eq!(self.status, 200, "{self:?}");
         assert_eq!(self.headers["content-type"], "application/json", "{self:?}");
         self.json()
     }
 
     /// The revision in the head.
-    pub(super) fn index(&self) -> i64 {
+    pub(crate) fn index(&self) -> i64 {
         self.headers["x-quorate-index"].parse().unwrap()
     }
 }
 
 /// An answer of which the head has come.
-pub(super) struct Coming {
-    pub(super) status: u16,
-    pub(super) headers: BTreeMap<String, String>,
+pub(crate) struct Coming {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
     connection: BufReader<TcpStream>,
     is_chunked: bool,
     buffered: Vec<u8>,
 }
 
 /// Sends a request, and waits for the whole answer.
-pub(super) async fn ask(
+pub(crate) async fn ask(
     authority: &str,
     method: &str,
     path: &str,
@@ -73,7 +73,7 @@ pub(super) async fn ask(
 }
 
 /// Sends a request, and waits for the head of the answer.
-pub(super) async fn open(
+pub(crate) async fn open(
     authority: &str,
     method: &str,
     path: &str,
@@ -103,7 +103,7 @@ pub(super) async fn open(
 
 impl Coming {
     /// The next line of JSON; none when the answer is over.
-    pub(super) async fn json(&mut self) -> Option<Value> {
+    pub(crate) async fn json(&mut self) -> Option<Value> {
         let next = async {
             loop {
                 if let Some(end) = self.buffered.iter().position(|byte| *byte == b'\n') {

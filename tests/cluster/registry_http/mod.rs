@@ -3,7 +3,7 @@
 
 mod blocking;
 mod grpc;
-mod http;
+pub(crate) mod http;
 mod prometheus;
 mod reflection;
 mod routes;

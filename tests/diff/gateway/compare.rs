@@ -8,6 +8,7 @@
 //!   seconds that a lease has left.
 //! - A space in the texts of Go's `protojson`, which it makes another one in every second build, so that
 //!   nobody depends on the texts.
+//! - The order of the checks of health, and how large a request is that is too large.
 //! - Which method is allowed, where another one is refused with 501: we say it.
 //! - The content type of `/health`, and our own field in `/version`: see `docs/differences.md`.
 
@@ -65,7 +66,13 @@ impl Seen {
         // Lines of JSON, or one text.
         let lines: Option<Vec<Value>> =
             body.lines().map(|line| serde_json::from_str(line).ok()).collect();
-        let lines = lines.unwrap_or_else(|| vec![Value::String(body.to_owned())]);
+        let text = || {
+            // Checks are listed in any order.
+            let mut lines: Vec<&str> = body.lines().collect();
+            lines.sort_unstable();
+            vec![json!(lines)]
+        };
+        let lines = lines.unwrap_or_else(text);
         Self::of_lines(path, status, headers, lines)
     }
 
@@ -121,7 +128,10 @@ fn mask_fields(fields: &mut Map<String, Value>) {
         {
             *value = json!(granted);
         } else if name == "message" {
-            *value = json!(value.as_str().unwrap_or_default().replace('\u{a0}', " "));
+            let text = value.as_str().unwrap_or_default().replace('\u{a0}', " ");
+            // We say how large the JSON is where it is too large to be looked at.
+            let text = text.split(" larger than max (").next().unwrap_or_default();
+            *value = json!(text);
         } else {
             mask(value);
         }

@@ -233,9 +233,7 @@ fn enums() -> Vec<Case> {
 
 fn texts() -> Vec<Case> {
     let mut cases = Vec::new();
-    for value in
-        ["[]", "null", "[1]", "[null]", "\"http://a:1\"", "{}", "[\"nope\"]", "[\"\"]", "[[\"a\"]]"]
-    {
+    for value in ["[1]", "[null]", "\"http://a:1\"", "{}", "[[\"a\"]]"] {
         cases.push(Case::post(
             "/v3/cluster/member/update",
             format!(r#"{{"ID":"7","peerURLs":{value}}}"#),

@@ -225,7 +225,7 @@ impl Scanner {
         self.state = match byte {
             b'{' | b'[' => {
                 if self.open.len() >= DEPTH_MAX {
-                    return Err(Problem("exceeded max depth".to_owned()));
+                    return Err(wrong(byte, "exceeded max depth"));
                 }
                 self.open.push(byte == b'[');
                 if byte == b'[' { State::ValueOrEnd } else { State::NameOrEnd }
@@ -418,6 +418,9 @@ mod tests {
             assert_eq!(split(text, 1), (Vec::new(), Some(complaint.to_owned())), "{text}");
         }
         let deep = "[".repeat(DEPTH_MAX + 1);
-        assert_eq!(split(&deep, 100).1.as_deref(), Some("exceeded max depth"));
+        assert_eq!(
+            split(&deep, 100).1.as_deref(),
+            Some("invalid character '[' exceeded max depth")
+        );
     }
 }
