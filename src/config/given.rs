@@ -15,7 +15,7 @@ use super::{
 /// A setting, its value, and where that came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Given {
-    /// A name of [`settings`](super::settings).
+    /// A name of [`settings`](super::settings()).
     pub setting: String,
     /// Its value as a text.
     pub value: String,

@@ -6,7 +6,7 @@
 //! the next connection on, without a restart. What cannot be used is told once, and the last that could
 //! be stays in force. Sessions are never taken up again, since that would pass by the checks.
 //!
-//! [`self_signed`] makes a certificate for whoever has none.
+//! [`self_signed()`] makes a certificate for whoever has none.
 //!
 //! Absent: what a certificate allows its owner to do; listening, deadlines, addresses.
 
