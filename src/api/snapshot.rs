@@ -6,13 +6,7 @@
 
 use std::{ops::ControlFlow, sync::Arc, thread, time::Duration};
 
-use prometheus_client::{
-    metrics::{
-        counter::Counter,
-        histogram::{Histogram, exponential_buckets},
-    },
-    registry::Registry,
-};
+use prometheus_client::{metrics::counter::Counter, registry::Registry};
 use tokio::{
     runtime::Handle as RuntimeHandle,
     sync::{Semaphore, mpsc},
@@ -52,7 +46,6 @@ pub(super) struct Snapshots {
 /// What became of them.
 #[derive(Clone, Debug)]
 struct Figures {
-    seconds: Histogram,
     sent_bytes: Counter,
 }
 
@@ -87,7 +80,8 @@ impl Snapshots {
             if let Err(error) = sending.run(&node) {
                 sending.client.refuse(status::of_node(error));
             }
-            sending.client.figures.seconds.observe(begun.elapsed().as_secs_f64());
+            let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            node.figures().checkpoints.observe(took);
             drop(place);
         });
         Ok(ReceiverStream::new(pieces))
@@ -96,17 +90,10 @@ impl Snapshots {
 
 impl Figures {
     fn new() -> Self {
-        // etcd's buckets: 10 ms to eleven minutes.
-        let seconds = Histogram::new(exponential_buckets(0.01, 2.0, 17));
-        Self { seconds, sent_bytes: Counter::default() }
+        Self { sent_bytes: Counter::default() }
     }
 
     fn register(&self, registry: &mut Registry) {
-        registry.register(
-            "etcd_disk_backend_snapshot_duration_seconds",
-            "Snapshots sent to clients",
-            self.seconds.clone(),
-        );
         registry.register(
             "quorate_backup_sent_bytes",
             "Bytes of snapshots sent to clients",

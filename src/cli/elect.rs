@@ -11,7 +11,7 @@ use super::{
     client::RESPONSE_BYTES_MAX,
     error::Exit,
     print::{Pairs, Printer},
-    session::{Session, asked_to_end, wait_for},
+    session::{Ending, Session, wait_for},
 };
 use crate::proto::{
     etcdserverpb::{RangeRequest, RangeResponse, kv_client::KvClient},
@@ -42,20 +42,21 @@ pub(super) async fn run(
     client: &Client,
     printer: &mut Printer,
 ) -> Result<(), Error> {
+    let mut ending = Ending::new()?;
     let usage = |reason| Err(Error::new(Exit::Usage, reason));
     let name = bytes_of(&args.name);
     match (args.proposal, args.listen) {
         (None, false) => usage("no proposal argument but -l not set"),
         (Some(_), true) => usage("proposal given but -l is set"),
         (None, true) => select! {
-            asked = asked_to_end() => asked,
+            () = ending.asked() => Ok(()),
             followed = observe(&name, client, printer) => followed,
         },
         (Some(proposal), false) => {
             let (session, value) = (Session::open(client, TTL).await?, bytes_of(&proposal));
             let result = select! {
                 _ = session.lost(client) => Err(Error::failed("elect: session expired")),
-                done = stand(&name, &value, session.lease, client, printer) => done,
+                done = stand(&name, &value, &session, &mut ending, client, printer) => done,
             };
             session.close(client).await;
             result
@@ -70,18 +71,18 @@ fn bytes_of(text: &OsString) -> Bytes {
 async fn stand(
     name: &Bytes,
     value: &Bytes,
-    lease: i64,
+    session: &Session,
+    ending: &mut Ending,
     client: &Client,
     printer: &mut Printer,
 ) -> Result<(), Error> {
-    let request = CampaignRequest { name: name.clone(), lease, value: value.clone() };
+    let request =
+        CampaignRequest { name: name.clone(), lease: session.lease, value: value.clone() };
     let campaign = async |channel| ElectionClient::new(channel).campaign(request.clone()).await;
+    let mut attempt = 0;
     let leader = select! {
-        asked = asked_to_end() => {
-            asked?;
-            return Err(Error::failed("context canceled"));
-        }
-        elected = wait_for(client, campaign) => elected?.leader.unwrap_or_default(),
+        () = ending.asked() => return Err(Error::failed("context canceled")),
+        elected = wait_for(client, &mut attempt, campaign) => elected?.leader.unwrap_or_default(),
     };
     let request = RangeRequest { key: leader.key.clone(), ..RangeRequest::default() };
     let call = async |channel| {
@@ -89,7 +90,7 @@ async fn stand(
         kv.range(request.clone()).await
     };
     printer.show(&Pairs(client.read(call).await?.into_inner()))?;
-    asked_to_end().await?;
+    ending.asked().await;
     let request = ResignRequest { leader: Some(leader) };
     let call = async |channel| ElectionClient::new(channel).resign(request.clone()).await;
     client.write(call).await.map(drop)
@@ -97,11 +98,11 @@ async fn stand(
 
 /// Shows who is elected, over the loss of any one endpoint. One that was shown is not shown again.
 async fn observe(name: &Bytes, client: &Client, printer: &mut Printer) -> Result<(), Error> {
-    let mut shown = 0;
+    let (mut shown, mut attempt) = (0, 0);
     loop {
         let request = LeaderRequest { name: name.clone() };
         let call = async |channel| ElectionClient::new(channel).observe(request.clone()).await;
-        let mut leaders = wait_for(client, call).await?;
+        let mut leaders = wait_for(client, &mut attempt, call).await?;
         while let Ok(Some(leader)) = leaders.message().await {
             let Some(pair) = leader.kv.filter(|pair| pair.mod_revision > shown) else { continue };
             shown = pair.mod_revision;

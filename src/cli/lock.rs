@@ -11,7 +11,7 @@ use super::{
     client::RESPONSE_BYTES_MAX,
     print::{Pairs, Printer},
     service::exit_code,
-    session::{Session, asked_to_end, wait_for},
+    session::{Ending, Session, wait_for},
 };
 use crate::proto::{
     etcdserverpb::{RangeRequest, kv_client::KvClient},
@@ -22,7 +22,7 @@ use crate::proto::{
 pub(super) struct LockArgs {
     /// Name of the lock
     name: OsString,
-    /// A program that is run while the lock is held, with its arguments
+    /// A program that is run while the lock is held, with its arguments; it is killed when the lock is lost
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
     /// Seconds after which the lock of a process that is gone is free
@@ -36,10 +36,11 @@ pub(super) async fn run(
     client: &Client,
     printer: &mut Printer,
 ) -> Result<ExitCode, Error> {
+    let mut ending = Ending::new()?;
     let session = Session::open(client, args.ttl).await?;
     let result = select! {
         lost = session.lost(client) => Err(lost),
-        held = hold(&args, session.lease, client, printer) => held,
+        held = hold(&args, session.lease, &mut ending, client, printer) => held,
     };
     session.close(client).await;
     result
@@ -48,6 +49,7 @@ pub(super) async fn run(
 async fn hold(
     args: &LockArgs,
     lease: i64,
+    ending: &mut Ending,
     client: &Client,
     printer: &mut Printer,
 ) -> Result<ExitCode, Error> {
@@ -55,12 +57,10 @@ async fn hold(
     let lock = async |channel| {
         LockClient::new(channel).lock(LockRequest { name: name.clone(), lease }).await
     };
+    let mut attempt = 0;
     let locked = select! {
-        asked = asked_to_end() => {
-            asked?;
-            return Err(Error::failed("context canceled"));
-        }
-        locked = wait_for(client, lock) => locked?,
+        () = ending.asked() => return Err(Error::failed("context canceled")),
+        locked = wait_for(client, &mut attempt, lock) => locked?,
     };
     let code = match args.command.split_first() {
         Some((program, arguments)) => {
@@ -68,6 +68,8 @@ async fn hold(
             let mut command = Command::new(program);
             command
                 .args(arguments)
+                // Without the lock it must not go on.
+                .kill_on_drop(true)
                 .env("ETCD_LOCK_KEY", String::from_utf8_lossy(&locked.key).as_ref())
                 .env("ETCD_LOCK_REV", revision.to_string());
             exit_code(command.status().await?)
@@ -83,7 +85,7 @@ async fn hold(
                 return Err(Error::failed("lock lost on init"));
             }
             printer.show(&Pairs(pair))?;
-            asked_to_end().await?;
+            ending.asked().await;
             ExitCode::SUCCESS
         }
     };

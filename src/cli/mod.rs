@@ -53,6 +53,7 @@ const API_VERSION: &str = "3.7";
 
 #[derive(Parser)]
 #[command(name = "quorate", version, about, max_term_width = 100, infer_subcommands = true)]
+#[command(args_override_self = true)]
 #[command(about = "A coordination store that speaks the etcd v3 API")]
 struct CommandLine {
     #[command(flatten)]

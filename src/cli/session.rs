@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::{
     select,
-    signal::unix::{SignalKind, signal},
-    time::{sleep, timeout},
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tonic::{Response, Status, transport::Channel};
 
@@ -22,6 +22,8 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// A lease that was granted for this process.
 pub(super) struct Session {
     pub(super) lease: i64,
+    /// When it was asked for.
+    since: Instant,
     ttl: Duration,
 }
 
@@ -30,22 +32,34 @@ impl Session {
     pub(super) async fn open(client: &Client, seconds: i64) -> Result<Self, Error> {
         let request = LeaseGrantRequest { ttl: seconds, id: 0 };
         let call = async |channel| LeaseClient::new(channel).lease_grant(request).await;
+        let since = Instant::now();
         let granted = client.write(call).await?.into_inner();
         let ttl = Duration::from_secs(u64::try_from(granted.ttl).unwrap_or(1).max(1));
-        Ok(Self { lease: granted.id, ttl })
+        Ok(Self { lease: granted.id, since, ttl })
     }
 
-    /// Renews the lease, at any endpoint, until it is lost; then it tells that.
+    /// Renews the lease, at any endpoint, until it is lost; then it tells that, a little before others may
+    /// have what stands on it. Endpoints that cannot be reached meanwhile are no loss.
     pub(super) async fn lost(&self, client: &Client) -> Error {
-        let (mut endpoint, mut ttl) = (0, self.ttl);
+        let (mut endpoint, mut since, mut ttl) = (0, self.since, self.ttl);
         loop {
-            sleep(ttl / 3).await;
-            let left = ttl * 2 / 3;
-            match timeout(left, renew_anywhere(self.lease, client, &mut endpoint)).await {
-                Ok(Ok(renewed)) if renewed.ttl > 0 => {
+            sleep_until(since + ttl / 3).await;
+            let ends = since + ttl - ttl / 20;
+            let renewal = loop {
+                let asked = Instant::now();
+                match timeout_at(ends, renew_anywhere(self.lease, client, &mut endpoint)).await {
+                    Ok(Ok(renewed)) => break Some((asked, renewed)),
+                    Ok(Err(_)) if asked + RETRY_PAUSE < ends => sleep(RETRY_PAUSE).await,
+                    Ok(Err(_)) | Err(_) => break None,
+                }
+            };
+            match renewal {
+                Some((asked, renewed)) if renewed.ttl > 0 => {
+                    // As of when it was asked for: the cluster may have counted from then on.
+                    since = asked;
                     ttl = Duration::from_secs(u64::try_from(renewed.ttl).unwrap_or(1));
                 }
-                Ok(_) | Err(_) => return Error::failed("session expired"),
+                Some(_) | None => return Error::failed("session expired"),
             }
         }
     }
@@ -61,33 +75,49 @@ impl Session {
 
 /// Makes a call that may be answered late, and that is made anew at another endpoint when one is lost:
 /// what it began hangs on a lease.
+///
+/// `attempt` goes on with the next call of the same kind: only the very first one gives up when nobody can
+/// be reached.
 pub(super) async fn wait_for<T>(
     client: &Client,
+    attempt: &mut usize,
     call: impl AsyncFn(Channel) -> Result<Response<T>, Status>,
 ) -> Result<T, Error> {
-    let mut attempt: usize = 0;
     loop {
-        match client.connect(attempt).await {
+        match client.connect(*attempt).await {
             Ok(channel) => match call(channel).await {
-                Ok(answer) => return Ok(answer.into_inner()),
+                Ok(answer) => {
+                    *attempt = attempt.wrapping_add(1);
+                    return Ok(answer.into_inner());
+                }
                 Err(status) if is_transient(&status) => {}
                 Err(status) => return Err(status.into()),
             },
-            Err(error) if attempt == 0 => return Err(error),
+            Err(error) if *attempt == 0 => return Err(error),
             Err(_) => {}
         }
-        attempt = attempt.wrapping_add(1);
+        *attempt = attempt.wrapping_add(1).max(1);
         sleep(RETRY_PAUSE).await;
     }
 }
 
-/// Waits until this process is asked to end.
-pub(super) async fn asked_to_end() -> Result<(), Error> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// What asks this process to end: once made, signals wait here until they are looked at.
+pub(super) struct Ending {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Ending {
+    pub(super) fn new() -> Result<Self, Error> {
+        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+        Ok(Self { interrupt: signal(interrupt)?, terminate: signal(terminate)? })
     }
-    Ok(())
+
+    /// Waits until it is asked to end.
+    pub(super) async fn asked(&mut self) {
+        select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }

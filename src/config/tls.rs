@@ -73,6 +73,13 @@ impl TlsSide {
         self.cert_file.is_some() || self.key_file.is_some()
     }
 
+    /// Whether certificates are to be looked at more closely than for who has signed them.
+    fn restricts(&self) -> bool {
+        self.crl_file.is_some()
+            || !self.allowed_cns.is_empty()
+            || !self.allowed_hostnames.is_empty()
+    }
+
     /// Whether callers must show a certificate.
     #[must_use]
     pub fn demands_certificate(&self) -> bool {
@@ -391,6 +398,12 @@ pub fn notices(config: &Config) -> Vec<String> {
     for (prefix, side, urls) in
         [("", &config.tls.client, clients), ("peer-", &config.tls.peer, peers)]
     {
+        if side.restricts() && !side.demands_certificate() {
+            notices.push(format!(
+                "whoever connects is asked for no certificate, so none is looked at for its name or for \
+                 being revoked: {prefix}trusted-ca-file or {prefix}client-cert-auth is to be set"
+            ));
+        }
         if side.auto_tls && side.names_files() {
             notices.push(format!("{prefix}auto-tls is ignored, since {prefix}cert-file is set"));
         }

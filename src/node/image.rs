@@ -1,6 +1,12 @@
 //! The state of a member as one moment left it, for somebody who takes long to read it.
 
-use crate::node::{Error, Handle, ports::OwnedView};
+use std::sync::Arc;
+
+use super::sentry::Sentry;
+use crate::{
+    node::{Error, Handle, Stop, ports::OwnedView},
+    types::Index,
+};
 
 impl Handle {
     /// The state as of the last applied batch, with all of its history, however long it is kept.
@@ -8,8 +14,21 @@ impl Handle {
     ///
     /// # Errors
     ///
-    /// A fault of the disk, or no leader when no state has come yet.
+    /// No leader when no state has come yet, or why no copy could be made. A disk without room for one
+    /// is no reason for the member to stop; one that is damaged is.
     pub fn frozen_view(&self) -> Result<OwnedView, Error> {
-        self.guarded(|store| store.frozen_view())
+        let shared = self.shared();
+        if let Some(Stop::Fault(fault)) = &*shared.why_stopped() {
+            return Err(fault.clone().into());
+        }
+        if shared.applied() == Index(0) {
+            return Err(Error::NoLeader);
+        }
+        let view = shared.store.frozen_view().inspect_err(|fault| {
+            if fault.is_damage() {
+                self.stop_for(fault);
+            }
+        })?;
+        Ok(Box::new(Sentry::new(view, Arc::clone(shared))))
     }
 }

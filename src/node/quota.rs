@@ -217,6 +217,13 @@ impl Shared {
                 tracing::info!(free_bytes = space.free, "the disk has room again");
                 self.change_alarm(false)
             }
+            Room::Enough
+                if !alarmed && self.quota.roomy_looks.load(Ordering::Relaxed) >= ROOMY_LOOKS =>
+            {
+                // What was to be raised never was: an alarm to come is somebody else's.
+                self.quota.for_disk.store(false, Ordering::Relaxed);
+                None
+            }
             Room::Some | Room::Enough => None,
         })
     }
@@ -234,6 +241,8 @@ impl Shared {
         }
         if self.quota.limit == Limit::Disk {
             self.quota.for_disk.store(true, Ordering::Relaxed);
+            // Raised by an estimate it must not go by the look that was made before.
+            self.quota.roomy_looks.store(0, Ordering::Relaxed);
         }
         self.change_alarm(true)
     }

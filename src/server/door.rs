@@ -10,8 +10,10 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split},
     net::{TcpStream, UnixStream, tcp},
@@ -21,6 +23,8 @@ use tracing::{debug, warn};
 use super::{bind::Speech, sans};
 use crate::tls::{Acceptor, Duplex, PeerNames, Refused};
 
+/// A connection that is silent for so long is asked by the system whether its other end is there.
+const SILENCE: Duration = Duration::from_secs(60);
 /// The byte with which a TLS handshake begins.
 const HANDSHAKE: u8 = 0x16;
 
@@ -72,6 +76,9 @@ impl Socket for TcpStream {
     fn send_at_once(&self) {
         // A socket that refuses is on its way out.
         let _ = self.set_nodelay(true);
+        // HTTP/1.1 has no pings, and who lost power says nothing.
+        let alive = TcpKeepalive::new().with_time(SILENCE).with_interval(SILENCE / 3);
+        let _ = SockRef::from(self).set_tcp_keepalive(&alive);
     }
 
     async fn first_byte(&self) -> io::Result<Option<u8>> {

@@ -158,7 +158,7 @@ fn durations(registry: &mut Registry, node: &Handle, log: &Log) {
         ),
         (
             "etcd_disk_backend_snapshot_duration_seconds",
-            "Time in which a checkpoint was made",
+            "Time in which a checkpoint was made, or a snapshot sent to a client",
             MICROS_PER_SECOND,
             &figures.checkpoints,
         ),

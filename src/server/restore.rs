@@ -16,7 +16,8 @@ use crate::{
     backup::{self, HashCheck, Head, Reader},
     config::Config,
     node::{fail_points, ports::StateStore},
-    state::{Writes, image::Founding},
+    raft::Position,
+    state::{Writes, image::Founding, meta},
     storage::{DataDirError, DraftDir, Store, StoreOptions},
     types::{ClusterId, Fault, MemberId, Revision},
 };
@@ -111,6 +112,11 @@ pub fn restore(restoration: &Restoration) -> Result<Restored, RestoreError> {
     store.commit(writes)?;
     store.commit(last)?;
     store.flush()?;
+    // A flush puts off what a full disk has no room for, and here no log would make up for it.
+    let (index, term) = meta::applied(&*store.view()?)?;
+    if store.flushed()? != (Position { index, term }) {
+        return Err(Fault::new("the disk is full: the state is not stored").into());
+    }
     fail_points::pass("restore-stored")?;
     drop(store);
     // The directory is let go of with all that was opened in it.

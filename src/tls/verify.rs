@@ -217,8 +217,9 @@ fn permits(allowed: &Allowed, cert: &CertificateDer<'_>) -> Result<(), TlsError>
     let permitted = match allowed {
         Allowed::Anybody => true,
         Allowed::CommonNames(names) => parsed(cert).is_some_and(|cert| {
-            let mut found = cert.subject().iter_common_name().filter_map(|cn| cn.as_str().ok());
-            found.any(|cn| names.iter().any(|name| name == cn))
+            // The last one, as for Go: a certificate has one name, whatever else its subject lists.
+            let found = cert.subject().iter_common_name().last().and_then(|cn| cn.as_str().ok());
+            found.is_some_and(|cn| names.iter().any(|name| name == cn))
         }),
         Allowed::Hostnames(names) => {
             let cert = ParsedCertificate::try_from(cert)?;

@@ -2,7 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
-use tokio::{io::AsyncWriteExt, process::Command};
+use tokio::{io::AsyncWriteExt, process::Command, time::sleep};
 
 use crate::harness::{Cluster, Port, eventually, quorate, within};
 
@@ -95,6 +95,44 @@ async fn a_lease_is_granted_renewed_shown_and_revoked() {
     );
     let ended = run(&format!("lease keep-alive {id}")).await;
     assert_eq!(ended, format!("lease {id} expired or revoked.\n"));
+}
+
+/// A program runs while the lock is held, knows its key, and decides the code; then the lock is free.
+#[tokio::test]
+async fn a_lock_is_held_while_a_program_runs() {
+    let cluster = Cluster::start(3).await;
+
+    let script = "echo key $ETCD_LOCK_KEY at $ETCD_LOCK_REV; exit 7";
+    let run = cluster.quorate(&["lock", "l", "--", "sh", "-c", script]).await;
+
+    assert_eq!(run.code, Some(7), "{run:?}");
+    assert!(run.stdout.starts_with("key l/"), "{run:?}");
+    let left = cluster.quorate(&["get", "l/", "--prefix", "--keys-only"]).await;
+    assert_eq!(left.ok(), "");
+}
+
+/// A lock outlives the restart of the only member it can reach; it goes when its holder is told to stop.
+#[tokio::test]
+async fn a_lock_is_kept_over_the_restart_of_a_member() {
+    let mut cluster = Cluster::start(1).await;
+    let mut command = quorate();
+    command.args(["lock", "l", "--ttl", "6", "--endpoints", &cluster.endpoints()]);
+    let lock = cluster.follow(command, "lock");
+    lock.line(SOON, |line| line.starts_with("l/")).await;
+    cluster.member(0).kill();
+    cluster.member(0).ended().await;
+    // Renewals are due every two seconds.
+    sleep(Duration::from_secs(3)).await;
+    cluster.member(0).restart().await;
+    let listed = async || cluster.quorate(&["get", "l/", "--prefix", "--keys-only"]).await.ok();
+    // Longer than it lives without one.
+    sleep(Duration::from_secs(8)).await;
+    assert!(listed().await.starts_with("l/"), "{}", lock.output());
+
+    let pid = lock.child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+
+    eventually("the lock to be free", SOON, async || listed().await.is_empty().then_some(())).await;
 }
 
 /// Members and endpoints, a line each.

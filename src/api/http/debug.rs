@@ -14,7 +14,8 @@ use crate::telemetry::Metrics;
 /// What is told. Every method is answered, as in etcd.
 pub(super) async fn vars<V: Vitals>(State(pages): State<Arc<Pages<V>>>) -> Response {
     let page = json!({
-        "cmdline": env::args().collect::<Vec<_>>(),
+        // The program alone: words behind it may hold secrets, and anybody may ask.
+        "cmdline": env::args_os().take(1).map(|it| it.to_string_lossy().into_owned()).collect::<Vec<_>>(),
         "file_descriptor_limit": Metrics::open_fds_max().unwrap_or(0),
         "memstats": memory(&fs::read_to_string("/proc/self/status").unwrap_or_default()),
         "raft.status": pages.vitals.raft(),

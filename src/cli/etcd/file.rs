@@ -129,6 +129,14 @@ impl Reader<'_> {
             let renamed = block.renamed.iter().find(|(name, _)| *name == key);
             let flag = renamed
                 .map_or_else(|| format!("{}{key}", block.prefix), |(_, it)| (*it).to_owned());
+            if block.key == "client-transport-security" && key == "allowed-cn" && !value.is_null() {
+                // To pass over it would let everybody in.
+                return Err(format!(
+                    "{}: {shown}: clients are not admitted by the common names of their certificates; \
+                     allowed-hostname can be used",
+                    self.source
+                ));
+            }
             if block.key == "discovery-config" && value.is_mapping() {
                 // Certificates and users stand one level deeper still; alone they do nothing.
                 self.read.unknown.push(shown);

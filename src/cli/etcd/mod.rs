@@ -181,7 +181,7 @@ fn run(words: &[String], mut start: Start, environment: &[(String, String)]) -> 
         tracing::warn!(error = %error, "failed to verify flags");
         return ExitCode::from(1);
     }
-    tracing::info!(args = words.join(" "), "Running: ");
+    tracing::info!(args = without_secrets(words).join(" "), "Running: ");
     tell(&start);
     let result = data_dir::check(&config.data_dir)
         .and_then(|()| serve::run_member(config, environment).map_err(|error| error.to_string()));
@@ -197,6 +197,32 @@ fn run(words: &[String], mut start: Start, environment: &[(String, String)]) -> 
 /// A member of a test ends with it; for etcd that is nobody's flag.
 const EXIT_WITH_PARENT: &str = "QUORATE_EXIT_WITH_PARENT";
 
+/// What stands in place of a secret.
+const MASK: &str = "***";
+/// Flags whose values nobody is to read in a log. A user may come with a password.
+const SECRET_FLAGS: [&str; 2] = ["discovery-password", "discovery-user"];
+
+/// The words of a command line, with secrets masked in both forms that a flag may have.
+fn without_secrets(words: &[String]) -> Vec<String> {
+    let mut is_next = false;
+    let mut mask = |word: &String| {
+        if std::mem::take(&mut is_next) {
+            return MASK.to_owned();
+        }
+        let flag = word.strip_prefix("--").or_else(|| word.strip_prefix('-'));
+        match flag.map(|flag| flag.split_once('=').map_or((flag, false), |(flag, _)| (flag, true)))
+        {
+            Some((flag, true)) if SECRET_FLAGS.contains(&flag) => format!("--{flag}={MASK}"),
+            Some((flag, false)) => {
+                is_next = SECRET_FLAGS.contains(&flag);
+                word.clone()
+            }
+            Some(_) | None => word.clone(),
+        }
+    };
+    words.iter().map(|word| mask(word)).collect()
+}
+
 /// Says in the log what is worth knowing about the settings.
 fn tell(start: &Start) {
     if let Some(path) = &start.file {
@@ -210,7 +236,9 @@ fn tell(start: &Start) {
         }
     } else {
         for (name, value) in &start.used {
-            let value = if name == "ETCD_DISCOVERY_PASSWORD" { "***" } else { value };
+            let secret =
+                ["ETCD_DISCOVERY_PASSWORD", "ETCD_DISCOVERY_USER"].contains(&name.as_str());
+            let value = if secret { MASK } else { value };
             tracing::info!(
                 { "variable-name" = name, "variable-value" = value },
                 "recognized and used environment variable"

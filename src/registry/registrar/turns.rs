@@ -29,7 +29,8 @@ pub(super) struct Turns(Arc<Mutex<BTreeMap<Name, Arc<Gate<()>>>>>);
 pub(super) struct Turn {
     turns: Turns,
     session: Name,
-    gate: Arc<Gate<()>>,
+    /// There until it is dropped.
+    gate: Option<Arc<Gate<()>>>,
     /// None when it did not come in time.
     guard: Option<OwnedMutexGuard<()>>,
 }
@@ -43,8 +44,10 @@ impl Turns {
     async fn take_within(&self, session: &Name, patience: Duration) -> Turn {
         let gate = Arc::clone(self.lock().entry(session.clone()).or_default());
         // From here on it is cleaned up after, also if the wait is given up.
-        let mut turn = Turn { turns: self.clone(), session: session.clone(), gate, guard: None };
-        turn.guard = timeout(patience, Arc::clone(&turn.gate).lock_owned()).await.ok();
+        let waiting = Arc::clone(&gate);
+        let (turns, session) = (self.clone(), session.clone());
+        let mut turn = Turn { turns, session, gate: Some(gate), guard: None };
+        turn.guard = timeout(patience, waiting.lock_owned()).await.ok();
         turn
     }
 
@@ -58,8 +61,9 @@ impl Drop for Turn {
     fn drop(&mut self) {
         self.guard = None;
         let mut turns = self.turns.lock();
-        // Ours and that of the map: nobody else has one or waits.
-        if Arc::strong_count(&self.gate) == 2 {
+        // Under the lock, so that of several that go at once the last one sees that it is.
+        self.gate = None;
+        if turns.get(&self.session).is_some_and(|gate| Arc::strong_count(gate) == 1) {
             turns.remove(&self.session);
         }
     }

@@ -67,7 +67,10 @@ impl Checkpoints {
             .and_then(|maker| maker.create_checkpoint(&path))
             .map_err(|error| database.fault("make a checkpoint", &error))?;
         fail_points::pass("checkpoint-made")?;
-        let (applied, conf) = database::applied_in(&path)?;
+        let (applied, conf) = database::applied_in(&path).inspect_err(|_| {
+            // What is left of it goes at the next start.
+            let _ = files::remove_dir(&path);
+        })?;
         Ok((Checkpoint { id, applied }, conf))
     }
 

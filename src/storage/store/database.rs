@@ -142,7 +142,10 @@ impl Database {
         let families = Family::ALL.map(|family| handle(&self.db, family));
         match self.db.flush_cfs_opt(&families.each_ref().map(|family| *family), &options) {
             // What is not flushed is in the log.
-            Err(error) if self.starved.waits_after(&error) => return Ok(()),
+            Err(error) if self.starved.waits_after(&error) => {
+                self.lock_dropped().extend(dropped);
+                return Ok(());
+            }
             flushed => flushed.map_err(|error| self.fault("flush", &error))?,
         }
         fail_points::pass("flushed")?;

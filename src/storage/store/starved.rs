@@ -35,6 +35,8 @@ impl Starved {
         if !is_no_space(error) {
             return false;
         }
+        // The next look at the engine finds its errors, maybe when there is room again.
+        self.was_short.store(true, Ordering::Relaxed);
         if !self.is_full.swap(true, Ordering::Relaxed) {
             tracing::error!(%error, "the disk is full: what is to be stored waits for room");
         }

@@ -11,9 +11,19 @@ const SOON: Duration = Duration::from_secs(30);
 const NEW: &str = "http://127.0.0.1:17";
 const OTHER: &str = "http://127.0.0.1:18";
 
-/// `text` with every id of a member, which stands for itself in a new place each time, masked.
+/// `text` with every id of a member, which stands for itself in a new place each time, masked; and the
+/// members of a cluster, which are told in the order of their ids, in the order of their names.
 fn masked(text: &str, id: u64) -> String {
-    text.replace(&format!("{id:16x}"), "<id>").replace(&format!("{id:x}"), "<id>")
+    let text = text.replace(&format!("{id:16x}"), "<id>").replace(&format!("{id:x}"), "<id>");
+    let line = |line: &str| {
+        let Some(list) = line.strip_prefix("ETCD_INITIAL_CLUSTER=\"") else {
+            return line.to_owned();
+        };
+        let mut members: Vec<&str> = list.trim_end_matches('"').split(',').collect();
+        members.sort_unstable();
+        format!("ETCD_INITIAL_CLUSTER=\"{}\"", members.join(","))
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What is said of a change, byte for byte as etcdctl says it.

@@ -162,7 +162,7 @@ async fn an_environment_starts_a_member() {
             ("ETCD_INITIAL_ADVERTISE_PEER_URLS", &peers),
             ("ETCD_INITIAL_CLUSTER", &initial),
             ("ETCD_INITIAL_CLUSTER_STATE", "new"),
-            ("ETCD_ENABLE_PPROF", "true"),
+            ("ETCD_BACKEND_BATCH_LIMIT", "5000"),
             ("ETCD_UNKNOWN", "x"),
         ],
     );
@@ -174,7 +174,7 @@ async fn an_environment_starts_a_member() {
     let variable = |key: &str, name: &str| lines.iter().any(|line| line[key] == name);
     assert!(variable("variable-name", "ETCD_DATA_DIR"), "{}", member.output());
     assert!(variable("environment-variable", "ETCD_UNKNOWN"), "{}", member.output());
-    assert!(says(&lines, "flag --enable-pprof is accepted and has no effect"));
+    assert!(says(&lines, "flag --backend-batch-limit is accepted and has no effect"));
 }
 
 /// Members that are told a domain, and find each other in its SRV records.
