@@ -205,7 +205,7 @@ const SECRET_FLAGS: [&str; 2] = ["discovery-password", "discovery-user"];
 /// The words of a command line, with secrets masked in both forms that a flag may have.
 fn without_secrets(words: &[String]) -> Vec<String> {
     let mut is_next = false;
-    let mut mask = |word: &String| {
+    let mask = |word: &String| {
         if std::mem::take(&mut is_next) {
             return MASK.to_owned();
         }
@@ -220,7 +220,7 @@ fn without_secrets(words: &[String]) -> Vec<String> {
             Some(_) | None => word.clone(),
         }
     };
-    words.iter().map(|word| mask(word)).collect()
+    words.iter().map(mask).collect()
 }
 
 /// Says in the log what is worth knowing about the settings.
