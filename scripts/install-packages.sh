@@ -43,6 +43,7 @@ if [ "${1:-}" = tests ]; then
     want ip iproute2
     want nft nftables
     want nsenter util-linux
+    want curl curl
 fi
 
 missing=${missing# }
