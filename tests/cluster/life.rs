@@ -117,7 +117,10 @@ impl Life {
             });
         }
         writers.join_all().await;
-        self.client().await.get("w", None).await.unwrap().header().unwrap().revision()
+        // The client may try the member that is away first.
+        let client = self.client().await;
+        let read = async || client.clone().get("w", None).await.ok();
+        eventually("an answer", SOON, read).await.header().unwrap().revision()
     }
 }
 

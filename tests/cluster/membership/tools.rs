@@ -11,8 +11,8 @@ const SOON: Duration = Duration::from_secs(30);
 const NEW: &str = "http://127.0.0.1:17";
 const OTHER: &str = "http://127.0.0.1:18";
 
-/// `text` with every id of a member, which stands for itself in a new place each time, masked; and the
-/// members of a cluster, which are told in the order of their ids, in the order of their names.
+/// `text` with every id of a member, which stands for itself in a new place each time, masked; and
+/// the members of a cluster, which are told in the order of their ids, in one that is not made of ids.
 fn masked(text: &str, id: u64) -> String {
     let text = text.replace(&format!("{id:16x}"), "<id>").replace(&format!("{id:x}"), "<id>");
     let line = |line: &str| {
@@ -23,7 +23,11 @@ fn masked(text: &str, id: u64) -> String {
         members.sort_unstable();
         format!("ETCD_INITIAL_CLUSTER=\"{}\"", members.join(","))
     };
-    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+    let mut lines: Vec<String> = text.split('\n').map(line).collect();
+    if text.contains(", started, ") {
+        lines.sort_unstable();
+    }
+    lines.join("\n")
 }
 
 /// What is said of a change, byte for byte as etcdctl says it.
